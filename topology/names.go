@@ -1,0 +1,50 @@
+package topology
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+// maxName is NAMEDATALEN-1, the longest slot name PostgreSQL takes.
+const maxName = 63
+
+// RecoverySlotName is the name of the slot that from keeps for to. It is the
+// name Spock uses, so that its recovery slots are adopted where present.
+func RecoverySlotName(database, from, to string) string {
+	return slotName("spock_"+database+"_recovery_"+from+"_"+to, "")
+}
+
+// SeedSlotName is the name under which a recovery slot is made before it is
+// known to cover every gap.
+func SeedSlotName(database, from, to string) string {
+	return slotName("spock_"+database+"_recovery_"+from+"_"+to, "_seed")
+}
+
+// CloneSlotName is the name of the copy used by the recovery of origin from one
+// node to another. It is deterministic, so any agent finds it again, and never
+// ends in "_<digit>", which Spock takes for a slot of its own.
+func CloneSlotName(database, from, to, origin string) string {
+	return slotName("healer_"+database+"_clone_"+from+"_"+to+"_"+origin, "_c")
+}
+
+// slotName maps base+suffix to PostgreSQL's alphabet for slots, [a-z0-9_], and
+// to at most 63 bytes. Where either mapping loses information, a hash of the
+// original takes its place, so that different inputs keep different names.
+func slotName(base, suffix string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r == '_' || (r >= 'a' && r <= 'z') || (r >= '0' && r <= '9') {
+			return r
+		}
+		return '_'
+	}, base)
+	if clean == base && len(clean)+len(suffix) <= maxName {
+		return clean + suffix
+	}
+	sum := sha256.Sum256([]byte(base))
+	tag := "_h" + hex.EncodeToString(sum[:4])
+	if keep := maxName - len(tag) - len(suffix); len(clean) > keep {
+		clean = clean[:keep]
+	}
+	return clean + tag + suffix
+}

@@ -1,0 +1,117 @@
+package topology
+
+import "slices"
+
+// NodeState is what was read from one server at one time. When Reachable is
+// false only Name and Problem mean anything: silence is not evidence.
+type NodeState struct {
+	Name      string `json:"name"`
+	Reachable bool   `json:"reachable"`
+	// Problem says why the node could not be read.
+	Problem string `json:"problem,omitempty"`
+
+	Identity Identity `json:"identity"`
+	// Forks is the server's timeline history, oldest first; empty on
+	// timeline 1.
+	Forks []Fork `json:"forks,omitempty"`
+	// Version is server_version_num, such as 180004.
+	Version int `json:"version"`
+	// InRecovery is pg_is_in_recovery(): a standby takes no part.
+	InRecovery bool `json:"in_recovery"`
+	// Flushed is pg_current_wal_flush_lsn().
+	Flushed LSN `json:"flushed"`
+
+	Subscriptions []Subscription `json:"subscriptions"`
+	Slots         []Slot         `json:"slots"`
+	Fences        []Fence        `json:"fences"`
+	Gaps          []GapMark      `json:"gaps"`
+	Findings      []Finding      `json:"findings,omitempty"`
+}
+
+// From returns the node's subscription to provider.
+func (n NodeState) From(provider string) (Subscription, bool) {
+	i := slices.IndexFunc(n.Subscriptions, func(s Subscription) bool { return s.Provider == provider })
+	if i < 0 {
+		return Subscription{}, false
+	}
+	return n.Subscriptions[i], true
+}
+
+// FenceOf returns the mark by which origin is fenced off on this node.
+func (n NodeState) FenceOf(origin string) (Fence, bool) {
+	i := slices.IndexFunc(n.Fences, func(f Fence) bool { return f.Origin == origin })
+	if i < 0 {
+		return Fence{}, false
+	}
+	return n.Fences[i], true
+}
+
+// GapOf returns the mark of an unverified recovery of origin on this node.
+func (n NodeState) GapOf(origin string) (GapMark, bool) {
+	i := slices.IndexFunc(n.Gaps, func(g GapMark) bool { return g.Origin == origin })
+	if i < 0 {
+		return GapMark{}, false
+	}
+	return n.Gaps[i], true
+}
+
+// Slot returns the slot of that kind which is kept for peer to; for a clone,
+// of the recovery of origin.
+func (n NodeState) Slot(kind SlotKind, to, origin string) (Slot, bool) {
+	i := slices.IndexFunc(n.Slots, func(s Slot) bool {
+		return s.Kind == kind && s.To == to && s.Origin == origin
+	})
+	if i < 0 {
+		return Slot{}, false
+	}
+	return n.Slots[i], true
+}
+
+// Blocked returns the first finding that keeps the node out of recoveries.
+func (n NodeState) Blocked() (Finding, bool) {
+	i := slices.IndexFunc(n.Findings, func(f Finding) bool { return f.Blocking })
+	if i < 0 {
+		return Finding{}, false
+	}
+	return n.Findings[i], true
+}
+
+// Observation is one reading of the whole mesh. The nodes were not read at one
+// instant; what a decision needs to hold still must be fenced first.
+type Observation struct {
+	Cluster string `json:"cluster"`
+	// Nodes has one entry for each configured node, sorted by name.
+	Nodes []NodeState `json:"nodes"`
+}
+
+// Node returns the state of the named node.
+func (o Observation) Node(name string) (NodeState, bool) {
+	i := slices.IndexFunc(o.Nodes, func(n NodeState) bool { return n.Name == name })
+	if i < 0 {
+		return NodeState{}, false
+	}
+	return o.Nodes[i], true
+}
+
+// Names returns the configured nodes' names in order.
+func (o Observation) Names() []string {
+	names := make([]string, len(o.Nodes))
+	for i, n := range o.Nodes {
+		names[i] = n.Name
+	}
+	return names
+}
+
+// Memory is what must be remembered of a node while it lives, because it
+// cannot be read any more once the node is lost.
+type Memory struct {
+	// Identity is the last that was read from the node.
+	Identity Identity `json:"identity"`
+	// Flushed is the last flushed LSN that was read from the node.
+	Flushed LSN `json:"flushed"`
+	// Confirmed has, for each peer, the highest position of the node's log up
+	// to which that peer has confirmed every transaction
+	// (confirmed_flush_lsn of the node's slot for the peer). It bounds the
+	// gap of a peer that has never applied a transaction of the node.
+	Confirmed map[string]LSN `json:"confirmed"`
+}
