@@ -1,0 +1,208 @@
+package config
+
+import (
+	"slices"
+	"time"
+)
+
+// Engine is the replication engine that makes the nodes a mesh.
+type Engine string
+
+// The engines of this release.
+const (
+	// EngineAuto lets the agent find out what the nodes run.
+	EngineAuto Engine = "auto"
+	// EngineNative is PostgreSQL's own logical replication with
+	// origin = none, 16 and later.
+	EngineNative Engine = "native"
+)
+
+// Mode says how much an agent may do by itself.
+type Mode string
+
+// The modes, from the least to the most active.
+const (
+	// ModeObserve detects and reports; it plans nothing.
+	ModeObserve Mode = "observe"
+	// ModeAdvise makes and publishes plans, and carries none out.
+	ModeAdvise Mode = "advise"
+	// ModeAuto carries its plans out.
+	ModeAuto Mode = "auto"
+)
+
+// Quorum is the number of members whose evidence makes a node lost.
+type Quorum string
+
+// The quorums. What destroys something always needs the majority.
+const (
+	// QuorumMajority needs more than half of the configured members.
+	QuorumMajority Quorum = "majority"
+	// QuorumHalf is content with half of them when the evidence is positive:
+	// connections refused, not merely unanswered.
+	QuorumHalf Quorum = "half"
+)
+
+// Conflicts is the rule by which two versions of one row are told apart.
+type Conflicts string
+
+// LastUpdateWins keeps the version with the later commit timestamp.
+const LastUpdateWins Conflicts = "last_update_wins"
+
+// Config is a cluster's file as it was read, with every default filled in.
+type Config struct {
+	// Cluster names the cluster in events, subjects and gossip.
+	Cluster string
+	// Engine is how the nodes replicate; default auto.
+	Engine Engine
+	// Mode is what the agents may do by themselves; default auto.
+	Mode Mode
+	// Nodes are the members in the order of the file: two at least.
+	Nodes []Node
+
+	NATS      NATS
+	Detection Detection
+	Recovery  Recovery
+	Keeper    Keeper
+	Slots     Slots
+}
+
+// Node is one PostgreSQL server of the mesh, with its agent.
+type Node struct {
+	// Name is the node's name: [a-z0-9_-], at most 32 bytes.
+	Name string
+	// DSN connects to the node's database, as a URL or as key=value words.
+	DSN string
+	// Gossip is the host:port, UDP and TCP, of the agent's membership.
+	Gossip string
+	// API is the host:port of the agent's HTTP server.
+	API string
+	// NATS is empty when NATS.URL names an external one.
+	NATS NodeNATS
+}
+
+// NodeNATS is where a node's embedded NATS server listens.
+type NodeNATS struct {
+	// Client is the host:port for clients, Cluster the one for its peers.
+	Client  string
+	Cluster string
+}
+
+// NATS says where events go.
+type NATS struct {
+	// URL is an external NATS; empty means the one embedded in the agents.
+	URL string
+}
+
+// Detection tunes how soon a node is taken for lost. A wrong verdict costs a
+// pause of replication from that node and nothing else.
+type Detection struct {
+	// ProbeInterval is the time between two SQL probes of one node; default
+	// 200ms.
+	ProbeInterval time.Duration
+	// ProbeTimeout bounds one SQL probe; default 500ms.
+	ProbeTimeout time.Duration
+	// SilentAfter is how long a node must answer nothing at all before its
+	// silence counts as evidence; default 2s.
+	SilentAfter time.Duration
+	// EvidenceTTL is how long another member's report counts; default 3s.
+	EvidenceTTL time.Duration
+	// StartupGrace is how long after its own start an agent blames nobody;
+	// default 5s.
+	StartupGrace time.Duration
+	// Quorum is how many members must report evidence; default majority.
+	Quorum Quorum
+	Gossip Gossip
+}
+
+// Gossip tunes the membership protocol, which raises suspicion.
+type Gossip struct {
+	// ProbeInterval is the time between two probes of members; default 200ms.
+	ProbeInterval time.Duration
+	// ProbeTimeout bounds one such probe; default 100ms.
+	ProbeTimeout time.Duration
+	// Interval is the time between two rounds of gossip; default 50ms.
+	Interval time.Duration
+}
+
+// Recovery bounds what a recovery may take.
+type Recovery struct {
+	// Conflicts is how two versions of a row are told apart; default
+	// last_update_wins.
+	Conflicts Conflicts
+	// DrainTimeout bounds the wait for an apply worker to finish what it has
+	// received before its subscription is disabled; default 10s.
+	DrainTimeout time.Duration
+	// StepTimeout bounds one attempt of a step that does not carry data;
+	// default 30s.
+	StepTimeout time.Duration
+	// SubscribeTimeout bounds one attempt to carry a gap across; default 1h.
+	SubscribeTimeout time.Duration
+	// VerifyTimeout bounds the wait for the survivors to be equal; default
+	// 5m.
+	VerifyTimeout time.Duration
+}
+
+// Keeper tunes the loop that makes recovery slots and moves them forward.
+type Keeper struct {
+	// Interval is the time between two ticks; default 200ms.
+	Interval time.Duration
+}
+
+// Slots guards the WAL that recovery slots hold back.
+type Slots struct {
+	// WarnBytes is the retained WAL of one slot from which it is reported as
+	// at risk, in bytes; default 1GiB.
+	WarnBytes int64
+}
+
+// Defaults returns a config with every default, and neither cluster nor nodes.
+func Defaults() Config {
+	return Config{
+		Engine: EngineAuto,
+		Mode:   ModeAuto,
+		Detection: Detection{
+			ProbeInterval: 200 * time.Millisecond,
+			ProbeTimeout:  500 * time.Millisecond,
+			SilentAfter:   2 * time.Second,
+			EvidenceTTL:   3 * time.Second,
+			StartupGrace:  5 * time.Second,
+			Quorum:        QuorumMajority,
+			Gossip: Gossip{
+				ProbeInterval: 200 * time.Millisecond,
+				ProbeTimeout:  100 * time.Millisecond,
+				Interval:      50 * time.Millisecond,
+			},
+		},
+		Recovery: Recovery{
+			Conflicts:        LastUpdateWins,
+			DrainTimeout:     10 * time.Second,
+			StepTimeout:      30 * time.Second,
+			SubscribeTimeout: time.Hour,
+			VerifyTimeout:    5 * time.Minute,
+		},
+		Keeper: Keeper{Interval: 200 * time.Millisecond},
+		Slots:  Slots{WarnBytes: 1 << 30},
+	}
+}
+
+// Node returns the named node, and false when the file has none of that name.
+func (c *Config) Node(name string) (Node, bool) {
+	i := slices.IndexFunc(c.Nodes, func(n Node) bool { return n.Name == name })
+	if i < 0 {
+		return Node{}, false
+	}
+	return c.Nodes[i], true
+}
+
+// Names returns the nodes' names, sorted.
+func (c *Config) Names() []string {
+	names := make([]string, 0, len(c.Nodes))
+	for _, n := range c.Nodes {
+		names = append(names, n.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// EmbeddedNATS reports whether the agents run NATS themselves.
+func (c *Config) EmbeddedNATS() bool { return c.NATS.URL == "" }

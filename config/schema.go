@@ -1,0 +1,139 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// root reads the whole file into c and then compares its parts.
+func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
+	v := value{r: r, node: n}
+	v.mapping([]field{
+		{name: "cluster", need: "name the cluster, such as `cluster: app`", read: named(&c.Cluster, "a-z0-9-", "app")},
+		{name: "engine", read: oneOf(&c.Engine,
+			choice{word: string(EngineAuto)}, choice{word: string(EngineNative)},
+			choice{word: "pglogical", refused: "is not supported in this release"},
+			choice{word: "spock", refused: "is not supported in this release"})},
+		{name: "mode", read: oneOf(&c.Mode,
+			choice{word: string(ModeObserve)}, choice{word: string(ModeAdvise)}, choice{word: string(ModeAuto)})},
+		{name: "nodes", need: "list the nodes of the mesh, each with name, dsn, gossip and api", read: func(v value) {
+			v.list(func(item value) { c.Nodes = append(c.Nodes, item.member(check)) })
+		}},
+		{name: "nats", read: func(v value) {
+			v.mapping([]field{{name: "url", read: natsURL(&c.NATS.URL)}})
+		}},
+		{name: "detection", read: detection(&c.Detection)},
+		{name: "recovery", read: recovery(&c.Recovery)},
+		{name: "keeper", read: func(v value) {
+			v.mapping([]field{{name: "interval", read: duration(&c.Keeper.Interval, 10*time.Millisecond, time.Minute)}})
+		}},
+		{name: "slots", read: func(v value) {
+			v.mapping([]field{{name: "warn_bytes", read: size(&c.Slots.WarnBytes, 1<<20)}})
+		}},
+	})
+	r.crossCheck(c)
+}
+
+// member reads one node. A node with problems is kept all the same, so that
+// the checks between nodes see it.
+func (v value) member(check DSNCheck) Node {
+	var n Node
+	v.mapping([]field{
+		{name: "name", need: "name the node, such as n1", read: named(&n.Name, "a-z0-9_-", "n1")},
+		{
+			name: "dsn", need: "say how to connect, such as \"host=10.0.0.1 dbname=app user=healer\"",
+			read: dsn(&n.DSN, check),
+		},
+		{name: "gossip", need: "give the agent's gossip address, such as 10.0.0.1:7941", read: hostport(&n.Gossip)},
+		{name: "api", need: "give the agent's HTTP address, such as 10.0.0.1:8081", read: hostport(&n.API)},
+		{name: "nats", read: func(v value) {
+			v.mapping([]field{
+				{name: "client", need: "give the address for clients, such as 10.0.0.1:4222", read: hostport(&n.NATS.Client)},
+				{name: "cluster", need: "give the address for the other servers, such as 10.0.0.1:6222", read: hostport(&n.NATS.Cluster)},
+			})
+		}},
+	})
+	return n
+}
+
+func detection(d *Detection) func(value) {
+	return func(v value) {
+		v.mapping([]field{
+			{name: "probe_interval", read: duration(&d.ProbeInterval, 10*time.Millisecond, time.Minute)},
+			{name: "probe_timeout", read: duration(&d.ProbeTimeout, 10*time.Millisecond, time.Minute)},
+			{name: "silent_after", read: duration(&d.SilentAfter, 100*time.Millisecond, 10*time.Minute)},
+			{name: "evidence_ttl", read: duration(&d.EvidenceTTL, 100*time.Millisecond, 10*time.Minute)},
+			{name: "startup_grace", read: duration(&d.StartupGrace, 0, 10*time.Minute)},
+			{name: "quorum", read: oneOf(&d.Quorum, choice{word: string(QuorumMajority)}, choice{word: string(QuorumHalf)})},
+			{name: "gossip", read: func(v value) {
+				v.mapping([]field{
+					{name: "probe_interval", read: duration(&d.Gossip.ProbeInterval, 10*time.Millisecond, time.Minute)},
+					{name: "probe_timeout", read: duration(&d.Gossip.ProbeTimeout, 10*time.Millisecond, time.Minute)},
+					{name: "interval", read: duration(&d.Gossip.Interval, 10*time.Millisecond, time.Minute)},
+				})
+			}},
+		})
+	}
+}
+
+func recovery(c *Recovery) func(value) {
+	return func(v value) {
+		v.mapping([]field{
+			{name: "conflicts", read: oneOf(&c.Conflicts,
+				choice{word: string(LastUpdateWins)},
+				choice{word: "first_update_wins", refused: "is not supported in this release"},
+				choice{word: "apply_remote", refused: "is not supported in this release"},
+				choice{word: "keep_local", refused: "is not supported in this release"},
+				choice{word: "error", refused: "is not supported in this release"})},
+			{name: "drain_timeout", read: duration(&c.DrainTimeout, 100*time.Millisecond, time.Hour)},
+			{name: "step_timeout", read: duration(&c.StepTimeout, time.Second, 24*time.Hour)},
+			{name: "subscribe_timeout", read: duration(&c.SubscribeTimeout, time.Second, 30*24*time.Hour)},
+			{name: "verify_timeout", read: duration(&c.VerifyTimeout, time.Second, 24*time.Hour)},
+		})
+	}
+}
+
+// dsn reads a connection string. Neither its value nor its place in the file
+// is shown; what the check says about it is.
+func dsn(dst *string, check DSNCheck) func(value) {
+	return func(v value) {
+		s, ok := v.word()
+		if !ok {
+			return
+		}
+		*dst = s
+		if s == "" {
+			v.bad("is empty", "say how to connect, such as \"host=10.0.0.1 dbname=app user=healer\"")
+			return
+		}
+		if check == nil {
+			return
+		}
+		if err := check(s); err != nil {
+			v.bad("cannot be read: "+hide(err.Error()),
+				"write key=value words, such as \"host=10.0.0.1 dbname=app user=healer\", or a URL, such as \"postgres://healer@10.0.0.1/app\"")
+		}
+	}
+}
+
+func natsURL(dst *string) func(value) {
+	const form = "write a URL such as nats://10.0.0.9:4222, or leave it empty for the embedded server"
+	return func(v value) {
+		s, ok := v.word()
+		if !ok || s == "" {
+			return
+		}
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || u.Host == "":
+			v.bad(fmt.Sprintf("%q is not a URL", hide(s)), form)
+		case u.Scheme != "nats" && u.Scheme != "tls":
+			v.bad(fmt.Sprintf("%q has the scheme %q", hide(s), u.Scheme), form)
+		default:
+			*dst = s
+		}
+	}
+}
