@@ -1,0 +1,138 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Assess says in which state a cluster is and why: State is the worst of all
+// reasons, and the reasons of the worst state come first. It reads the facts of
+// s and neither s.State nor s.Reasons.
+func Assess(s Status) (State, []string) {
+	if s.At.IsZero() {
+		return Unknown, []string{"the mesh has not been observed yet"}
+	}
+	var critical, degraded []string
+	for _, f := range []func(Status) (critical, degraded []string){
+		assessRecovery, assessNodes, assessProgress, assessSlots, assessNATS,
+	} {
+		c, d := f(s)
+		critical, degraded = append(critical, c...), append(degraded, d...)
+	}
+	switch reasons := slices.Concat(critical, degraded); {
+	case len(critical) > 0:
+		return Critical, reasons
+	case len(degraded) > 0:
+		return Degraded, reasons
+	default:
+		return Healthy, []string{}
+	}
+}
+
+// assessRecovery: a refusal that does not pass by itself, and a failed
+// recovery, wait for an operator.
+func assessRecovery(s Status) (critical, degraded []string) {
+	for _, r := range s.Refusals {
+		why := fmt.Sprintf("%s: refused (%s): %s", r.Subject, r.Reason, r.Why)
+		if r.Wait {
+			degraded = append(degraded, why)
+		} else {
+			critical = append(critical, why)
+		}
+	}
+	if c := s.Current; c != nil {
+		degraded = append(degraded, fmt.Sprintf("%s: %s %s is running", c.Node, c.Kind, c.ID))
+	}
+	// A later recovery under way is the answer to an earlier failure.
+	if l := s.Last; l != nil && l.State == RecoveryFailed && s.Current == nil {
+		critical = append(critical, fmt.Sprintf("%s: %s %s failed: %s", l.Node, l.Kind, l.ID, l.Error))
+	}
+	if s.Paused {
+		degraded = append(degraded, "healing is paused by an operator")
+	}
+	return critical, degraded
+}
+
+func assessNodes(s Status) (critical, degraded []string) {
+	usable := 0
+	for _, n := range s.Nodes {
+		d := nodeReasons(n)
+		if n.Life == LifeAlive && n.Reachable {
+			usable++
+		}
+		degraded = append(degraded, d...)
+	}
+	if usable == 0 && len(s.Nodes) > 0 {
+		critical = append(critical, "no node is alive and reachable")
+	}
+	return critical, degraded
+}
+
+func nodeReasons(n Node) []string {
+	var out []string
+	switch {
+	case n.Life != LifeAlive && n.Reason != "":
+		out = append(out, fmt.Sprintf("%s: is %s: %s", n.Name, n.Life, n.Reason))
+	case n.Life != LifeAlive:
+		out = append(out, fmt.Sprintf("%s: is %s", n.Name, n.Life))
+	case !n.Reachable:
+		out = append(out, fmt.Sprintf("%s: cannot be read: %s", n.Name, n.Problem))
+	case !n.AgentAlive:
+		out = append(out, n.Name+": its agent is not a live member")
+	}
+	if !n.Reachable {
+		return out // what follows was not read
+	}
+	for _, f := range n.Findings {
+		if f.Blocking {
+			out = append(out, fmt.Sprintf("%s: not ready (%s): %s", n.Name, f.Code, f.Detail))
+		}
+	}
+	for _, sub := range n.Subscriptions {
+		switch {
+		case sub.Fenced:
+			out = append(out, fmt.Sprintf("%s: fenced off from %s", n.Name, sub.Provider))
+		case !sub.Enabled:
+			out = append(out, fmt.Sprintf("%s: subscription %s is disabled, and not by healer", n.Name, sub.Name))
+		}
+	}
+	return out
+}
+
+// assessProgress: that a node lags an origin which lives is replication at
+// work; of an origin which does not, it is a gap.
+func assessProgress(s Status) (critical, degraded []string) {
+	for _, p := range s.Progress {
+		i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == p.Origin })
+		if p.Missing == 0 || i < 0 || s.Nodes[i].Life != LifeFailed {
+			continue
+		}
+		degraded = append(degraded, fmt.Sprintf("%s: lacks %d bytes of %s", p.Node, p.Missing, p.Origin))
+	}
+	return nil, degraded
+}
+
+func assessSlots(s Status) (critical, degraded []string) {
+	for _, sl := range s.Slots {
+		switch {
+		case sl.WALStatus == "lost":
+			critical = append(critical, fmt.Sprintf("%s: slot %s has lost its WAL: %s cannot be healed from here", sl.Node, sl.Name, sl.For))
+		case sl.WALStatus == "unreserved":
+			critical = append(critical, fmt.Sprintf("%s: slot %s is about to lose its WAL", sl.Node, sl.Name))
+		case sl.AtRisk:
+			degraded = append(degraded, fmt.Sprintf("%s: slot %s holds back %d bytes of WAL", sl.Node, sl.Name, sl.RetainedBytes))
+		}
+	}
+	return critical, degraded
+}
+
+// assessNATS: healing goes on without it; notifications are late.
+func assessNATS(s Status) (critical, degraded []string) {
+	switch {
+	case !s.NATS.Connected:
+		degraded = append(degraded, "events: NATS is not connected")
+	case !s.NATS.StreamReady:
+		degraded = append(degraded, "events: the stream has no leader")
+	}
+	return nil, degraded
+}

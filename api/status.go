@@ -1,0 +1,197 @@
+package api
+
+import (
+	"time"
+
+	"healer/topology"
+)
+
+// State is the condition of the cluster as one agent sees it.
+type State string
+
+// The states, best first.
+const (
+	// Healthy: every node is alive, ready, subscribed and equal.
+	Healthy State = "healthy"
+	// Degraded: something is lost or late, and healing is under way, done, or
+	// not needed.
+	Degraded State = "degraded"
+	// Critical: an operator must act, or data is at risk.
+	Critical State = "critical"
+	// Unknown: the agent has not observed enough to say.
+	Unknown State = "unknown"
+)
+
+// The lives of a node as its agents judge them.
+const (
+	LifeAlive   = "alive"
+	LifeSuspect = "suspect"
+	LifeFailed  = "failed"
+	LifeLeft    = "left"
+	LifeUnknown = "unknown"
+)
+
+// Status is everything that one agent knows of its cluster. It is the body of
+// GET /v1/status.
+type Status struct {
+	Cluster string `json:"cluster"`
+	// Agent is the name of the node whose agent answers.
+	Agent string `json:"agent"`
+	// Mode is observe, advise or auto.
+	Mode string `json:"mode"`
+	// Version is the agent's build version.
+	Version string `json:"version"`
+	// At is when the mesh was last observed, by the agent's clock; zero when
+	// it never was.
+	At time.Time `json:"at"`
+	// State and Reasons are the verdict of Assess.
+	State   State    `json:"state"`
+	Reasons []string `json:"reasons"`
+	// Paused is true when an operator has stopped automatic action.
+	Paused bool `json:"paused"`
+	// Nodes has one entry for each configured node, sorted by name.
+	Nodes []Node `json:"nodes"`
+	// Progress has one entry for each ordered pair of nodes.
+	Progress []Progress `json:"progress"`
+	// Slots are the slots that Healer keeps, on all nodes.
+	Slots []Slot `json:"slots"`
+	// Current is the recovery under way; nil when there is none.
+	Current *Recovery `json:"current,omitempty"`
+	// Refusals are the planner's standing "no"s, one for each lost or
+	// returned node it would act on.
+	Refusals []Refusal `json:"refusals"`
+	// Last is the latest recovery that has ended; nil when none has.
+	Last *Recovery `json:"last,omitempty"`
+	NATS NATS      `json:"nats"`
+}
+
+// Node is one node of the mesh.
+type Node struct {
+	Name string `json:"name"`
+	// Life is one of the Life constants, Reason why, Since when.
+	Life   string    `json:"life"`
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since"`
+	// AgentAlive says whether gossip has the node's agent as a live member.
+	AgentAlive bool `json:"agent_alive"`
+	// Reachable says whether this agent's last reading of the node succeeded;
+	// Problem says why not.
+	Reachable bool   `json:"reachable"`
+	Problem   string `json:"problem,omitempty"`
+	// Ready is false while a blocking finding keeps the node out of
+	// recoveries.
+	Ready    bool               `json:"ready"`
+	Findings []topology.Finding `json:"findings,omitempty"`
+	// Version is server_version_num, such as 180004; 0 when never read.
+	Version int `json:"version"`
+	// Subscriptions are the node's subscriptions to its peers.
+	Subscriptions []Subscription `json:"subscriptions"`
+}
+
+// Subscription is one node's replication from a peer.
+type Subscription struct {
+	Name     string               `json:"name"`
+	Provider string               `json:"provider"`
+	Enabled  bool                 `json:"enabled"`
+	Worker   topology.WorkerState `json:"worker"`
+	// Fenced is true when Healer disabled the subscription and marked it.
+	Fenced bool `json:"fenced"`
+}
+
+// Progress is how far a node has applied the transactions of an origin.
+type Progress struct {
+	Origin string `json:"origin"`
+	Node   string `json:"node"`
+	// LSN is the node's progress, in the origin's log.
+	LSN topology.LSN `json:"lsn"`
+	// Missing is how many bytes of the origin's log lie between LSN and the
+	// most advanced peer: 0 when no peer has more.
+	Missing uint64 `json:"missing_bytes"`
+}
+
+// Slot is a slot that Healer keeps on a node.
+type Slot struct {
+	// Node holds the slot, For is the peer it is kept for.
+	Node string            `json:"node"`
+	For  string            `json:"for"`
+	Name string            `json:"name"`
+	Kind topology.SlotKind `json:"kind"`
+	// Confirmed is the slot's position in Node's log.
+	Confirmed topology.LSN `json:"confirmed"`
+	// RetainedBytes is the WAL the slot holds back.
+	RetainedBytes int64 `json:"retained_bytes"`
+	// WALStatus is reserved, extended, unreserved or lost.
+	WALStatus string `json:"wal_status"`
+	// AtRisk is true from the configured limit of retained WAL on.
+	AtRisk bool `json:"at_risk"`
+}
+
+// The states of a recovery.
+const (
+	RecoveryRunning   = "running"
+	RecoveryVerified  = "verified"
+	RecoveryFailed    = "failed"
+	RecoveryCancelled = "cancelled"
+)
+
+// Recovery is one run of the recovery protocol, or of taking a node back.
+type Recovery struct {
+	ID string `json:"id"`
+	// Kind is recovery or rejoin.
+	Kind string `json:"kind"`
+	// Node is the lost or returned node.
+	Node string `json:"node"`
+	// State is one of the Recovery constants.
+	State string `json:"state"`
+	// Step is the step under way, such as "subscribe n1->n3"; empty when the
+	// recovery has ended.
+	Step string `json:"step,omitempty"`
+	// Source is the survivor the gap is carried from; empty when none is.
+	Source  string    `json:"source,omitempty"`
+	Started time.Time `json:"started"`
+	// Duration is how long it took, or has taken so far.
+	Duration Duration `json:"duration"`
+	// Transactions were carried across, Repaired are rows that replay alone
+	// would have left different.
+	Transactions int64 `json:"transactions"`
+	Repaired     int64 `json:"repaired"`
+	// Error says why it failed and Hint what to do.
+	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// Refusal is the planner's reasoned "no".
+type Refusal struct {
+	// Subject is the lost or returned node the plan would have been for.
+	Subject string `json:"subject"`
+	// Reason is a stable code, Node the node that stands in the way.
+	Reason string `json:"reason"`
+	Node   string `json:"node,omitempty"`
+	Why    string `json:"why"`
+	Remedy string `json:"remedy"`
+	// Wait is true when the obstacle may pass by itself.
+	Wait bool `json:"wait"`
+}
+
+// NATS is the agent's link to its event bus. Healing does not depend on it.
+type NATS struct {
+	Connected bool `json:"connected"`
+	// StreamReady says whether the cluster's stream takes messages.
+	StreamReady bool `json:"stream_ready"`
+	// OutboxDepth is the number of events kept locally that the stream has
+	// not acknowledged.
+	OutboxDepth int `json:"outbox_depth"`
+}
+
+// Duration is a time.Duration that JSON shows as text, such as "1.5s".
+type Duration time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
