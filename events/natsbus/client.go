@@ -1,0 +1,133 @@
+package natsbus
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"healer/events"
+	"healer/topology"
+)
+
+// DialOptions says how to reach NATS.
+type DialOptions struct {
+	// Cluster is the name of Healer's cluster.
+	Cluster string
+	// Name is how the connection is called in NATS' own listings.
+	Name string
+	// URLs are the servers, the preferred one first.
+	URLs []string
+	// InProcess, when set, is the embedded server (a *Server); URLs is then
+	// not used.
+	InProcess nats.InProcessConnProvider
+	// NATS are further options of the connection, such as credentials and
+	// TLS. They come last, so they win.
+	NATS []nats.Option
+	// Log gets what happens to the connection. Nil discards it.
+	Log *slog.Logger
+}
+
+// Client is a connection to the events of a cluster. It implements
+// events.Subscriber.
+type Client struct {
+	cluster string
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	log     *slog.Logger
+
+	// up is told when the connection is there again; it never blocks.
+	up func()
+
+	// ctx ends when the client is closed; it ends every subscription.
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// Dial connects. It does not fail when no server answers: the connection is
+// then made in the background, forever, and Connected tells.
+func Dial(ctx context.Context, o DialOptions) (*Client, error) { return dial(ctx, o, func() {}) }
+
+func dial(ctx context.Context, o DialOptions, up func()) (*Client, error) {
+	if err := events.CheckCluster(o.Cluster); err != nil {
+		return nil, &topology.Fault{Code: "nats_options", Hint: "rename the cluster", Err: err}
+	}
+	c := &Client{cluster: o.Cluster, log: orDiscard(o.Log).With("component", "events"), up: up}
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	opts := nats.GetDefaultOptions()
+	opts.Servers = o.URLs
+	for _, set := range append(c.connOptions(o), o.NATS...) {
+		if err := set(&opts); err != nil {
+			return nil, &topology.Fault{Code: "nats_options", Hint: "correct the nats section of the configuration", Err: err}
+		}
+	}
+	nc, err := opts.Connect()
+	if err != nil {
+		return nil, &topology.Fault{
+			Code: "nats_connect", Hint: "correct nats.url and its credentials",
+			Err: fmt.Errorf("connect to NATS %v: %w", o.URLs, err),
+		}
+	}
+	c.nc = nc
+	if c.js, err = jetstream.New(nc); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("JetStream client: %w", err)
+	}
+	return c, nil
+}
+
+// connOptions are the options of a connection that outlives every server.
+func (c *Client) connOptions(o DialOptions) []nats.Option {
+	opts := []nats.Option{
+		nats.Name(o.Name),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(200 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
+		nats.Timeout(2 * time.Second),
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.DontRandomize(),
+		// Nothing is buffered for a server that is away: the outbox has it,
+		// and what comes out of a buffer later would come out of order.
+		nats.ReconnectBufSize(-1),
+		nats.ConnectHandler(func(nc *nats.Conn) { c.connected(nc) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) { c.connected(nc) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if c.ctx.Err() == nil {
+				c.log.Warn("connection to NATS lost", "error", err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
+			if s != nil {
+				c.log.Warn("NATS reports an error", "subject", s.Subject, "error", err)
+				return
+			}
+			c.log.Warn("NATS reports an error", "error", err)
+		}),
+	}
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess))
+	}
+	return opts
+}
+
+func (c *Client) connected(nc *nats.Conn) {
+	c.log.Info("connected to NATS", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName())
+	c.up()
+}
+
+// Connected reports whether a server is connected now.
+func (c *Client) Connected() bool { return c.nc.IsConnected() }
+
+// Close ends all subscriptions and the connection, and waits for them.
+func (c *Client) Close() {
+	c.cancel()
+	c.nc.Close()
+	c.wg.Wait()
+}

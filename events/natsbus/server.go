@@ -1,0 +1,221 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"healer/topology"
+)
+
+// maxStore bounds what JetStream may keep on a node's disk. Left to itself the
+// server would claim three quarters of the disk that PostgreSQL lives on.
+const maxStore = 1 << 30
+
+// ServerOptions describes the NATS server that an agent embeds.
+type ServerOptions struct {
+	// Node is the name of the node; it becomes the server's name.
+	Node string
+	// Cluster is the name of Healer's cluster.
+	Cluster string
+	// Client is the host:port for clients. Port 0 takes a free one.
+	Client string
+	// Route is the host:port at which the other nodes' servers reach this
+	// one. It is not used when Routes is empty.
+	Route string
+	// Routes are the other nodes' Route addresses. None makes a server that
+	// stands alone.
+	Routes []string
+	// StoreDir is the directory of JetStream's files; it is made if missing.
+	StoreDir string
+	// Log gets the server's log lines. Nil discards them.
+	Log *slog.Logger
+}
+
+// Server is a running embedded NATS server with JetStream.
+type Server struct {
+	ns *server.Server
+	// started is closed when the server's Start has returned.
+	started chan struct{}
+}
+
+// StartServer starts the server and waits until it accepts connections; it does
+// not wait for its peers. What is wrong with an address or the directory is a
+// permanent Fault with its remedy; that ctx ends first is a transient one.
+func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
+	opts, err := o.serverOptions()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.checkListen(opts); err != nil {
+		return nil, err
+	}
+	if err := o.checkStore(); err != nil {
+		return nil, err
+	}
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		return nil, o.fault("nats_options", "correct the nats section of the configuration", err)
+	}
+	log := newServerLog(o.Log)
+	ns.SetLoggerV2(log, false, false, false)
+	s := &Server{ns: ns, started: make(chan struct{})}
+	go func() {
+		defer close(s.started)
+		ns.Start()
+	}()
+	if err := s.await(ctx, log); err != nil {
+		s.stop()
+		return nil, o.fault("nats_start", "see the server's log lines above", err)
+	}
+	return s, nil
+}
+
+// await returns when the server accepts connections, or why it will not.
+func (s *Server) await(ctx context.Context, log *serverLog) error {
+	for {
+		if s.ns.ReadyForConnections(20 * time.Millisecond) {
+			return nil
+		}
+		select {
+		case msg := <-log.fatal:
+			return errors.New(msg)
+		case <-ctx.Done():
+			return &topology.Fault{Class: topology.Transient, Code: "nats_start", Err: context.Cause(ctx)}
+		default:
+		}
+	}
+}
+
+// URL is what a client connects to.
+func (s *Server) URL() string { return s.ns.ClientURL() }
+
+// InProcessConn is a connection to the server without a socket; it makes the
+// Server fit for DialOptions.InProcess.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
+
+// Shutdown stops the server: it writes out its state and closes all
+// connections. When ctx ends first it returns ctx's cause and the server goes
+// on stopping.
+func (s *Server) Shutdown(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.stop()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("NATS server has not stopped: %w", context.Cause(ctx))
+	}
+}
+
+// stop stops the server and waits for it.
+func (s *Server) stop() {
+	s.ns.Shutdown()
+	s.ns.WaitForShutdown()
+	<-s.started
+}
+
+// serverOptions translates o.
+func (o ServerOptions) serverOptions() (*server.Options, error) {
+	if o.Node == "" || o.Cluster == "" || o.StoreDir == "" {
+		return nil, o.fault("nats_options", "set the node's name, the cluster's name and the data directory",
+			errors.New("embedded NATS server without a name, a cluster or a directory"))
+	}
+	host, port, err := splitAddress(o.Client)
+	if err != nil {
+		return nil, o.fault("nats_address", "correct nats.client of the node", err)
+	}
+	opts := &server.Options{
+		ServerName: o.Node, Host: host, Port: port,
+		JetStream: true, StoreDir: o.StoreDir, SyncAlways: true,
+		JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxStore / 16,
+		// The agent owns the signals and the log.
+		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
+	}
+	if len(o.Routes) == 0 {
+		return opts, nil
+	}
+	if host, port, err = splitAddress(o.Route); err != nil {
+		return nil, o.fault("nats_address", "correct nats.cluster of the node", err)
+	}
+	opts.Cluster = server.ClusterOpts{Name: o.Cluster, Host: host, Port: port}
+	for _, r := range o.Routes {
+		if _, _, err := splitAddress(r); err != nil {
+			return nil, o.fault("nats_address", "correct nats.cluster of the other nodes", err)
+		}
+		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats", Host: r})
+	}
+	return opts, nil
+}
+
+// splitAddress reads host:port; port 0 becomes the server's word for any port.
+func splitAddress(addr string) (string, int, error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("NATS address %q: %w", addr, err)
+	}
+	port, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("NATS address %q: port is not a number below 65536", addr)
+	}
+	if port == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(port), nil
+}
+
+// checkListen finds out beforehand whether the addresses can be had, because
+// the server itself only logs that they cannot and then never becomes ready.
+func (o ServerOptions) checkListen(opts *server.Options) error {
+	addrs := map[string]int{o.Client: opts.Port}
+	if opts.Cluster.Port != 0 {
+		addrs[o.Route] = opts.Cluster.Port
+	}
+	for addr, port := range addrs {
+		if port == server.RANDOM_PORT {
+			continue
+		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return o.fault("nats_address",
+				"free "+addr+" (is another agent running?) or give the node another address",
+				fmt.Errorf("NATS cannot listen on %s: %w", addr, err))
+		}
+		if err := l.Close(); err != nil {
+			return o.fault("nats_address", "try again", err)
+		}
+	}
+	return nil
+}
+
+// checkStore makes the directory and writes a file in it.
+func (o ServerOptions) checkStore() error {
+	err := os.MkdirAll(o.StoreDir, 0o750)
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(o.StoreDir, ".probe-*"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err != nil {
+		return o.fault("nats_store", "make "+o.StoreDir+" a directory that the agent's user may write",
+			fmt.Errorf("NATS cannot use its directory: %w", err))
+	}
+	return nil
+}
+
+// fault wraps err for the operator; a Fault within keeps its class.
+func (o ServerOptions) fault(code, hint string, err error) error {
+	return &topology.Fault{Class: topology.ClassOf(err), Code: code, Node: o.Node, Hint: hint, Err: err}
+}
