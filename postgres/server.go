@@ -1,0 +1,111 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Server is the handle on one node's PostgreSQL. It is safe for concurrent use.
+type Server struct {
+	name     string
+	endpoint Endpoint
+	cfg      *pgxpool.Config
+	pool     *pgxpool.Pool
+}
+
+// Open makes the handle of the node called name. It only parses: connections
+// are made when they are needed. The error says what is wrong with the DSN
+// without quoting it. Close must be called in the end.
+func Open(name, dsn string) (*Server, error) {
+	cfg, err := parse(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("dsn of node %s: %w", name, err)
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", name, err)
+	}
+	c := cfg.ConnConfig
+	return &Server{
+		name: name, cfg: cfg, pool: pool,
+		endpoint: Endpoint{Host: c.Host, Port: c.Port, Database: c.Database},
+	}, nil
+}
+
+// Name is the node's name.
+func (s *Server) Name() string { return s.name }
+
+// Database is the database of the mesh on this node.
+func (s *Server) Database() string { return s.endpoint.Database }
+
+// Endpoint is where the DSN leads to.
+func (s *Server) Endpoint() Endpoint { return s.endpoint }
+
+// Close ends the pool and waits for its connections, a few seconds at most
+// for one whose server does not answer. Sessions handed out live on.
+func (s *Server) Close() { s.pool.Close() }
+
+// Session opens a connection of its own, outside the pool and without a
+// statement timeout, for work that holds a lock, an origin or a stream of
+// statements. The caller closes it.
+func (s *Server) Session(ctx context.Context) (*pgconn.PgConn, error) {
+	return s.connect(ctx, nil)
+}
+
+// Replication opens a connection that understands the replication commands
+// beside SQL (replication=database). The caller closes it.
+func (s *Server) Replication(ctx context.Context) (*pgconn.PgConn, error) {
+	return s.connect(ctx, map[string]string{"replication": "database"})
+}
+
+func (s *Server) connect(ctx context.Context, params map[string]string) (*pgconn.PgConn, error) {
+	cfg := s.cfg.ConnConfig.Config.Copy()
+	cfg.RuntimeParams["statement_timeout"] = "0"
+	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
+	maps.Copy(cfg.RuntimeParams, params)
+	cfg.BuildContextWatcherHandler = breakOff
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, s.wrap(ctx, err)
+	}
+	return conn, nil
+}
+
+// Dial opens a replication connection with a subscription's own connection
+// string, to ask who answers there. The caller closes it. Errors are Faults
+// without a node.
+func Dial(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
+	cfg, err := pgconn.ParseConfig(conninfo)
+	if err != nil {
+		return nil, redact(conninfo, err)
+	}
+	clear(cfg.RuntimeParams)
+	prepare(cfg)
+	cfg.RuntimeParams["replication"] = "database"
+	cfg.BuildContextWatcherHandler = breakOff
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, Wrap("", err)
+	}
+	return conn, nil
+}
+
+// wrap is Wrap with a context to tell whose deadline it was that passed.
+func (s *Server) wrap(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil && interrupted(err) {
+		return fmt.Errorf("%s: %w", s.name, errors.Join(cause, err))
+	}
+	return Wrap(s.name, err)
+}
+
+// Tx is a transaction; its errors are not yet wrapped, Server.Tx does that.
+type Tx = pgx.Tx
