@@ -10,6 +10,10 @@ type NodeState struct {
 	// Problem says why the node could not be read.
 	Problem string `json:"problem,omitempty"`
 
+	// Database is current_database(): the names of slots and marks carry it,
+	// because a server's databases share them.
+	Database string `json:"database"`
+
 	Identity Identity `json:"identity"`
 	// Forks is the server's timeline history, oldest first; empty on
 	// timeline 1.

@@ -1,0 +1,127 @@
+package events
+
+import "healer/topology"
+
+// The data of events, by kind. They are structs of plain values, so that a
+// subscriber decodes Event.Data without importing anything but this package.
+
+// Planned is the data of recovery.planned.
+type Planned struct {
+	// Plan is "recovery" or "rejoin".
+	Plan      string   `json:"plan"`
+	Node      string   `json:"node"`
+	Survivors []string `json:"survivors"`
+	// Final is true when every survivor is fenced: the watermark and the lanes
+	// are then facts and not an estimate.
+	Final     bool          `json:"final"`
+	Watermark topology.LSN  `json:"watermark"`
+	Source    string        `json:"source,omitempty"`
+	Lanes     []PlannedLane `json:"lanes,omitempty"`
+	Steps     []PlannedStep `json:"steps,omitempty"`
+}
+
+// PlannedLane is the healing of one laggard: the lost node's transactions in
+// (From, To] go from Source to Target.
+type PlannedLane struct {
+	Target string       `json:"target"`
+	Source string       `json:"source"`
+	From   topology.LSN `json:"from"`
+	To     topology.LSN `json:"to"`
+}
+
+// PlannedStep is one step of a plan.
+type PlannedStep struct {
+	ID     string `json:"id"`
+	Kind   string `json:"kind"`
+	Node   string `json:"node,omitempty"`
+	Target string `json:"target,omitempty"`
+}
+
+// Started is the data of recovery.started. A recovery that several agents take
+// up, or one agent again after a failure, is started by each run.
+type Started struct {
+	Plan string `json:"plan"`
+	Node string `json:"node"`
+	Run  string `json:"run"`
+}
+
+// Step is the data of recovery.step: how one step ended.
+type Step struct {
+	Step   string `json:"step"`
+	Kind   string `json:"kind"`
+	Node   string `json:"node,omitempty"`
+	Target string `json:"target,omitempty"`
+	// Run is the run that saw it.
+	Run string `json:"run"`
+	// State is done, already, failed, yielded or cancelled.
+	State    string `json:"state"`
+	Attempts int    `json:"attempts"`
+	// DurationMS is the time from the first attempt to the end, in
+	// milliseconds.
+	DurationMS int64            `json:"duration_ms"`
+	Evidence   string           `json:"evidence,omitempty"`
+	Figures    map[string]int64 `json:"figures,omitempty"`
+	Error      string           `json:"error,omitempty"`
+	Hint       string           `json:"hint,omitempty"`
+}
+
+// Verified is the data of recovery.verified: what the recovery carried across,
+// and that the survivors are equal.
+type Verified struct {
+	Node      string       `json:"node"`
+	Source    string       `json:"source,omitempty"`
+	Watermark topology.LSN `json:"watermark"`
+	Survivors []string     `json:"survivors"`
+	// Laggards has, for each laggard, the transactions it lacked at the fence.
+	Laggards map[string]int64 `json:"laggards"`
+	// TransactionsRecovered counts what this run applied, over all laggards.
+	TransactionsRecovered int64 `json:"transactions_recovered"`
+	RowsCompared          int64 `json:"rows_compared"`
+	RowsRepaired          int64 `json:"rows_repaired"`
+	// DurationMS and PhasesMS are in milliseconds; a phase is a kind of step,
+	// and its time that from the first of its steps to the end of its last.
+	DurationMS int64            `json:"duration_ms"`
+	PhasesMS   map[string]int64 `json:"phases_ms"`
+	Run        string           `json:"run"`
+}
+
+// Rejoined is the data of node.rejoined.
+type Rejoined struct {
+	Node       string           `json:"node"`
+	Survivors  []string         `json:"survivors"`
+	DurationMS int64            `json:"duration_ms"`
+	PhasesMS   map[string]int64 `json:"phases_ms"`
+	Run        string           `json:"run"`
+}
+
+// Failed is the data of recovery.failed and recovery.cancelled.
+type Failed struct {
+	Plan string `json:"plan"`
+	Node string `json:"node"`
+	// Reason is the code of the fault that ended the run.
+	Reason string `json:"reason"`
+	Error  string `json:"error"`
+	Hint   string `json:"hint,omitempty"`
+	// Step is the id of the step that failed, On the server it failed on.
+	Step string `json:"step,omitempty"`
+	Kind string `json:"kind,omitempty"`
+	On   string `json:"on,omitempty"`
+	// Retry is true when Healer plans again by itself.
+	Retry bool `json:"retry"`
+	// TransactionsRecovered counts what was carried across all the same.
+	TransactionsRecovered int64  `json:"transactions_recovered"`
+	DurationMS            int64  `json:"duration_ms"`
+	Run                   string `json:"run"`
+}
+
+// Refused is the data of recovery.refused.
+type Refused struct {
+	Plan   string `json:"plan"`
+	Reason string `json:"reason"`
+	// Blocker is the node that stands in the way; empty when none does.
+	Blocker string `json:"blocker,omitempty"`
+	Why     string `json:"why"`
+	Remedy  string `json:"remedy"`
+	// Wait is true when the obstacle may pass by itself.
+	Wait bool `json:"wait"`
+}

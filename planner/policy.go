@@ -1,0 +1,57 @@
+package planner
+
+import "healer/topology"
+
+// Trigger is why a plan is asked for: a node was judged lost, or came back.
+type Trigger struct {
+	Kind Kind
+	// Node is the node that was lost or has returned.
+	Node string
+	// Incarnation names the life of that node which the trigger belongs to.
+	// With Node and Kind it decides the plan's id.
+	Incarnation string
+	// Lost are the nodes that the detector judges not alive now. A node that
+	// is neither lost nor reachable makes the planner wait: silence is not
+	// evidence.
+	Lost []string
+	// Memory is what was read of Node while it lived; zero when nothing was.
+	Memory topology.Memory
+}
+
+// Mode is how far Healer may go by itself.
+type Mode string
+
+// The modes.
+const (
+	// ModeObserve: plans are shown and never run.
+	ModeObserve Mode = "observe"
+	// ModeAdvise: a plan runs once an operator has approved it.
+	ModeAdvise Mode = "advise"
+	// ModeAuto: plans run without an operator.
+	ModeAuto Mode = "auto"
+)
+
+// Quorum is how many configured nodes must be alive for a recovery.
+type Quorum string
+
+// The quorums.
+const (
+	// QuorumMajority demands more than half of the configured nodes.
+	QuorumMajority Quorum = "majority"
+	// QuorumHalf is content with half of them. A recovery harms nothing when
+	// both halves of an even split run it.
+	QuorumHalf Quorum = "half"
+)
+
+// Policy is what the operator allows. The zero Policy allows nothing to run.
+type Policy struct {
+	// Mode is ModeObserve when empty.
+	Mode Mode
+	// Quorum is QuorumMajority when empty.
+	Quorum Quorum
+	// Paused stops every plan that has something to do.
+	Paused bool
+	// Approved are the ids of plans that an operator released for running in
+	// ModeAdvise.
+	Approved []string
+}
