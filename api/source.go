@@ -1,10 +1,24 @@
 package api
 
-import "context"
+import (
+	"context"
+
+	"healer/events"
+)
 
 // Source is the agent as this package needs it.
 type Source interface {
 	// Status returns what the agent knows now. It is called for every request
-	// and must answer from memory.
+	// and must answer from memory. State and Reasons may be left empty: the
+	// server fills them in.
 	Status(ctx context.Context) Status
+}
+
+// EventSource is where the live stream of events comes from.
+type EventSource interface {
+	// Events delivers the cluster's events from now on, until ctx ends; then,
+	// or when the bus is lost, the channel is closed. A reader that does not
+	// keep up may lose events: whoever needs every one reads the stream
+	// itself.
+	Events(ctx context.Context) (<-chan events.Event, error)
 }

@@ -44,7 +44,7 @@ type Status struct {
 	// At is when the mesh was last observed, by the agent's clock; zero when
 	// it never was.
 	At time.Time `json:"at"`
-	// State and Reasons are the verdict of Assess.
+	// State and Reasons are the verdict of Assess; the server fills them in.
 	State   State    `json:"state"`
 	Reasons []string `json:"reasons"`
 	// Paused is true when an operator has stopped automatic action.

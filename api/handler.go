@@ -1,0 +1,137 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// handler routes the requests. Everything is GET: nothing can be changed here.
+func handler(o Options) (http.Handler, error) {
+	reg := prometheus.NewRegistry()
+	for _, c := range append([]prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		newStatusCollector(o.Source),
+	}, o.Collectors...) {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", livez)
+	mux.Handle("GET /readyz", readyz(o.Source))
+	mux.Handle("GET /v1/status", status(o.Source))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		ErrorLog: promLog{o}, MaxRequestsInFlight: 4,
+	}))
+	if o.Events != nil {
+		mux.Handle("GET /v1/events", stream(o.Events, o.Log))
+	}
+	return mux, nil
+}
+
+// current is the Source's status with its verdict, and with empty lists where
+// it had none at all, so that a reader of the JSON need not tell null from [].
+func current(ctx context.Context, src Source) Status {
+	s := src.Status(ctx)
+	s.State, s.Reasons = Assess(s)
+	s.Nodes = append([]Node{}, s.Nodes...)
+	for i, n := range s.Nodes {
+		s.Nodes[i].Subscriptions = append([]Subscription{}, n.Subscriptions...)
+	}
+	s.Progress = append([]Progress{}, s.Progress...)
+	s.Slots = append([]Slot{}, s.Slots...)
+	s.Refusals = append([]Refusal{}, s.Refusals...)
+	return s
+}
+
+// promLog gives promhttp the logger it wants.
+type promLog struct{ o Options }
+
+// Println implements promhttp.Logger.
+func (l promLog) Println(v ...any) { l.o.Log.Warn("metrics", "error", fmt.Sprint(v...)) }
+
+// livez says that the process serves. It asks nobody: a supervisor that
+// restarts agents while PostgreSQL is away would take the healer with it.
+func livez(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") }
+
+// readyCheck is one thing an agent needs before it is of use.
+type readyCheck struct {
+	name string
+	ok   bool
+	why  string
+}
+
+func readyChecks(s Status) []readyCheck {
+	own := readyCheck{name: "node", why: s.Agent + " has not been read"}
+	for _, n := range s.Nodes {
+		if n.Name == s.Agent {
+			own.ok = n.Reachable
+			if n.Problem != "" {
+				own.why = n.Problem
+			}
+		}
+	}
+	return []readyCheck{
+		{name: "observed", ok: !s.At.IsZero(), why: "the mesh has not been observed yet"},
+		own,
+	}
+}
+
+// readyz says whether the agent has observed the mesh and reads its own node;
+// with ?verbose it lists the checks. NATS is not among them: healing does not
+// depend on it.
+func readyz(src Source) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		code := http.StatusOK
+		var b strings.Builder
+		for _, c := range readyChecks(current(r.Context(), src)) {
+			if c.ok {
+				fmt.Fprintf(&b, "[+] %s ok\n", c.name)
+				continue
+			}
+			code = http.StatusServiceUnavailable
+			fmt.Fprintf(&b, "[-] %s failed: %s\n", c.name, c.why)
+		}
+		switch {
+		case r.URL.Query().Has("verbose") || code != http.StatusOK:
+			plain(w, code, b.String())
+		default:
+			plain(w, code, "ok\n")
+		}
+	})
+}
+
+func status(src Source) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := json.MarshalIndent(current(r.Context(), src), "", "  ")
+		if err != nil {
+			plain(w, http.StatusInternalServerError, "the status cannot be encoded: "+err.Error()+"\n")
+			return
+		}
+		head(w, http.StatusOK, "application/json")
+		_, _ = w.Write(append(body, '\n')) // the reader has gone: nobody to tell
+	})
+}
+
+func plain(w http.ResponseWriter, code int, body string) {
+	head(w, code, "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(body)) // the reader has gone: nobody to tell
+}
+
+// head keeps what is true only now out of caches, and text out of browsers'
+// guesses.
+func head(w http.ResponseWriter, code int, contentType string) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+}
