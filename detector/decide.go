@@ -1,0 +1,237 @@
+package detector
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"healer/topology"
+)
+
+// tally is the evidence about one node, sorted by what it means.
+type tally struct {
+	fresh    []record // all fresh evidence, by observer
+	refuting []record
+	// accusing is positive evidence and silence of any length.
+	accusing []record
+	// counted are the accusations that make a failure: positive evidence and
+	// silence that has lasted.
+	counted  []record
+	positive int
+	// leaving: the node's own agent announced its leave.
+	leaving bool
+}
+
+// tally sorts the records of n at now.
+func (j *Judge) tally(n *node, now time.Time) tally {
+	var t tally
+	for _, o := range slices.Sorted(maps.Keys(n.records)) {
+		r := n.records[o]
+		if r.Condition == Leaving {
+			t.leaving = t.leaving || o == n.name
+			continue
+		}
+		if !r.fresh(now, j.rules.EvidenceTTL) {
+			continue
+		}
+		t.fresh = append(t.fresh, r)
+		switch r.Kind {
+		case Refuting:
+			t.refuting = append(t.refuting, r)
+		case Positive:
+			t.accusing = append(t.accusing, r)
+			t.counted = append(t.counted, r)
+			t.positive++
+		case Silent:
+			t.accusing = append(t.accusing, r)
+			if r.Lasted >= j.rules.SilentAfter {
+				t.counted = append(t.counted, r)
+			}
+		}
+	}
+	return t
+}
+
+// suspicious reports whether an accusation stands that no answer has outlived.
+// One unanswered probe alone is none: the next may well be answered.
+func (t tally) suspicious() bool {
+	return slices.ContainsFunc(t.accusing, func(a record) bool {
+		return (a.Kind == Positive || a.Lasted > 0) && !slices.ContainsFunc(t.refuting, func(r record) bool {
+			return !r.at.Before(a.onset())
+		})
+	})
+}
+
+// need is how many members must accuse, and be heard, for a failure.
+func (j *Judge) need(t tally) int {
+	half := (len(j.members) + 1) / 2
+	if j.rules.Quorum == QuorumHalf && t.positive >= half {
+		return half
+	}
+	return len(j.members)/2 + 1
+}
+
+// contacts counts the members this agent has lately heard, itself included.
+func (j *Judge) contacts(now time.Time) int {
+	count := 1
+	for m, at := range j.heard {
+		if m != j.self && now.Sub(at) <= j.rules.EvidenceTTL {
+			count++
+		}
+	}
+	return count
+}
+
+// Evaluate concludes about every node at now and returns the verdicts that say
+// something new, sorted by name.
+func (j *Judge) Evaluate(now time.Time) []Verdict {
+	var changed []Verdict
+	for _, m := range j.members {
+		n := j.nodes[m]
+		j.learn(n)
+		v := j.conclude(n, now)
+		if v.same(n.verdict) {
+			v.At = n.verdict.At
+		} else {
+			changed = append(changed, v)
+		}
+		n.verdict = v
+	}
+	return changed
+}
+
+// learn takes over what other members concluded: the greatest episode anybody
+// knows, and that the node failed in it. It never makes a node failed; it makes
+// an agent that missed the failure wait for the node's admission like the rest.
+func (j *Judge) learn(n *node) {
+	before, wasOpen, wasLost := n.episode, n.open, n.lost
+	for _, r := range n.records {
+		if r.Episode > n.episode {
+			n.begin(r.Episode)
+		}
+	}
+	for _, r := range n.records {
+		if r.Observer == j.self || r.Failed == nil || r.Episode != n.episode {
+			continue
+		}
+		// Agents that failed it at the same instant may have known different
+		// identities; they settle on one so that all name one incarnation.
+		if !n.open || lessIdentity(n.lost, *r.Failed) {
+			n.open, n.lost = true, *r.Failed
+		}
+	}
+	if n.episode != before || n.open != wasOpen || n.lost != wasLost {
+		j.restamp(n)
+	}
+}
+
+// lessIdentity orders identities in order to choose the same everywhere, not
+// because the order means anything.
+func lessIdentity(a, b topology.Identity) bool {
+	if a.StartedAt != b.StartedAt {
+		return a.StartedAt < b.StartedAt
+	}
+	return a.SystemID < b.SystemID
+}
+
+// conclude is the state machine of one node.
+func (j *Judge) conclude(n *node, now time.Time) Verdict {
+	t := j.tally(n, now)
+	life := n.verdict.Life
+	if !n.open && (life == LifeFailed || life == LifeReturning) {
+		life = LifeUnknown // admitted, here or by another agent
+	}
+	if t.leaving {
+		if !n.left {
+			n.left, n.leftIn = true, n.episode
+		}
+		return j.verdict(n, t, LifeLeft, "", now)
+	}
+	if n.left {
+		n.left = false
+		if n.episode <= n.leftIn {
+			n.begin(n.leftIn + 1)
+			j.restamp(n)
+		}
+		life = LifeUnknown
+	}
+	obstacle, accused := j.obstacle(n, t, now)
+	switch {
+	case accused && obstacle == "":
+		j.fail(n, life)
+		return j.verdict(n, t, LifeFailed, "", now)
+	case accused && life == LifeFailed || accused && life == LifeReturning:
+		return j.verdict(n, t, life, "", now)
+	case accused:
+		return j.verdict(n, t, LifeSuspected, obstacle, now)
+	case n.open && len(t.refuting) > 0:
+		return j.verdict(n, t, LifeReturning, "", now)
+	case life == LifeFailed || life == LifeReturning:
+		return j.verdict(n, t, life, "", now)
+	case t.suspicious():
+		return j.verdict(n, t, LifeSuspected, "", now)
+	case len(t.refuting) > 0:
+		return j.verdict(n, t, LifeUp, "", now)
+	default:
+		return j.verdict(n, t, life, "", now)
+	}
+}
+
+// obstacle says whether the accusations amount to a failure and, if so, why
+// this agent may not conclude it; an empty reason means that it may.
+func (j *Judge) obstacle(n *node, t tally, now time.Time) (reason string, accused bool) {
+	need := j.need(t)
+	if len(t.counted) < need && !j.cutOff(t, now) || len(t.refuting) > 0 || len(t.counted) == 0 {
+		return "", false
+	}
+	if heard := j.contacts(now); heard < need {
+		return cutOffReason(heard, len(j.members), need), true
+	}
+	if !n.seen && !n.prior.Known() && now.Sub(j.started) < j.rules.StartupGrace {
+		return graceReason(j.rules.StartupGrace), true
+	}
+	return "", true
+}
+
+// cutOff reports whether this agent hears too few members to judge anything.
+func (j *Judge) cutOff(t tally, now time.Time) bool { return j.contacts(now) < j.need(t) }
+
+// fail notes that n failed. A node that was returning fails anew, in a new
+// episode: what it did since it answered belongs to another outage.
+func (j *Judge) fail(n *node, before Life) {
+	switch {
+	case n.open && before == LifeReturning:
+		n.begin(n.episode + 1)
+	case n.open:
+		return
+	}
+	n.lost = n.identity(nil)
+	n.open = true
+	j.restamp(n)
+}
+
+// identity is what most members last read from the node, preferring those in
+// fresh; all agents with the same evidence choose the same.
+func (n *node) identity(fresh []record) topology.Identity {
+	votes := map[topology.Identity]int{}
+	for _, r := range fresh {
+		if r.Kind == Refuting && r.Identity.Known() {
+			votes[r.Identity]++
+		}
+	}
+	if len(votes) == 0 {
+		for _, r := range n.records {
+			if r.Identity.Known() {
+				votes[r.Identity]++
+			}
+		}
+	}
+	best := n.prior
+	for id, count := range votes {
+		switch {
+		case count > votes[best], count == votes[best] && lessIdentity(best, id):
+			best = id
+		}
+	}
+	return best
+}

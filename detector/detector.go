@@ -1,0 +1,203 @@
+package detector
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Detector watches all nodes of the mesh from one agent. It is safe for
+// concurrent use.
+type Detector struct {
+	opts Options
+	log  *slog.Logger
+
+	// mu guards judge. It is held for memory work only: never across a
+	// probe, a send or a delivery.
+	mu    sync.Mutex
+	judge *Judge
+
+	// wake asks the loop to conclude at once.
+	wake     chan struct{}
+	watchers watchers
+
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// New makes a Detector that does nothing until Start.
+func New(opts Options) (*Detector, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	opts.Rules, opts.Timing = opts.Rules.withDefaults(), opts.Timing.withDefaults()
+	return &Detector{
+		opts: opts, log: opts.Log, wake: make(chan struct{}, 1),
+		judge: NewJudge(opts.Self, opts.Members, opts.Rules, opts.Prior, opts.Now()),
+	}, nil
+}
+
+// Start begins to gossip, probe and judge. It fails only when the gossip cannot
+// listen. What it starts lives until Stop or Leave, not until ctx ends.
+func (d *Detector) Start(ctx context.Context) error {
+	if err := d.opts.Gossip.Start(ctx, inbox{d}); err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.cancel = cancel
+	for _, m := range d.opts.Members {
+		p := &probeLoop{
+			prober: d.opts.Probers[m], timing: d.opts.Timing,
+			report: func(f Finding) { d.report(m, f) },
+		}
+		d.done.Go(func() { p.run(run) })
+	}
+	d.done.Go(func() { d.loop(run) })
+	return nil
+}
+
+// Stop ends the detector without a word about the node: the others see that
+// the agent is gone and go on watching the node itself.
+func (d *Detector) Stop(ctx context.Context) error { return d.stop(ctx, nil) }
+
+// Leave announces that the node is leaving as planned, then stops.
+func (d *Detector) Leave(ctx context.Context) error {
+	d.mu.Lock()
+	farewell := d.judge.Farewell(d.opts.Now())
+	d.mu.Unlock()
+	return d.stop(ctx, farewell)
+}
+
+func (d *Detector) stop(ctx context.Context, farewell []Evidence) error {
+	if d.cancel == nil {
+		return nil
+	}
+	// The probes end first, or their last reports would follow the farewell
+	// and take it back.
+	d.cancel()
+	d.done.Wait()
+	err := d.opts.Gossip.Stop(ctx, farewell)
+	d.watchers.close()
+	return err
+}
+
+// Verdicts returns the present verdict of every node, sorted by name.
+func (d *Detector) Verdicts() []Verdict {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.judge.Verdicts()
+}
+
+// Watch returns a channel that first gives the present verdict of every node,
+// and then each verdict that says something new. It never holds up the
+// detector: for a reader that lags far behind, verdicts of a node that newer
+// ones have overtaken are left out. It is closed when ctx ends or the detector
+// stops.
+func (d *Detector) Watch(ctx context.Context) <-chan Verdict {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.watchers.add(ctx, d.judge.Verdicts())
+}
+
+// Agents returns the names of the members whose agents live, sorted.
+func (d *Detector) Agents() []string { return d.opts.Gossip.Agents() }
+
+// Admit takes a returning node back, once no fence of it remains anywhere. All
+// agents learn of it. It returns false when the node is not returning here.
+func (d *Detector) Admit(node string) bool {
+	d.mu.Lock()
+	ok := d.judge.Admit(node)
+	d.mu.Unlock()
+	d.poke()
+	return ok
+}
+
+// report files the outcome of a probe.
+func (d *Detector) report(subject string, f Finding) {
+	d.mu.Lock()
+	d.judge.Report(subject, f, d.opts.Now())
+	d.mu.Unlock()
+	d.poke()
+}
+
+// poke wakes the loop; several pokes may become one.
+func (d *Detector) poke() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// loop concludes whenever something came in, and at least every interval:
+// evidence expires and silence ripens without anything coming in.
+func (d *Detector) loop(ctx context.Context) {
+	refresh := time.NewTicker(d.opts.Timing.ProbeInterval)
+	defer refresh.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.wake:
+			d.conclude(false)
+		case <-refresh.C:
+			d.conclude(true)
+		}
+	}
+}
+
+// conclude sends what is new, or everything of our own when refresh is set, and
+// hands out the verdicts that changed.
+func (d *Detector) conclude(refresh bool) {
+	agents := d.opts.Gossip.Agents()
+	now := d.opts.Now()
+	d.mu.Lock()
+	d.judge.Agents(agents)
+	changed := d.judge.Evaluate(now)
+	urgent := d.judge.Urgent(now)
+	var own []Evidence
+	if refresh {
+		own = d.judge.Own(now)
+	}
+	d.watchers.give(changed)
+	d.mu.Unlock()
+
+	if len(urgent) > 0 {
+		d.opts.Gossip.Send(urgent, true)
+	}
+	if len(own) > 0 {
+		d.opts.Gossip.Send(own, false)
+	}
+	for _, v := range changed {
+		d.log.Info("verdict", "node", v.Node, "life", v.Life, "condition", v.Condition,
+			"incarnation", v.Incarnation, "abstained", v.Abstained, "reason", v.Reason)
+	}
+}
+
+// inbox is the side of the Detector that a Gossip sees.
+type inbox struct{ d *Detector }
+
+// Receive implements Inbox.
+func (i inbox) Receive(from string, evidence []Evidence) {
+	now := i.d.opts.Now()
+	i.d.mu.Lock()
+	i.d.judge.Heard(from, now)
+	for _, e := range evidence {
+		i.d.judge.Merge(e, now)
+	}
+	i.d.mu.Unlock()
+	i.d.poke()
+}
+
+// State implements Inbox.
+func (i inbox) State() []Evidence {
+	i.d.mu.Lock()
+	defer i.d.mu.Unlock()
+	return i.d.judge.State(i.d.opts.Now())
+}
+
+// AgentsChanged implements Inbox.
+func (i inbox) AgentsChanged() { i.d.poke() }

@@ -1,0 +1,70 @@
+package detector
+
+import (
+	"time"
+
+	"healer/topology"
+)
+
+// Evidence is what one observer found at one node: the unit that agents
+// exchange. Of two pieces by one observer about one node, the one with the
+// greater Seq replaces the other; nothing else about their order matters.
+type Evidence struct {
+	// Observer is the member that looked, Subject the node it looked at.
+	Observer string `json:"observer"`
+	Subject  string `json:"subject"`
+	// Seq grows with every piece of one observer, across its restarts.
+	Seq       uint64    `json:"seq"`
+	Kind      Kind      `json:"kind"`
+	Condition Condition `json:"condition"`
+	// Detail is the error as the observer had it; at most MaxDetail bytes.
+	Detail string `json:"detail,omitempty"`
+	// Lasted is how long, by the observer's own monotonic clock and with
+	// probes all along, the subject has given it no live answer.
+	Lasted time.Duration `json:"lasted,omitempty"`
+	// Age is how old the piece was when it was sent, so that evidence handed
+	// on by a third agent is not taken for fresh.
+	Age time.Duration `json:"age,omitempty"`
+	// Identity is the last that the observer itself read from the subject.
+	Identity topology.Identity `json:"identity,omitzero"`
+	// Episode is the number of the subject's present life, as far as the
+	// observer knows; the greatest one anybody knows counts.
+	Episode uint64 `json:"episode,omitempty"`
+	// Failed is set while the observer holds that the subject failed in
+	// Episode and has not been admitted again: the identity that was lost.
+	Failed *topology.Identity `json:"failed,omitempty"`
+}
+
+// MaxDetail bounds Evidence.Detail, so that messages stay small.
+const MaxDetail = 160
+
+// Finding is the outcome of one probe, before an observer signs it.
+type Finding struct {
+	Condition Condition
+	Detail    string
+	// Identity is what the probe read; zero when it read nothing.
+	Identity topology.Identity
+}
+
+// record is a piece of evidence with the local time it dates from.
+type record struct {
+	Evidence
+	at time.Time
+}
+
+// fresh reports whether the record still counts.
+func (r record) fresh(now time.Time, ttl time.Duration) bool { return now.Sub(r.at) <= ttl }
+
+// onset is when the observer last had a live answer, in local time.
+func (r record) onset() time.Time { return r.at.Add(-r.Lasted) }
+
+// truncate cuts s to at most n bytes without splitting a character.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,267 @@
+package detector
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"healer/topology"
+)
+
+// Judge turns evidence and time into verdicts. It is pure: the same calls give
+// the same verdicts, and the order or repetition of evidence changes nothing.
+// It is not safe for concurrent use.
+type Judge struct {
+	self    string
+	members []string
+	rules   Rules
+	table   table
+	started time.Time
+	seq     uint64
+	nodes   map[string]*node
+	// heard is when each member last gave a sign of life to this agent.
+	heard map[string]time.Time
+	// agents are the living agents as gossip sees them; nil until it has said
+	// so for the first time.
+	agents map[string]bool
+}
+
+// node is what the Judge holds about one subject.
+type node struct {
+	name string
+	// records has the newest evidence of each observer, this agent included.
+	records map[string]record
+	prior   topology.Identity
+	seen    bool
+
+	// Own observation: the last identity read, since when there was no live
+	// answer, and when the last probe ended.
+	ownIdentity topology.Identity
+	since       time.Time
+	reported    time.Time
+
+	episode uint64
+	// open: the node failed in this episode and was not admitted since; lost
+	// is the identity that failed.
+	open bool
+	lost topology.Identity
+	// left: its agent announced a leave when the episode was leftIn.
+	left   bool
+	leftIn uint64
+
+	urgent  bool
+	verdict Verdict
+}
+
+// NewJudge makes the judge of member self, which began to watch at now.
+func NewJudge(self string, members []string, rules Rules, prior map[string]Prior, now time.Time) *Judge {
+	j := &Judge{
+		self: self, members: slices.Sorted(slices.Values(members)), rules: rules.withDefaults(),
+		table: newTable(), started: now,
+		// The first number comes from the clock so that a restarted agent
+		// outdoes its earlier self; Merge mends it when the clock went back.
+		seq:   uint64(max(now.UnixMicro(), 1)), //nolint:gosec // positive
+		nodes: map[string]*node{}, heard: map[string]time.Time{},
+	}
+	for _, m := range j.members {
+		p := prior[m]
+		n := &node{name: m, records: map[string]record{}, prior: p.Identity, episode: p.Episode}
+		n.verdict = Verdict{
+			Node: m, Life: LifeUnknown, Reason: "no evidence yet", At: now,
+			Episode: p.Episode, Identity: p.Identity, Incarnation: Incarnation(p.Identity, p.Episode),
+		}
+		j.nodes[m] = n
+	}
+	return j
+}
+
+// Report takes the outcome of this agent's own probe of subject.
+func (j *Judge) Report(subject string, f Finding, now time.Time) {
+	n, ok := j.nodes[subject]
+	if !ok {
+		return
+	}
+	if f.Identity.Known() {
+		n.ownIdentity = f.Identity
+	}
+	e := Evidence{
+		Observer: j.self, Subject: subject, Condition: f.Condition,
+		Detail: truncate(f.Detail, MaxDetail), Identity: n.ownIdentity,
+	}
+	e.Kind = j.table.kind(e)
+	n.clock(e.Kind, now, j.rules.EvidenceTTL)
+	if !n.since.IsZero() {
+		e.Lasted = now.Sub(n.since)
+	}
+	old, had := n.records[j.self]
+	n.urgent = n.urgent || !had || old.Condition != e.Condition || old.Identity != e.Identity
+	j.sign(n, e, now)
+}
+
+// clock keeps the time since which the subject has given no live answer. A gap
+// in the probes, as after a pause of this process, starts it anew: nobody knows
+// what the subject did meanwhile.
+func (n *node) clock(k Kind, now time.Time, ttl time.Duration) {
+	switch {
+	case k == Refuting || k == Neutral:
+		n.since = time.Time{}
+	case n.since.IsZero() || now.Sub(n.reported) > ttl:
+		n.since = now
+	}
+	n.reported = now
+}
+
+// sign numbers e, adds what this agent holds about the subject, and files it.
+func (j *Judge) sign(n *node, e Evidence, at time.Time) {
+	j.seq++
+	e.Seq, e.Episode, e.Failed = j.seq, n.episode, nil
+	if n.open {
+		lost := n.lost
+		e.Failed = &lost
+	}
+	n.records[j.self] = record{e, at}
+	n.note(e.Kind, e.Identity)
+}
+
+// restamp renews this agent's evidence about n after its own conclusion has
+// changed, without making the evidence itself any fresher.
+func (j *Judge) restamp(n *node) {
+	if r, ok := n.records[j.self]; ok {
+		j.sign(n, r.Evidence, r.at)
+		n.urgent = true
+	}
+}
+
+// note remembers that somebody has seen the node alive.
+func (n *node) note(k Kind, id topology.Identity) {
+	n.seen = n.seen || k == Refuting || id.Known()
+}
+
+// Merge takes evidence that reached this agent at now. It reports whether the
+// piece was new: older and repeated pieces change nothing, and neither do pieces
+// by or about somebody who is not a configured member.
+func (j *Judge) Merge(e Evidence, now time.Time) bool {
+	n, ok := j.nodes[e.Subject]
+	if _, member := j.nodes[e.Observer]; !ok || !member {
+		return false
+	}
+	if e.Observer == j.self {
+		// An earlier life of this agent counted further: go on from there, or
+		// the others would take what it says now for old.
+		j.seq = max(j.seq, e.Seq)
+		return false
+	}
+	if old, had := n.records[e.Observer]; had && old.Seq >= e.Seq {
+		return false
+	}
+	e.Kind = j.table.kind(e)
+	e.Detail = truncate(e.Detail, MaxDetail)
+	at := now.Add(-max(e.Age, 0))
+	e.Age = 0
+	n.records[e.Observer] = record{e, at}
+	n.note(e.Kind, e.Identity)
+	j.Heard(e.Observer, at)
+	return true
+}
+
+// Heard notes a sign of life of a member.
+func (j *Judge) Heard(member string, at time.Time) {
+	if _, ok := j.nodes[member]; ok && at.After(j.heard[member]) {
+		j.heard[member] = at
+	}
+}
+
+// Agents notes which agents live, as gossip sees them.
+func (j *Judge) Agents(alive []string) {
+	j.agents = make(map[string]bool, len(alive))
+	for _, a := range alive {
+		j.agents[a] = true
+	}
+}
+
+// Admit takes a returning node back: it is up, in a new episode. The caller
+// vouches that no fence of it remains. It returns false, and changes nothing,
+// when the node is not returning.
+func (j *Judge) Admit(name string) bool {
+	n, ok := j.nodes[name]
+	if !ok || !n.open || n.verdict.Life != LifeReturning {
+		return false
+	}
+	n.begin(n.episode + 1)
+	j.restamp(n)
+	return true
+}
+
+// begin opens an episode in which the node has not failed.
+func (n *node) begin(episode uint64) {
+	n.episode, n.open, n.lost = episode, false, topology.Identity{}
+}
+
+// Farewell is the evidence that announces this agent's planned leave.
+func (j *Judge) Farewell(now time.Time) []Evidence {
+	n := j.nodes[j.self]
+	e := Evidence{
+		Observer: j.self, Subject: j.self, Condition: Leaving, Kind: Neutral, Identity: n.ownIdentity,
+	}
+	j.sign(n, e, now)
+	return []Evidence{n.records[j.self].Evidence}
+}
+
+// Urgent returns this agent's evidence that says something new, once.
+func (j *Judge) Urgent(now time.Time) []Evidence {
+	var out []Evidence
+	for _, m := range j.members {
+		n := j.nodes[m]
+		if r, ok := n.records[j.self]; ok && n.urgent {
+			out = append(out, r.sent(now))
+		}
+		n.urgent = false
+	}
+	return out
+}
+
+// Own returns this agent's fresh evidence about every node.
+func (j *Judge) Own(now time.Time) []Evidence {
+	var out []Evidence
+	for _, m := range j.members {
+		if r, ok := j.nodes[m].records[j.self]; ok && r.fresh(now, j.rules.EvidenceTTL) {
+			out = append(out, r.sent(now))
+		}
+	}
+	return out
+}
+
+// State returns what a member that knows nothing should be told: all fresh
+// evidence, announced leaves, and failures that are still open.
+func (j *Judge) State(now time.Time) []Evidence {
+	var out []Evidence
+	for _, m := range j.members {
+		n := j.nodes[m]
+		for _, o := range slices.Sorted(maps.Keys(n.records)) {
+			r := n.records[o]
+			if r.fresh(now, j.rules.EvidenceTTL) || r.Condition == Leaving || r.Failed != nil {
+				out = append(out, r.sent(now))
+			}
+		}
+	}
+	return out
+}
+
+// sent is the evidence with its age at now.
+func (r record) sent(now time.Time) Evidence {
+	e := r.Evidence
+	e.Age = max(now.Sub(r.at), 0)
+	return e
+}
+
+// Verdicts returns the present verdict of every node, sorted by name, as the
+// last Evaluate left them.
+func (j *Judge) Verdicts() []Verdict {
+	out := make([]Verdict, 0, len(j.members))
+	for _, m := range j.members {
+		v := j.nodes[m].verdict
+		v.Evidence, v.Findings = slices.Clone(v.Evidence), slices.Clone(v.Findings)
+		out = append(out, v)
+	}
+	return out
+}

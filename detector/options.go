@@ -1,0 +1,145 @@
+package detector
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"healer/topology"
+)
+
+// Quorum is how many accusations make a failure.
+type Quorum string
+
+// The quorums.
+const (
+	// QuorumMajority asks for more than half of the configured members.
+	QuorumMajority Quorum = "majority"
+	// QuorumHalf is content with half of them when the evidence is positive.
+	QuorumHalf Quorum = "half"
+)
+
+// Rules are what the Judge goes by.
+type Rules struct {
+	Quorum Quorum
+	// SilentAfter is how long silence must last before it accuses.
+	SilentAfter time.Duration
+	// EvidenceTTL is how long evidence counts that is not refreshed.
+	EvidenceTTL time.Duration
+	// StartupGrace is how long after the start of the agent a node that was
+	// never seen alive cannot fail.
+	StartupGrace time.Duration
+}
+
+// Timing is how often and how long the Detector probes.
+type Timing struct {
+	// ProbeInterval is the time between two probes of a node, and between two
+	// refreshes of what this agent tells the others.
+	ProbeInterval time.Duration
+	// ProbeTimeout is how long a node may take to answer before the probe
+	// counts as unanswered. The probe itself goes on: see ProbeAbandon.
+	ProbeTimeout time.Duration
+	// ProbeAbandon is how long an unanswered probe is kept before its session
+	// is given up for a new one. It doubles up to ten times its value while
+	// the server accepts connections without answering, because every
+	// connection given up is one more for a hung server to work off.
+	ProbeAbandon time.Duration
+}
+
+// Prior is what an earlier life of this agent knew of a node.
+type Prior struct {
+	Identity topology.Identity `json:"identity,omitzero"`
+	Episode  uint64            `json:"episode"`
+}
+
+// Options configure a Detector. Zero durations take their defaults.
+type Options struct {
+	// Self is the name of this agent's own node, one of Members.
+	Self string
+	// Members are the names of all configured nodes.
+	Members []string
+	// Probers has one prober for each member, Self included.
+	Probers map[string]Prober
+	Gossip  Gossip
+	Rules   Rules
+	Timing  Timing
+	// Prior is what was remembered from an earlier life; may be nil.
+	Prior map[string]Prior
+	// Log is required.
+	Log *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// DefaultRules are the rules for a local network.
+func DefaultRules() Rules {
+	return Rules{
+		Quorum: QuorumMajority, SilentAfter: 3 * time.Second,
+		EvidenceTTL: 1500 * time.Millisecond, StartupGrace: 10 * time.Second,
+	}
+}
+
+// DefaultTiming is the timing for a local network.
+func DefaultTiming() Timing {
+	return Timing{
+		ProbeInterval: 200 * time.Millisecond, ProbeTimeout: 500 * time.Millisecond,
+		ProbeAbandon: 3 * time.Second,
+	}
+}
+
+// orDefault returns v, or def when v is zero.
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// withDefaults fills what is zero.
+func (r Rules) withDefaults() Rules {
+	def := DefaultRules()
+	return Rules{
+		Quorum:       orDefault(r.Quorum, def.Quorum),
+		SilentAfter:  orDefault(r.SilentAfter, def.SilentAfter),
+		EvidenceTTL:  orDefault(r.EvidenceTTL, def.EvidenceTTL),
+		StartupGrace: orDefault(r.StartupGrace, def.StartupGrace),
+	}
+}
+
+// withDefaults fills what is zero.
+func (t Timing) withDefaults() Timing {
+	def := DefaultTiming()
+	return Timing{
+		ProbeInterval: orDefault(t.ProbeInterval, def.ProbeInterval),
+		ProbeTimeout:  orDefault(t.ProbeTimeout, def.ProbeTimeout),
+		ProbeAbandon:  orDefault(t.ProbeAbandon, def.ProbeAbandon),
+	}
+}
+
+// validate returns the first thing that makes the options unusable.
+func (o Options) validate() error {
+	if o.Gossip == nil || o.Log == nil {
+		return fmt.Errorf("detector: options lack a gossip or a log")
+	}
+	if !slices.Contains(o.Members, o.Self) {
+		return fmt.Errorf("detector: %q is not one of the members %v", o.Self, o.Members)
+	}
+	for _, m := range o.Members {
+		if o.Probers[m] == nil {
+			return fmt.Errorf("detector: there is no prober for member %q", m)
+		}
+	}
+	r, t := o.Rules.withDefaults(), o.Timing.withDefaults()
+	if r.Quorum != QuorumMajority && r.Quorum != QuorumHalf {
+		return fmt.Errorf("detector: quorum %q is neither %q nor %q", r.Quorum, QuorumMajority, QuorumHalf)
+	}
+	// A probe that times out refreshes its evidence only after the timeout;
+	// were the evidence to expire sooner, a slow server would have none.
+	if r.EvidenceTTL <= t.ProbeInterval+t.ProbeTimeout {
+		return fmt.Errorf("detector: evidence expires after %s, before a slow probe can refresh it (%s): raise the evidence's time to live or lower the probe's times",
+			r.EvidenceTTL, t.ProbeInterval+t.ProbeTimeout)
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package detector
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"healer/topology"
+)
+
+// Life is what is concluded about a node.
+type Life string
+
+// The lives of a node: unknown, up, suspected, failed or left, returning, up.
+const (
+	// LifeUnknown: nobody has had an answer from it since this agent started.
+	LifeUnknown Life = "unknown"
+	// LifeUp: it answers.
+	LifeUp Life = "up"
+	// LifeSuspected: a member accuses it, and no answer came since.
+	LifeSuspected Life = "suspected"
+	// LifeFailed: a majority of the configured members accuse it and nobody
+	// has an answer.
+	LifeFailed Life = "failed"
+	// LifeLeft: its own agent announced a planned leave.
+	LifeLeft Life = "left"
+	// LifeReturning: it failed and answers again, and waits for Admit.
+	LifeReturning Life = "returning"
+)
+
+// Verdict is what this agent holds about one node, with the evidence for it.
+type Verdict struct {
+	Node string `json:"node"`
+	Life Life   `json:"life"`
+	// Reason is for a person: who saw what, and what is missing.
+	Reason string `json:"reason"`
+	// Condition is the strongest condition in the evidence that decided.
+	Condition Condition `json:"condition,omitempty"`
+	// Abstained is set when the accusations would do but this agent may not
+	// judge: too few members are heard, or the node has never been seen and
+	// the grace of the start is not over.
+	Abstained bool `json:"abstained,omitempty"`
+	// Findings are conditions to report although the node may well live.
+	Findings []Condition `json:"findings,omitempty"`
+	// Evidence is the fresh evidence about the node, sorted by observer.
+	Evidence []Evidence `json:"evidence"`
+	// Incarnation names the life of the node the verdict is about, equal on
+	// all agents: see Incarnation. While failed or returning it stays that of
+	// the life that was lost.
+	Incarnation string `json:"incarnation"`
+	Episode     uint64 `json:"episode"`
+	// Identity is the last known of the node; while failed or returning the
+	// identity that was lost.
+	Identity topology.Identity `json:"identity,omitzero"`
+	// At is when this agent reached the verdict.
+	At time.Time `json:"at"`
+}
+
+// Incarnation names one life of a node: the start of its postmaster in µs, base
+// 36, a dot, and the episode. A postmaster that was lost and found again without
+// a restart has the same start, but another episode.
+func Incarnation(id topology.Identity, episode uint64) string {
+	return strconv.FormatInt(id.StartedAt, 36) + "." + strconv.FormatUint(episode, 10)
+}
+
+// same reports whether two verdicts conclude the same, whatever the evidence.
+func (v Verdict) same(w Verdict) bool {
+	return v.Life == w.Life && v.Incarnation == w.Incarnation && v.Condition == w.Condition &&
+		v.Abstained == w.Abstained && slices.Equal(v.Findings, w.Findings)
+}
