@@ -1,0 +1,3 @@
+package rescue
+
+type table struct{}

@@ -1,0 +1,128 @@
+package rescue
+
+import (
+	"slices"
+
+	"healer/topology"
+)
+
+// Gap says which transactions are to be carried over.
+type Gap struct {
+	// Origin is F, the lost node.
+	Origin string
+	// Source is S, the node whose WAL is read.
+	Source string
+	// SourceOrigin is the name of S's replication origin for F, as the ORIGIN
+	// message of the stream carries it.
+	SourceOrigin string
+	// Floor and Watermark bound the gap in F's LSNs: Floor < lsn <= Watermark.
+	// Floor is T's progress when the gap was first seen, not T's progress
+	// now: the keys of what an earlier attempt carried over count as touched.
+	Floor, Watermark topology.LSN
+	// Tables are the tables which T subscribes to from F; changes of other
+	// tables are not T's business.
+	Tables []topology.TableName
+	// Authors maps the names of S's replication origins to nodes, so that a
+	// DELETE in S's WAL is known by its author. A transaction without an
+	// origin is S's own.
+	Authors map[string]string
+}
+
+// has reports whether a transaction is one of the gap.
+func (g Gap) has(origin string, lsn topology.LSN) bool {
+	return origin == g.SourceOrigin && origin != "" && lsn > g.Floor && lsn <= g.Watermark
+}
+
+// author names the node that wrote a transaction of S's WAL; empty when its
+// origin is none of the mesh.
+func (g Gap) author(origin string) string {
+	if origin == "" {
+		return g.Source
+	}
+	return author(g.Authors, origin)
+}
+
+// Conflict is a kind of conflict met while applying.
+type Conflict string
+
+// The conflicts. Each is resolved by last update wins and counted.
+const (
+	// InsertExists: F inserted a row that T has; the later write stays.
+	InsertExists Conflict = "insert_exists"
+	// UpdateMissing: F updated a row that T has not; skipped, and left to
+	// Verify.
+	UpdateMissing Conflict = "update_missing"
+	// UpdateNewer: F updated a row that another node wrote later; kept.
+	UpdateNewer Conflict = "update_newer"
+	// DeleteMissing: F deleted a row that T has not.
+	DeleteMissing Conflict = "delete_missing"
+	// DeleteNewer: F deleted a row that another node wrote later; kept.
+	DeleteNewer Conflict = "delete_newer"
+)
+
+// Report is what a replay did.
+type Report struct {
+	// From and To are T's progress before and after.
+	From topology.LSN `json:"from"`
+	To   topology.LSN `json:"to"`
+	// Transactions of the gap were seen in the stream with at least one change
+	// of T's tables; Applied of them were applied now, the others by an
+	// earlier attempt.
+	Transactions int64 `json:"transactions"`
+	Applied      int64 `json:"applied"`
+	// Rows counts the row changes applied now, conflicts among them.
+	Rows int64 `json:"rows"`
+	// Tables has the tables with changes applied now, sorted by name.
+	Tables []TableReport `json:"tables,omitempty"`
+}
+
+// TableReport counts what a replay did to one table.
+type TableReport struct {
+	Table   string `json:"table"`
+	Inserts int64  `json:"inserts"`
+	Updates int64  `json:"updates"`
+	Deletes int64  `json:"deletes"`
+	// Conflicts counts by kind; kinds that did not occur are left out.
+	// Missing and newer are told apart by the state of T at the end of the
+	// batch in which the conflict was met.
+	Conflicts map[Conflict]int64 `json:"conflicts,omitempty"`
+}
+
+// table returns the entry of a table, kept sorted by name.
+func (r *Report) table(name string) *TableReport {
+	i, ok := slices.BinarySearchFunc(r.Tables, name, func(t TableReport, n string) int {
+		switch {
+		case t.Table < n:
+			return -1
+		case t.Table > n:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		r.Tables = slices.Insert(r.Tables, i, TableReport{Table: name})
+	}
+	return &r.Tables[i]
+}
+
+func (t *TableReport) conflict(kind Conflict) {
+	if t.Conflicts == nil {
+		t.Conflicts = map[Conflict]int64{}
+	}
+	t.Conflicts[kind]++
+}
+
+// repairPrefix begins the names of the origins under which repairs are written:
+// the rest is the author of the version that won.
+const repairPrefix = "healer:repair:"
+
+// author maps an origin's name to the node whose writes it marks.
+func author(authors map[string]string, origin string) string {
+	if node, ok := authors[origin]; ok {
+		return node
+	}
+	if len(origin) > len(repairPrefix) && origin[:len(repairPrefix)] == repairPrefix {
+		return origin[len(repairPrefix):]
+	}
+	return ""
+}

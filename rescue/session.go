@@ -1,0 +1,193 @@
+package rescue
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/topology"
+)
+
+// Target names the laggard and what it applies F's transactions under.
+type Target struct {
+	// Node is T.
+	Node string
+	// Origin is F.
+	Origin string
+	// OriginName is the name of T's replication origin for F.
+	OriginName string
+	// Authors maps the names of T's replication origins to nodes; it decides
+	// who wrote a row of T. T's own writes have no origin.
+	Authors map[string]string
+}
+
+// Session is the right to apply F's transactions on T. It is one database
+// session: when its connection ends, for whatever reason, the server releases
+// the lock and the origin and aborts what was being applied.
+type Session struct {
+	target   Target
+	conn     *pgconn.PgConn
+	progress topology.LSN
+	// mine are T's origins whose writes are F's; greater those of nodes which
+	// win against F when the commit timestamps are equal.
+	mine, greater []uint32
+	tables        map[topology.TableName]*table
+}
+
+// LockKey is the key of the advisory lock that an apply session of the origin
+// holds in T's database.
+func LockKey(origin string) int64 {
+	sum := sha256.Sum256([]byte("healer\x00" + origin))
+	return int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // any 64 bits will do
+}
+
+// NewSession takes the recovery lock of the origin and the origin itself in the
+// session of conn, and reads T's progress. The connection belongs to the session
+// from then on. It fails with a Fault of class Conflict and code "lock_held" when
+// another session has either, and "origin_missing" when T has no such origin.
+func NewSession(ctx context.Context, conn *pgconn.PgConn, target Target) (*Session, error) {
+	s := &Session{target: target, conn: conn, tables: map[topology.TableName]*table{}}
+	if err := configure(ctx, conn, append(writerSettings(),
+		// Durability comes with the flush at the end; until then a crash of T
+		// takes the progress back together with the rows.
+		setting{"synchronous_commit", "off"})); err != nil {
+		return nil, s.wrap(err)
+	}
+	got, err := rows(ctx, conn, `SELECT pg_catalog.pg_try_advisory_lock($1)`,
+		strconv.AppendInt(nil, LockKey(target.Origin), 10))
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	if string(got[0][0]) != "t" {
+		return nil, s.held(errors.New("another session holds the recovery lock of " + target.Origin))
+	}
+	if err := s.takeOrigin(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.readAuthors(ctx); err != nil {
+		return nil, err
+	}
+	s.progress, err = s.readProgress(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Progress is the last commit LSN of F which T has applied.
+func (s *Session) Progress() topology.LSN { return s.progress }
+
+// Close releases the lock and the origin by ending the database session.
+func (s *Session) Close(ctx context.Context) error { return s.conn.Close(ctx) }
+
+func (s *Session) takeOrigin(ctx context.Context) error {
+	_, err := rows(ctx, s.conn, `SELECT pg_catalog.pg_replication_origin_session_setup($1)`,
+		[]byte(s.target.OriginName))
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &pg) && pg.Code == "55006": // object_in_use
+		return s.held(err)
+	case errors.As(err, &pg) && pg.Code == "42704": // undefined_object
+		return &topology.Fault{
+			Class: topology.Permanent, Code: "origin_missing", Node: s.target.Node, Err: err,
+			Hint: "the subscription to " + s.target.Origin + " was dropped: rebuild the node",
+		}
+	default:
+		return s.wrap(err)
+	}
+}
+
+func (s *Session) held(err error) error {
+	return &topology.Fault{
+		Class: topology.Conflict, Code: "lock_held", Node: s.target.Node, Err: err,
+		Hint: "whoever holds it carries on; observe again",
+	}
+}
+
+func (s *Session) readProgress(ctx context.Context, flush bool) (topology.LSN, error) {
+	got, err := rows(ctx, s.conn,
+		`SELECT coalesce(pg_catalog.pg_replication_origin_session_progress($1), '0/0')`,
+		strconv.AppendBool(nil, flush))
+	if err != nil {
+		return 0, s.wrap(err)
+	}
+	return topology.ParseLSN(string(got[0][0]))
+}
+
+// readAuthors sorts T's origins by what their rows mean to a change of F.
+func (s *Session) readAuthors(ctx context.Context) error {
+	authors, err := readAuthors(ctx, s.conn, s.target.Node, s.target.Authors)
+	if err != nil {
+		return s.wrap(err)
+	}
+	for id, node := range authors {
+		switch {
+		case node == s.target.Origin:
+			s.mine = append(s.mine, id)
+		case node > s.target.Origin:
+			s.greater = append(s.greater, id)
+		}
+	}
+	slices.Sort(s.mine)
+	slices.Sort(s.greater)
+	return nil
+}
+
+// readAuthors returns the author of each origin of a server by its id; 0 stands
+// for the server itself, and an origin outside the mesh has the author "".
+func readAuthors(ctx context.Context, conn *pgconn.PgConn, node string, names map[string]string) (map[uint32]string, error) {
+	got, err := rows(ctx, conn, `SELECT roident, roname FROM pg_catalog.pg_replication_origin`)
+	if err != nil {
+		return nil, fmt.Errorf("read replication origins: %w", err)
+	}
+	authors := map[uint32]string{0: node}
+	for _, r := range got {
+		id, err := strconv.ParseUint(string(r[0]), 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("read replication origins: %w", err)
+		}
+		authors[uint32(id)] = author(names, string(r[1]))
+	}
+	return authors, nil
+}
+
+// reach moves T's progress to the watermark and makes all of it durable. An
+// empty transaction does it, as the server's own apply worker would: it needs an
+// id of its own to write a commit record, and that record carries the origin's
+// position. Its synchronous commit flushes whatever came before it.
+func (s *Session) reach(ctx context.Context, watermark topology.LSN) error {
+	to := max(watermark, s.progress)
+	sql := fmt.Sprintf(`BEGIN;
+SET LOCAL synchronous_commit = local;
+SELECT pg_catalog.pg_replication_origin_xact_setup('%s', pg_catalog.clock_timestamp());
+SELECT pg_catalog.pg_current_xact_id();
+COMMIT`, to)
+	if err := s.conn.Exec(ctx, sql).Close(); err != nil {
+		return s.wrap(fmt.Errorf("move progress to %s: %w", to, err))
+	}
+	got, err := s.readProgress(ctx, true)
+	if err != nil {
+		return err
+	}
+	if got < watermark {
+		return &topology.Fault{
+			Class: topology.Permanent, Code: "progress_short", Node: s.target.Node,
+			Err: fmt.Errorf("progress of %s is %s after the replay: the watermark is %s",
+				s.target.Origin, got, watermark),
+		}
+	}
+	s.progress = got
+	return nil
+}
+
+func (s *Session) wrap(err error) error {
+	return fmt.Errorf("apply session of %s on %s: %w", s.target.Origin, s.target.Node, err)
+}
