@@ -1,0 +1,106 @@
+package localpg
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+)
+
+// gate is open or shut; who comes to a shut gate waits.
+type gate struct {
+	mu     sync.Mutex
+	opened chan struct{} // closed while the gate is open
+}
+
+func newGate() *gate {
+	g := &gate{opened: make(chan struct{})}
+	close(g.opened)
+	return g
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.opened:
+		g.opened = make(chan struct{})
+	default:
+	}
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.opened:
+	default:
+		close(g.opened)
+	}
+}
+
+// pass waits until the gate is open; false when the context ended first.
+func (g *gate) pass(ctx context.Context) bool {
+	g.mu.Lock()
+	opened := g.opened
+	g.mu.Unlock()
+	select {
+	case <-opened:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// duplex is one connection through a proxy: the client's side and, once dialled,
+// the server's.
+type duplex struct {
+	ctx    context.Context // ends with the connection
+	cancel context.CancelFunc
+	client *net.TCPConn
+
+	mu       sync.Mutex
+	upstream *net.TCPConn
+}
+
+func newDuplex(client *net.TCPConn) *duplex {
+	c := &duplex{client: client}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// setUpstream adds the server's side; false when the connection was reset in the
+// meantime.
+func (c *duplex) setUpstream(conn *net.TCPConn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.upstream = conn
+	if c.ctx.Err() != nil {
+		_ = conn.Close()
+		return false
+	}
+	return true
+}
+
+// reset ends both sides with RST; what was not read is lost. After both streams
+// ended by themselves it only frees the sockets.
+func (c *duplex) reset() {
+	c.cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range []*net.TCPConn{c.client, c.upstream} {
+		if conn != nil {
+			_ = conn.SetLinger(0)
+			_ = conn.Close()
+		}
+	}
+}
+
+// end passes on how one direction ended: an orderly end as such, all else as a
+// reset.
+func (c *duplex) end(to *net.TCPConn, err error) {
+	if !errors.Is(err, io.EOF) || to.CloseWrite() != nil {
+		c.reset()
+	}
+}

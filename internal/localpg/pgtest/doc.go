@@ -1,0 +1,6 @@
+// Package pgtest gives tests their PostgreSQL: servers and meshes of localpg that
+// end with the test, and that fail the test, with the remedy, where no
+// PostgreSQL is found. It never skips.
+//
+// It must only be imported by tests.
+package pgtest

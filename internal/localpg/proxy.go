@@ -1,0 +1,239 @@
+package localpg
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Direction is one of the two ways through a Proxy.
+type Direction int
+
+const (
+	// Up is from the client to the server.
+	Up Direction = iota
+	// Down is from the server to the client.
+	Down
+	directions
+)
+
+// Proxy is a TCP proxy on 127.0.0.1 that plays a network which fails. It keeps
+// its address whatever it plays.
+//
+// A stalled direction is a network that drops every packet, as TCP sees it: no
+// byte arrives, none is lost, the connections stay, and after Heal they go on
+// where they were. (A proxy that dropped bytes would corrupt the protocol
+// inside, which no network does.) New connections are taken and stall too.
+//
+// Two things differ from a real network. The sender's kernel gets its bytes
+// acknowledged, so only timeouts above TCP notice a stall. And a server that is
+// down shows as a connection that is reset at once, not as a refused one.
+type Proxy struct {
+	upstream string
+	lease    *portLease
+	gates    [directions]*gate
+
+	mu       sync.Mutex
+	listener net.Listener // nil while connections are refused
+	conns    map[*duplex]struct{}
+	delay    time.Duration
+	closed   bool
+	wg       sync.WaitGroup // the accept loop and the connections
+}
+
+// StartProxy starts a proxy in front of upstream, a host:port.
+func StartProxy(upstream string) (*Proxy, error) {
+	c, err := openCache(account{})
+	if err != nil {
+		return nil, err
+	}
+	return c.startProxy(upstream)
+}
+
+func (c *cache) startProxy(upstream string) (*Proxy, error) {
+	var err error
+	for range portTries {
+		p := &Proxy{upstream: upstream, conns: map[*duplex]struct{}{}, gates: [directions]*gate{newGate(), newGate()}}
+		if p.lease, err = c.leasePort(); err != nil {
+			break
+		}
+		if err = p.listen(); err == nil {
+			return p, nil
+		}
+		p.lease.release()
+	}
+	return nil, fmt.Errorf("proxy of %s: %w", upstream, err)
+}
+
+// listen begins to take connections. It is called with the lock held, or before
+// anybody else knows the proxy.
+func (p *Proxy) listen() error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", p.Addr())
+	if err != nil {
+		return err
+	}
+	p.listener = l
+	p.wg.Go(func() { p.accept(l) })
+	return nil
+}
+
+// Port is the TCP port on 127.0.0.1.
+func (p *Proxy) Port() int { return p.lease.port }
+
+// Addr is the proxy's host:port.
+func (p *Proxy) Addr() string { return fmt.Sprintf("%s:%d", loopback, p.lease.port) }
+
+// Cut stalls both directions: what a network partition looks like.
+func (p *Proxy) Cut() { p.Stall(Up, Down) }
+
+// Stall stalls the given directions. A chunk that the proxy has read already
+// stays in it until Heal.
+func (p *Proxy) Stall(ds ...Direction) {
+	for _, d := range ds {
+		p.gates[d].shut()
+	}
+}
+
+// Delay adds a latency to each chunk of at most 64 KB in both directions; zero
+// takes it away.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
+}
+
+// Sever resets the connections that exist. Bytes that are on their way are lost
+// with them. New connections are taken.
+func (p *Proxy) Sever() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.reset()
+	}
+}
+
+// Refuse resets the connections and refuses new ones until Heal: what the end of
+// a server process looks like.
+func (p *Proxy) Refuse() {
+	p.mu.Lock()
+	if p.listener != nil {
+		_ = p.listener.Close()
+		p.listener = nil
+	}
+	p.mu.Unlock()
+	p.Sever()
+}
+
+// Heal ends every fault. It fails only when the port was taken by a foreign
+// program while connections were refused.
+func (p *Proxy) Heal() error {
+	p.Delay(0)
+	for _, g := range p.gates {
+		g.open()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener != nil || p.closed {
+		return nil
+	}
+	if err := p.listen(); err != nil {
+		return fmt.Errorf("heal the proxy of %s: %w", p.upstream, err)
+	}
+	return nil
+}
+
+// Connections is how many connections go through the proxy now.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
+}
+
+// Close resets the connections, ends the proxy and waits for its goroutines. It
+// may be called again.
+func (p *Proxy) Close() {
+	p.mu.Lock()
+	was := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if was {
+		return
+	}
+	p.Refuse()
+	p.wg.Wait()
+	p.lease.release()
+}
+
+func (p *Proxy) accept(l net.Listener) {
+	for {
+		client, err := l.Accept()
+		if err != nil {
+			return // closed by Refuse
+		}
+		c := newDuplex(client.(*net.TCPConn))
+		p.mu.Lock()
+		if p.listener != l {
+			p.mu.Unlock()
+			c.reset()
+			continue
+		}
+		p.conns[c] = struct{}{}
+		p.wg.Go(func() {
+			p.relay(c)
+			p.mu.Lock()
+			delete(p.conns, c)
+			p.mu.Unlock()
+		})
+		p.mu.Unlock()
+	}
+}
+
+// relay serves one connection until both directions have ended.
+func (p *Proxy) relay(c *duplex) {
+	defer c.reset()
+	// Not even the handshake goes through a stalled network.
+	if !p.gates[Up].pass(c.ctx) || !p.gates[Down].pass(c.ctx) {
+		return
+	}
+	var d net.Dialer
+	upstream, err := d.DialContext(c.ctx, "tcp", p.upstream)
+	if err != nil || !c.setUpstream(upstream.(*net.TCPConn)) {
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { p.pump(c, c.client, c.upstream, Up) })
+	wg.Go(func() { p.pump(c, c.upstream, c.client, Down) })
+	wg.Wait()
+}
+
+// pump carries one direction. The end of a stream is a packet too: it has to
+// pass the gate like any byte.
+func (p *Proxy) pump(c *duplex, from, to *net.TCPConn, d Direction) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if !p.latency(c.ctx) || !p.gates[d].pass(c.ctx) {
+			return
+		}
+		if n > 0 {
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				c.reset()
+				return
+			}
+		}
+		if err != nil {
+			c.end(to, err)
+			return
+		}
+	}
+}
+
+func (p *Proxy) latency(ctx context.Context) bool {
+	p.mu.Lock()
+	d := p.delay
+	p.mu.Unlock()
+	return d == 0 || pause(ctx, d) == nil
+}

@@ -1,0 +1,158 @@
+package localpg
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	return pgx.Connect(ctx, dsn)
+}
+
+// Connect opens a connection to the server's database; the caller closes it.
+func (s *Server) Connect(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := connect(ctx, s.DSN())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name(), err)
+	}
+	return conn, nil
+}
+
+// Exec runs SQL on the server's database in a session of its own. Without
+// arguments it may hold several statements, which then are one transaction.
+func (s *Server) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return s.execIn(ctx, s.DSN(), sql, args...)
+}
+
+func (s *Server) execIn(ctx context.Context, dsn, sql string, args ...any) (tag pgconn.CommandTag, err error) {
+	conn, err := connect(ctx, dsn)
+	if err != nil {
+		return tag, fmt.Errorf("%s: %w", s.Name(), err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if len(args) > 0 {
+		tag, err = conn.Exec(ctx, sql, args...)
+	} else {
+		var results []*pgconn.Result
+		if results, err = conn.PgConn().Exec(ctx, sql).ReadAll(); err == nil && len(results) > 0 {
+			tag = results[len(results)-1].CommandTag
+		}
+	}
+	if err != nil {
+		return tag, fmt.Errorf("%s: %w", s.Name(), err)
+	}
+	return tag, nil
+}
+
+// CreateDatabase makes a database unless it exists.
+func (s *Server) CreateDatabase(ctx context.Context, name string) error {
+	conn, err := connect(ctx, s.DSNFor(superuser))
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Name(), err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var there bool
+	err = conn.QueryRow(ctx, `select exists (select from pg_database where datname = $1)`, name).Scan(&there)
+	if err == nil && !there {
+		_, err = conn.Exec(ctx, "create database "+pgx.Identifier{name}.Sanitize())
+	}
+	if err != nil {
+		return fmt.Errorf("%s: create database %s: %w", s.Name(), name, err)
+	}
+	return nil
+}
+
+// Connector opens sessions: a *Server, or a *Node of a mesh.
+type Connector interface {
+	Connect(ctx context.Context) (*pgx.Conn, error)
+}
+
+// Rows runs a query in a session of its own and returns its rows, each scanned
+// into a T: one column into a plain value, several into a struct's fields by
+// position.
+func Rows[T any](ctx context.Context, on Connector, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	conn, err := on.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	rows, err := conn.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// Column runs a query and returns its first column.
+func Column[T any](ctx context.Context, on Connector, sql string, args ...any) ([]T, error) {
+	return Rows(ctx, on, pgx.RowTo[T], sql, args...)
+}
+
+// Value runs a query for exactly one value.
+func Value[T any](ctx context.Context, on Connector, sql string, args ...any) (T, error) {
+	var zero T
+	got, err := Column[T](ctx, on, sql, args...)
+	if err != nil {
+		return zero, err
+	}
+	if len(got) != 1 {
+		return zero, fmt.Errorf("%d rows where one was expected: %s", len(got), sql)
+	}
+	return got[0], nil
+}
+
+// DropDatabase drops a database, ending its sessions and dropping the
+// replication slots and subscriptions in it, which would else forbid it.
+func (s *Server) DropDatabase(ctx context.Context, name string) error {
+	conn, err := connect(ctx, s.DSNFor(superuser))
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Name(), err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if err := dropSubscriptions(ctx, conn, s.DSNFor(name), name); err != nil {
+		return fmt.Errorf("%s: drop database %s: %w", s.Name(), name, err)
+	}
+	const dropSlots = `
+		select pg_drop_replication_slot(slot_name) from pg_replication_slots
+		where database = $1 and not active`
+	if _, err := conn.Exec(ctx, dropSlots, name); err != nil {
+		return fmt.Errorf("%s: drop database %s: %w", s.Name(), name, err)
+	}
+	if _, err := conn.Exec(ctx, "drop database if exists "+pgx.Identifier{name}.Sanitize()+" with (force)"); err != nil {
+		return fmt.Errorf("%s: drop database %s: %w", s.Name(), name, err)
+	}
+	return nil
+}
+
+func dropSubscriptions(ctx context.Context, admin *pgx.Conn, dsn, database string) error {
+	const list = `
+		select subname from pg_subscription s join pg_database d on d.oid = s.subdbid
+		where d.datname = $1`
+	rows, err := admin.Query(ctx, list, database)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	conn, err := connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for _, name := range names {
+		quoted := pgx.Identifier{name}.Sanitize()
+		// Without its slot's name a subscription is dropped without asking the
+		// publisher, who may be gone.
+		for _, sql := range []string{"alter subscription " + quoted + " disable", "alter subscription " + quoted + " set (slot_name = none)", "drop subscription " + quoted} {
+			if _, err := conn.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
