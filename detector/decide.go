@@ -155,12 +155,12 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 		}
 		life = LifeUnknown
 	}
-	obstacle, accused := j.obstacle(n, t, now)
+	accused, obstacle := j.weigh(n, t, now)
 	switch {
 	case accused && obstacle == "":
 		j.fail(n, life)
 		return j.verdict(n, t, LifeFailed, "", now)
-	case accused && life == LifeFailed || accused && life == LifeReturning:
+	case accused && (life == LifeFailed || life == LifeReturning):
 		return j.verdict(n, t, life, "", now)
 	case accused:
 		return j.verdict(n, t, LifeSuspected, obstacle, now)
@@ -177,24 +177,24 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 	}
 }
 
-// obstacle says whether the accusations amount to a failure and, if so, why
-// this agent may not conclude it; an empty reason means that it may.
-func (j *Judge) obstacle(n *node, t tally, now time.Time) (reason string, accused bool) {
-	need := j.need(t)
-	if len(t.counted) < need && !j.cutOff(t, now) || len(t.refuting) > 0 || len(t.counted) == 0 {
-		return "", false
+// weigh reports whether n stands accused of having failed and, if so, why this
+// agent may not conclude that it has; an empty obstacle means that it may. A
+// live answer that any member has is the end of it.
+func (j *Judge) weigh(n *node, t tally, now time.Time) (accused bool, obstacle string) {
+	need, heard := j.need(t), j.contacts(now)
+	switch {
+	case len(t.counted) == 0 || len(t.refuting) > 0:
+		return false, ""
+	case heard < need:
+		return true, cutOffReason(heard, len(j.members), need)
+	case len(t.counted) < need:
+		return false, ""
+	case !n.seen && !n.prior.Known() && now.Sub(j.started) < j.rules.StartupGrace:
+		return true, graceReason(j.rules.StartupGrace)
+	default:
+		return true, ""
 	}
-	if heard := j.contacts(now); heard < need {
-		return cutOffReason(heard, len(j.members), need), true
-	}
-	if !n.seen && !n.prior.Known() && now.Sub(j.started) < j.rules.StartupGrace {
-		return graceReason(j.rules.StartupGrace), true
-	}
-	return "", true
 }
-
-// cutOff reports whether this agent hears too few members to judge anything.
-func (j *Judge) cutOff(t tally, now time.Time) bool { return j.contacts(now) < j.need(t) }
 
 // fail notes that n failed. A node that was returning fails anew, in a new
 // episode: what it did since it answered belongs to another outage.

@@ -62,24 +62,24 @@ func (d *Detector) Start(ctx context.Context) error {
 
 // Stop ends the detector without a word about the node: the others see that
 // the agent is gone and go on watching the node itself.
-func (d *Detector) Stop(ctx context.Context) error { return d.stop(ctx, nil) }
+func (d *Detector) Stop(ctx context.Context) error { return d.stop(ctx, false) }
 
 // Leave announces that the node is leaving as planned, then stops.
-func (d *Detector) Leave(ctx context.Context) error {
-	d.mu.Lock()
-	farewell := d.judge.Farewell(d.opts.Now())
-	d.mu.Unlock()
-	return d.stop(ctx, farewell)
-}
+func (d *Detector) Leave(ctx context.Context) error { return d.stop(ctx, true) }
 
-func (d *Detector) stop(ctx context.Context, farewell []Evidence) error {
+func (d *Detector) stop(ctx context.Context, leave bool) error {
 	if d.cancel == nil {
 		return nil
 	}
-	// The probes end first, or their last reports would follow the farewell
-	// and take it back.
 	d.cancel()
 	d.done.Wait()
+	var farewell []Evidence
+	if leave {
+		// Only now: a report that followed the farewell would take it back.
+		d.mu.Lock()
+		farewell = d.judge.Farewell(d.opts.Now())
+		d.mu.Unlock()
+	}
 	err := d.opts.Gossip.Stop(ctx, farewell)
 	d.watchers.close()
 	return err

@@ -40,7 +40,9 @@ func (p *probeLoop) run(ctx context.Context) {
 		p.converse(ctx, session)
 		session.Close()
 		// Straight to the next connect: whether the server is gone or only
-		// the session shows there, and the sooner the better.
+		// the session shows there, and the sooner the better. But a server
+		// that ends every session at once is not to be stormed.
+		sleep(ctx, p.timing.ProbeInterval-time.Since(began))
 	}
 }
 
@@ -65,7 +67,7 @@ func (p *probeLoop) connect(ctx context.Context, abandon time.Duration) (Session
 		s   Session
 		err error
 	}
-	r, _ := pending(ctx, p, abandon, func(ctx context.Context) result {
+	r := pending(ctx, p, abandon, func(ctx context.Context) result {
 		s, err := p.prober.Connect(ctx)
 		return result{s, err}
 	})
@@ -81,7 +83,7 @@ func (p *probeLoop) converse(ctx context.Context, s Session) {
 		err := s.Wait(idle)
 		cancel()
 		if err == nil && ctx.Err() == nil {
-			err, _ = pending(ctx, p, p.timing.ProbeAbandon, s.Ping)
+			err = pending(ctx, p, p.timing.ProbeAbandon, s.Ping)
 		}
 		if err != nil && ctx.Err() == nil {
 			p.report(findingOf(err))
@@ -93,7 +95,7 @@ func (p *probeLoop) converse(ctx context.Context, s Session) {
 // pending runs op, which must end when its context does, for at most abandon.
 // From the probe timeout on it reports at every interval that there is no
 // answer. It returns only when op has: nothing is left behind.
-func pending[T any](ctx context.Context, p *probeLoop, abandon time.Duration, op func(context.Context) T) (res T, unanswered bool) {
+func pending[T any](ctx context.Context, p *probeLoop, abandon time.Duration, op func(context.Context) T) T {
 	ctx, cancel := context.WithTimeout(ctx, abandon)
 	defer cancel()
 	done := make(chan T, 1)
@@ -103,9 +105,8 @@ func pending[T any](ctx context.Context, p *probeLoop, abandon time.Duration, op
 	for {
 		select {
 		case r := <-done:
-			return r, unanswered
+			return r
 		case <-timer.C:
-			unanswered = true
 			p.report(Finding{Condition: Hung, Detail: "no answer within " + p.timing.ProbeTimeout.String()})
 			timer.Reset(p.timing.ProbeInterval)
 		}
