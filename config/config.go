@@ -22,11 +22,11 @@ type Mode string
 
 // The modes, from the least to the most active.
 const (
-	// ModeObserve detects and reports; it plans nothing.
+	// ModeObserve detects, reports and shows its plans; it carries none out.
 	ModeObserve Mode = "observe"
-	// ModeAdvise makes and publishes plans, and carries none out.
+	// ModeAdvise carries out the plans that an operator has approved.
 	ModeAdvise Mode = "advise"
-	// ModeAuto carries its plans out.
+	// ModeAuto carries its plans out by itself.
 	ModeAuto Mode = "auto"
 )
 
@@ -102,12 +102,14 @@ type Detection struct {
 	// ProbeTimeout bounds one SQL probe; default 500ms.
 	ProbeTimeout time.Duration
 	// SilentAfter is how long a node must answer nothing at all before its
-	// silence counts as evidence; default 2s.
+	// silence counts as evidence; default 3s.
 	SilentAfter time.Duration
-	// EvidenceTTL is how long another member's report counts; default 3s.
+	// EvidenceTTL is how long a member's report counts that it does not renew;
+	// default 1.5s. It is longer than ProbeInterval and ProbeTimeout together,
+	// or the reports of slow probes would expire between two of them.
 	EvidenceTTL time.Duration
-	// StartupGrace is how long after its own start an agent blames nobody;
-	// default 5s.
+	// StartupGrace is how long after its own start an agent fails no node that
+	// it has never seen alive; default 10s.
 	StartupGrace time.Duration
 	// Quorum is how many members must report evidence; default majority.
 	Quorum Quorum
@@ -163,9 +165,9 @@ func Defaults() Config {
 		Detection: Detection{
 			ProbeInterval: 200 * time.Millisecond,
 			ProbeTimeout:  500 * time.Millisecond,
-			SilentAfter:   2 * time.Second,
-			EvidenceTTL:   3 * time.Second,
-			StartupGrace:  5 * time.Second,
+			SilentAfter:   3 * time.Second,
+			EvidenceTTL:   1500 * time.Millisecond,
+			StartupGrace:  10 * time.Second,
 			Quorum:        QuorumMajority,
 			Gossip: Gossip{
 				ProbeInterval: 200 * time.Millisecond,

@@ -10,17 +10,10 @@ import (
 
 // crossCheck compares the parts of a file with one another.
 func (r *reader) crossCheck(c *Config) {
-	r.checkCount(c)
 	r.checkUnique(c)
 	r.checkNATS(c)
 	r.checkSlotNames(c)
 	r.checkDetection(c.Detection)
-}
-
-func (r *reader) checkCount(c *Config) {
-	if _, given := r.at["nodes"]; given && len(c.Nodes) < 2 {
-		r.problem("nodes", fmt.Sprintf("has %d node: a mesh has two at least", len(c.Nodes)), "list every node of the mesh")
-	}
 }
 
 // checkUnique reports names, servers and addresses that two nodes share, and
@@ -58,7 +51,10 @@ func (r *reader) checkNATS(c *Config) {
 	if !c.EmbeddedNATS() {
 		return
 	}
-	for i := range c.Nodes {
+	for i, n := range c.Nodes {
+		if n == (Node{}) {
+			continue // nothing of it could be read: that has been said
+		}
 		item := fmt.Sprintf("nodes[%d]", i)
 		if _, given := r.at[item+".nats"]; !given {
 			r.report(r.at[item], item+".nats", "is missing",
@@ -105,32 +101,26 @@ func (r *reader) checkSlotNames(c *Config) {
 
 // checkDetection wants the limits in an order in which they can work.
 func (r *reader) checkDetection(d Detection) {
-	for _, rule := range []struct {
-		field, larger  string
-		small, large   time.Duration
-		because, other string
-	}{
-		{
-			"detection.silent_after", "detection.probe_timeout", d.ProbeTimeout, d.SilentAfter,
-			"one slow answer would already be silence", "make silent_after longer or probe_timeout shorter",
-		},
-		{
-			"detection.evidence_ttl", "detection.probe_interval", 2 * d.ProbeInterval, d.EvidenceTTL,
-			"a report would expire before the next one comes", "make evidence_ttl longer than two probe_intervals",
-		},
-		{
-			"detection.gossip.probe_interval", "detection.gossip.probe_timeout", d.Gossip.ProbeTimeout, d.Gossip.ProbeInterval,
-			"a probe would still wait when the next one starts", "make gossip.probe_interval longer than gossip.probe_timeout",
-		},
-	} {
-		if rule.large > rule.small {
-			continue
-		}
-		blame := rule.field
-		if _, given := r.at[blame]; !given {
-			blame = rule.larger
-		}
-		r.problem(blame, fmt.Sprintf("%s (%s) is too short for %s: %s",
-			rule.field, short(rule.large), rule.larger, rule.because), rule.other)
+	const at = "detection."
+	r.longer(at+"silent_after", d.SilentAfter, at+"probe_timeout", d.ProbeTimeout, 0,
+		"one slow answer would already be silence")
+	r.longer(at+"evidence_ttl", d.EvidenceTTL, at+"probe_timeout", d.ProbeTimeout, d.ProbeInterval,
+		"a report would expire before a slow probe renews it")
+	r.longer(at+"gossip.probe_interval", d.Gossip.ProbeInterval, at+"gossip.probe_timeout", d.Gossip.ProbeTimeout, 0,
+		"a probe would still wait when the next one starts")
+}
+
+// longer wants one duration to be longer than another and some more. It blames
+// the one that the file gives; the other may be a default.
+func (r *reader) longer(long string, l time.Duration, brief string, b, more time.Duration, why string) {
+	if l > b+more {
+		return
 	}
+	if _, given := r.at[long]; given {
+		r.problem(long, fmt.Sprintf("%s is too short beside %s (%s): %s", short(l), brief, short(b), why),
+			"use more than "+short(b+more))
+		return
+	}
+	r.problem(brief, fmt.Sprintf("%s is too long beside %s (%s): %s", short(b), long, short(l), why),
+		fmt.Sprintf("make it shorter, or set %s to more than %s", long, short(b+more)))
 }

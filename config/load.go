@@ -2,8 +2,8 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"os"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -70,18 +70,20 @@ func (r *reader) parse(src []byte) (ast.Node, bool) {
 	case 1:
 		return bodies[0], true
 	default:
-		r.report(bodies[1].GetToken(), "", "a second document begins here", "keep one document in the file: remove the `---` line")
+		r.report(value{r: r, node: bodies[1]}.head(), "", "a second document begins here", "keep one document in the file: remove the `---` line")
 		return nil, false
 	}
 }
 
-// syntax reports what the parser could not read.
+// syntax reports what the parser could not read. What the parser quotes is cut
+// off: it may be a part of a DSN.
 func (r *reader) syntax(err error) {
+	const remedy = "mend the syntax; look at the indentation and the quotes of this line and the one before it"
 	var ye yaml.Error
 	if !errors.As(err, &ye) {
-		r.add(Problem{Message: "is not YAML: " + hide(err.Error()), Remedy: "mend the syntax"})
+		r.add(Problem{Message: "is not YAML", Remedy: remedy})
 		return
 	}
-	r.report(ye.GetToken(), "", fmt.Sprintf("is not YAML: %s", hide(ye.GetMessage())),
-		"mend the syntax; look at the indentation and the quotes of this line and the one before it")
+	why, _, _ := strings.Cut(ye.GetMessage(), `"`)
+	r.report(ye.GetToken(), "", "is not YAML: "+strings.TrimRight(why, ": "), remedy)
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -68,32 +67,4 @@ func sortProblems(ps []Problem) {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-}
-
-// secrets finds what a line of the file must not show: the value of dsn, and
-// what looks like a password in a line that continues one. It works on text and
-// not on the parsed value because a file that does not parse has secrets too.
-func secrets() []*regexp.Regexp {
-	return []*regexp.Regexp{
-		regexp.MustCompile(`\bdsn["']?\s*:\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^"'\s].*|["'].*)`),
-		regexp.MustCompile(`://([^@\s]*)@`),
-		regexp.MustCompile(`(?i)password\s*=\s*('(?:[^'\\]|\\.)*'?|[^\s"]*)`),
-	}
-}
-
-// hide replaces the secrets of a line by stars, one for one, so that columns
-// still point where they did.
-func hide(line string) string {
-	for _, re := range secrets() {
-		var b strings.Builder
-		last := 0
-		for _, m := range re.FindAllStringSubmatchIndex(line, -1) {
-			b.WriteString(line[last:m[2]])
-			b.WriteString(strings.Repeat("*", len([]rune(line[m[2]:m[3]]))))
-			last = m[3]
-		}
-		b.WriteString(line[last:])
-		line = b.String()
-	}
-	return line
 }

@@ -48,7 +48,7 @@ func (r *reader) report(tk *token.Token, field, message, remedy string) {
 		// one at the end of the file may stand behind the line.
 		p.Column = min(max(tk.Position.Column, 1), len([]rune(line))+1)
 		// A tab would tear caret and word apart.
-		p.Source = strings.ReplaceAll(hide(line), "\t", " ")
+		p.Source = strings.ReplaceAll(hideLine(r.lines, p.Line-1), "\t", " ")
 	}
 	r.add(p)
 }
@@ -84,14 +84,16 @@ func (v value) mapping(fields []field) {
 	if !ok {
 		return
 	}
-	seen := map[string]int{}
+	seen, meant := map[string]int{}, map[string]bool{}
 	for _, p := range pairs {
-		name, tk := p.Key.String(), p.Key.GetToken()
-		path := join(v.path, name)
+		name, tk := keyName(p.Key), p.Key.GetToken()
+		path := join(v.path, hideKey(name))
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		switch first, again := seen[name]; {
 		case i < 0:
-			v.r.report(tk, path, fmt.Sprintf("the key %q is unknown", name), unknownRemedy(name, fields))
+			near, remedy := unknownRemedy(name, fields)
+			meant[near] = true
+			v.r.report(tk, path, fmt.Sprintf("the key %q is unknown", hideKey(name)), remedy)
 		case again:
 			v.r.report(tk, path, fmt.Sprintf("the key %q stands here again, first in line %d", name, first), "keep one of the two")
 		default:
@@ -106,7 +108,8 @@ func (v value) mapping(fields []field) {
 		}
 	}
 	for _, f := range fields {
-		if _, ok := seen[f.name]; !ok && f.need != "" {
+		// A key that was only misspelled is not missing as well.
+		if _, ok := seen[f.name]; !ok && f.need != "" && !meant[f.name] {
 			v.r.report(v.start(pairs), join(v.path, f.name), "is missing", f.need)
 		}
 	}
@@ -131,12 +134,22 @@ func (v value) pairs() ([]*ast.MappingValueNode, bool) {
 	return nil, false
 }
 
-// list reads a sequence; each is called for every item that has a value.
-func (v value) list(each func(item value)) {
+// keyName is a key's text without quotes.
+func keyName(k ast.MapKeyNode) string {
+	if s, ok := k.(*ast.StringNode); ok {
+		return s.Value
+	}
+	return k.String()
+}
+
+// list reads a sequence; each is called for every item that has a value, with
+// its place in the list. It returns the number of items, and false when the
+// value is no sequence.
+func (v value) list(each func(i int, item value)) (items int, ok bool) {
 	n, ok := v.node.(*ast.SequenceNode)
 	if !ok {
 		v.bad("is "+kindOf(v.node)+", not a list", "write `- ` items below it")
-		return
+		return 0, false
 	}
 	for i, node := range n.Values {
 		path := fmt.Sprintf("%s[%d]", v.path, i)
@@ -148,8 +161,9 @@ func (v value) list(each func(item value)) {
 			continue
 		}
 		v.r.at[path] = value{r: v.r, node: plain}.head()
-		each(value{r: v.r, path: path, node: plain})
+		each(i, value{r: v.r, path: path, node: plain})
 	}
+	return len(n.Values), true
 }
 
 // head is the first token of a node; a mapping's own token is its first colon.

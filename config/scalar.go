@@ -47,9 +47,9 @@ func named(dst *string, alphabet, example string) func(value) {
 		*dst = s
 		switch {
 		case len(s) > 32:
-			v.bad(fmt.Sprintf("%q is %d bytes long", s, len(s)), "use at most 32, such as "+example)
+			v.bad(fmt.Sprintf("%s is %d bytes long", show(s), len(s)), "use at most 32, such as "+example)
 		case !re.MatchString(s):
-			v.bad(fmt.Sprintf("%q is not a name", s),
+			v.bad(show(s)+" is not a name",
 				fmt.Sprintf("use the characters [%s], beginning with a letter or a digit, such as %s", alphabet, example))
 		}
 	}
@@ -81,17 +81,17 @@ func oneOf[T ~string](dst *T, choices ...choice) func(value) {
 				continue
 			}
 			if c.refused != "" {
-				v.bad(fmt.Sprintf("%q %s", s, c.refused), remedy)
+				v.bad(show(s)+" "+c.refused, remedy)
 				return
 			}
 			*dst = T(s)
 			return
 		}
 		if near, ok := nearest(s, words); ok {
-			v.bad(fmt.Sprintf("%q is unknown", s), fmt.Sprintf("did you mean %q? %s", near, remedy))
+			v.bad(show(s)+" is unknown", fmt.Sprintf("did you mean %q? %s", near, remedy))
 			return
 		}
-		v.bad(fmt.Sprintf("%q is unknown", s), remedy)
+		v.bad(show(s)+" is unknown", remedy)
 	}
 }
 
@@ -104,14 +104,14 @@ func duration(dst *time.Duration, lo, hi time.Duration) func(value) {
 		}
 		d, err := time.ParseDuration(s)
 		if _, nan := strconv.ParseFloat(s, 64); nan == nil && s != "0" {
-			v.bad(fmt.Sprintf("%q has no unit", s), fmt.Sprintf("write a unit, such as %ss or %sms", s, s))
+			v.bad(show(s)+" has no unit", fmt.Sprintf("write a unit, such as %ss or %sms", s, s))
 			return
 		}
 		switch {
 		case err != nil:
-			v.bad(fmt.Sprintf("%q is not a duration", s), fmt.Sprintf("write a number and a unit, such as %s (units: ms, s, m, h)", *dst))
+			v.bad(show(s)+" is not a duration", fmt.Sprintf("write a number and a unit, such as %s (units: ms, s, m, h)", *dst))
 		case d < lo || d > hi:
-			v.bad(fmt.Sprintf("%q is out of range", s), fmt.Sprintf("use %s to %s", short(lo), short(hi)))
+			v.bad(show(s)+" is out of range", fmt.Sprintf("use %s to %s", short(lo), short(hi)))
 		default:
 			*dst = d
 		}
@@ -151,9 +151,9 @@ func size(dst *int64, lo int64) func(value) {
 		n, ok := parseSize(s)
 		switch {
 		case !ok:
-			v.bad(fmt.Sprintf("%q is not a size", s), "write a whole number and a unit, such as 512MiB or 2GiB (units: KiB, MiB, GiB, TiB)")
+			v.bad(show(s)+" is not a size", "write a whole number and a unit, such as 512MiB or 2GiB (units: KiB, MiB, GiB, TiB)")
 		case n < lo:
-			v.bad(fmt.Sprintf("%q is too small", s), fmt.Sprintf("use at least %d bytes", lo))
+			v.bad(show(s)+" is too small", fmt.Sprintf("use at least %d bytes", lo))
 		default:
 			*dst = n
 		}
@@ -186,16 +186,16 @@ func hostport(dst *string) func(value) {
 		*dst = s
 		host, port, err := net.SplitHostPort(s)
 		if err != nil {
-			v.bad(fmt.Sprintf("%q is not an address", s), form)
+			v.bad(show(s)+" is not an address", form)
 			return
 		}
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			v.bad(fmt.Sprintf("%q has no port between 1 and 65535", s), form)
+			v.bad(show(s)+" has no port between 1 and 65535", form)
 			return
 		}
 		ip, err := netip.ParseAddr(host)
 		if host == "" || (err == nil && ip.IsUnspecified()) {
-			v.bad(fmt.Sprintf("%q names no host that the other nodes can reach", s), form)
+			v.bad(show(s)+" names no host that the other nodes can reach", form)
 		}
 	}
 }

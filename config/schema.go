@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -19,9 +20,10 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 			choice{word: "spock", refused: "is not supported in this release"})},
 		{name: "mode", read: oneOf(&c.Mode,
 			choice{word: string(ModeObserve)}, choice{word: string(ModeAdvise)}, choice{word: string(ModeAuto)})},
-		{name: "nodes", need: "list the nodes of the mesh, each with name, dsn, gossip and api", read: func(v value) {
-			v.list(func(item value) { c.Nodes = append(c.Nodes, item.member(check)) })
-		}},
+		{
+			name: "nodes", need: "list the nodes of the mesh, each with name, dsn, gossip and api",
+			read: func(v value) { c.Nodes = v.members(check) },
+		},
 		{name: "nats", read: func(v value) {
 			v.mapping([]field{{name: "url", read: natsURL(&c.NATS.URL)}})
 		}},
@@ -35,6 +37,20 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 		}},
 	})
 	r.crossCheck(c)
+}
+
+// members reads the nodes. An item that says nothing keeps its place, so that
+// the paths of problems count as the operator does.
+func (v value) members(check DSNCheck) []Node {
+	var nodes []Node
+	count, ok := v.list(func(i int, item value) {
+		nodes = append(nodes, make([]Node, i+1-len(nodes))...)
+		nodes[i] = item.member(check)
+	})
+	if ok && count < 2 {
+		v.bad(fmt.Sprintf("lists %d of the mesh's nodes: it has two at least", count), "list every node")
+	}
+	return nodes
 }
 
 // member reads one node. A node with problems is kept all the same, so that
@@ -66,7 +82,7 @@ func detection(d *Detection) func(value) {
 			{name: "probe_timeout", read: duration(&d.ProbeTimeout, 10*time.Millisecond, time.Minute)},
 			{name: "silent_after", read: duration(&d.SilentAfter, 100*time.Millisecond, 10*time.Minute)},
 			{name: "evidence_ttl", read: duration(&d.EvidenceTTL, 100*time.Millisecond, 10*time.Minute)},
-			{name: "startup_grace", read: duration(&d.StartupGrace, 0, 10*time.Minute)},
+			{name: "startup_grace", read: duration(&d.StartupGrace, 100*time.Millisecond, 10*time.Minute)},
 			{name: "quorum", read: oneOf(&d.Quorum, choice{word: string(QuorumMajority)}, choice{word: string(QuorumHalf)})},
 			{name: "gossip", read: func(v value) {
 				v.mapping([]field{
@@ -96,8 +112,8 @@ func recovery(c *Recovery) func(value) {
 	}
 }
 
-// dsn reads a connection string. Neither its value nor its place in the file
-// is shown; what the check says about it is.
+// dsn reads a connection string. Its value is never shown; what the check says
+// about it is.
 func dsn(dst *string, check DSNCheck) func(value) {
 	return func(v value) {
 		s, ok := v.word()
@@ -113,7 +129,7 @@ func dsn(dst *string, check DSNCheck) func(value) {
 			return
 		}
 		if err := check(s); err != nil {
-			v.bad("cannot be read: "+hide(err.Error()),
+			v.bad("cannot be read: "+hide(strings.Join(strings.Fields(err.Error()), " ")),
 				"write key=value words, such as \"host=10.0.0.1 dbname=app user=healer\", or a URL, such as \"postgres://healer@10.0.0.1/app\"")
 		}
 	}
@@ -129,9 +145,9 @@ func natsURL(dst *string) func(value) {
 		u, err := url.Parse(s)
 		switch {
 		case err != nil || u.Host == "":
-			v.bad(fmt.Sprintf("%q is not a URL", hide(s)), form)
+			v.bad(show(s)+" is not a URL", form)
 		case u.Scheme != "nats" && u.Scheme != "tls":
-			v.bad(fmt.Sprintf("%q has the scheme %q", hide(s), u.Scheme), form)
+			v.bad(fmt.Sprintf("%s has the scheme %q", show(s), u.Scheme), form)
 		default:
 			*dst = s
 		}

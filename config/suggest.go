@@ -5,16 +5,17 @@ import (
 	"strings"
 )
 
-// unknownRemedy says what an unknown key may have been meant to be.
-func unknownRemedy(name string, fields []field) string {
+// unknownRemedy says what to do about an unknown key, and which known one it
+// was meant to be, if that can be guessed.
+func unknownRemedy(name string, fields []field) (near, remedy string) {
 	words := make([]string, 0, len(fields))
 	for _, f := range fields {
 		words = append(words, f.name)
 	}
 	if near, ok := nearest(name, words); ok {
-		return fmt.Sprintf("did you mean %q?", near)
+		return near, fmt.Sprintf("did you mean %q?", near)
 	}
-	return "remove it; the keys here are " + strings.Join(words, ", ")
+	return "", "remove it; the keys here are " + strings.Join(words, ", ")
 }
 
 // nearest returns the word closest to s when it is close enough for a slip of
