@@ -46,6 +46,9 @@ type Client struct {
 	// ctx ends when the client is closed; it ends every subscription.
 	ctx    context.Context
 	cancel context.CancelFunc
+	// mu keeps a goroutine from starting when Close waits for them already.
+	mu     sync.Mutex
+	closed bool
 	wg     sync.WaitGroup
 }
 
@@ -125,8 +128,25 @@ func (c *Client) connected(nc *nats.Conn) {
 // Connected reports whether a server is connected now.
 func (c *Client) Connected() bool { return c.nc.IsConnected() }
 
-// Close ends all subscriptions and the connection, and waits for them.
+// start runs the goroutines, unless the client is closed.
+func (c *Client) start(run ...func()) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nats.ErrConnectionClosed
+	}
+	for _, f := range run {
+		c.wg.Go(f)
+	}
+	return nil
+}
+
+// Close ends all subscriptions and the connection, and waits for them: for the
+// handlers that run just then, therefore.
 func (c *Client) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.cancel()
 	c.nc.Close()
 	c.wg.Wait()

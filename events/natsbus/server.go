@@ -72,25 +72,22 @@ func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
 		defer close(s.started)
 		ns.Start()
 	}()
-	if err := s.await(ctx, log); err != nil {
-		s.stop()
-		return nil, o.fault("nats_start", "see the server's log lines above", err)
-	}
-	return s, nil
-}
-
-// await returns when the server accepts connections, or why it will not.
-func (s *Server) await(ctx context.Context, log *serverLog) error {
 	for {
-		if s.ns.ReadyForConnections(20 * time.Millisecond) {
-			return nil
-		}
 		select {
 		case msg := <-log.fatal:
-			return errors.New(msg)
+			s.stop()
+			return nil, o.fault("nats_start", "mend what the server says, then start the agent again",
+				fmt.Errorf("NATS server does not start: %s", msg))
 		case <-ctx.Done():
-			return &topology.Fault{Class: topology.Transient, Code: "nats_start", Err: context.Cause(ctx)}
+			s.stop()
+			return nil, &topology.Fault{
+				Class: topology.Transient, Code: "nats_start", Node: o.Node, Hint: "start it again with more time",
+				Err: fmt.Errorf("NATS server is not ready yet: %w", context.Cause(ctx)),
+			}
 		default:
+		}
+		if ns.ReadyForConnections(20 * time.Millisecond) {
+			return s, nil
 		}
 	}
 }
@@ -215,7 +212,7 @@ func (o ServerOptions) checkStore() error {
 	return nil
 }
 
-// fault wraps err for the operator; a Fault within keeps its class.
+// fault wraps err for the operator: it stays until somebody mends it.
 func (o ServerOptions) fault(code, hint string, err error) error {
-	return &topology.Fault{Class: topology.ClassOf(err), Code: code, Node: o.Node, Hint: hint, Err: err}
+	return &topology.Fault{Class: topology.Permanent, Code: code, Node: o.Node, Hint: hint, Err: err}
 }
