@@ -96,6 +96,14 @@ func Dial(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
 	return conn, nil
 }
 
+// Hangup closes a connection handed out by Session, Replication or Dial, and
+// does not wait long for a server that no longer answers.
+func Hangup(conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), cancelGrace)
+	defer cancel()
+	_ = conn.Close(ctx) // the socket is closed whatever the error
+}
+
 // wrap is Wrap with a context to tell whose deadline it was that passed.
 func (s *Server) wrap(ctx context.Context, err error) error {
 	if err == nil {

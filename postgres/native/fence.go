@@ -1,0 +1,217 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"healer/postgres"
+	"healer/postgres/mark"
+	"healer/topology"
+)
+
+const (
+	// pollEvery is how often a worker is looked at: nothing in SQL can be
+	// awaited until it is idle or gone.
+	pollEvery = 20 * time.Millisecond
+	// stopLimit is how long a disabled worker may take to stop when ctx has
+	// no deadline: it finishes the transaction it is in.
+	stopLimit = 30 * time.Second
+)
+
+// Drain waits until everything that the subscription received is applied: its
+// worker is gone, or idle in two readings in a row. It returns what it saw
+// last; after limit that may be a busy worker, and is no error.
+func (e *Engine) Drain(ctx context.Context, node string, sub topology.Subscription, limit time.Duration) (topology.WorkerState, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return topology.WorkerNone, err
+	}
+	end := time.Now().Add(limit)
+	for idle := 0; ; {
+		now, _, err := e.byOID(ctx, s, sub.ID)
+		if err != nil {
+			return topology.WorkerNone, err
+		}
+		state := now.state()
+		if state == topology.WorkerIdle {
+			idle++
+		} else {
+			idle = 0
+		}
+		if state == topology.WorkerNone || idle == 2 || time.Now().After(end) {
+			return state, nil
+		}
+		if err := postgres.Pause(ctx, pollEvery); err != nil {
+			return state, err
+		}
+	}
+}
+
+// Fence disables the subscription to the lost node sub.Provider, leaves the
+// mark of that in the same transaction, and waits until nothing of the
+// subscription can apply any more. It may be repeated.
+//
+// A subscription that somebody else has disabled stays as it is, unmarked,
+// and is returned as a fence without a Mark: progress stands as still as
+// behind a fence, and Unfence will leave it disabled, as its owner wanted. If
+// its owner enables it meanwhile, nothing is harmed: its worker and a recovery
+// cannot hold the origin at once.
+//
+// A worker that does not stop in time, for it waits for a lock, is a transient
+// fault "worker_running"; the subscription is disabled and marked then.
+func (e *Engine) Fence(ctx context.Context, node string, sub topology.Subscription, lost topology.Identity) (topology.Fence, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return topology.Fence{}, err
+	}
+	var fence topology.Fence
+	err = s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error {
+		fence, err = fenceTx(ctx, tx, s, sub, lost)
+		return err
+	})
+	if err != nil {
+		return topology.Fence{}, err
+	}
+	return fence, e.awaitStop(ctx, s, sub.ID)
+}
+
+func fenceTx(ctx context.Context, tx postgres.Tx, s *postgres.Server, sub topology.Subscription, lost topology.Identity) (topology.Fence, error) {
+	marks, err := postgres.LockMarks(ctx, tx, mark.FencesOf(s.Database(), sub.ID))
+	if err != nil {
+		return topology.Fence{}, err
+	}
+	now, err := lookup(ctx, tx, s, sub.ID)
+	if err != nil {
+		return topology.Fence{}, err
+	}
+	if !now.exists {
+		return topology.Fence{}, noSubscription(s, sub)
+	}
+	fence := topology.Fence{Subscription: now.name, Origin: sub.Provider, Identity: lost}
+	marked := false
+	for _, name := range marks {
+		m, ok := mark.ParseFence(s.Database(), name)
+		if !ok {
+			continue
+		}
+		if m.Fence.Origin != sub.Provider {
+			return topology.Fence{}, &topology.Fault{
+				Class: topology.Conflict, Code: "fenced_otherwise", Node: s.Name(),
+				Hint: "let the other recovery end first",
+				Err:  fmt.Errorf("subscription %q is fenced off from %s, not %s", now.name, m.Fence.Origin, sub.Provider),
+			}
+		}
+		// The mark that is there counts: it was made when the loss was new.
+		fence.Identity, fence.Mark, marked = m.Fence.Identity, name, true
+	}
+	if !marked {
+		if !now.enabled {
+			return fence, nil
+		}
+		fence.Mark = mark.Fence(s.Database(), sub.ID, sub.Provider, lost)
+		fence.Identity.StartedAt = 0 // as it is read back
+		if err := postgres.CreateMark(ctx, tx, fence.Mark); err != nil {
+			return topology.Fence{}, err
+		}
+	}
+	if now.enabled {
+		_, err = tx.Exec(ctx, "ALTER SUBSCRIPTION "+postgres.Ident(now.name)+" DISABLE")
+	}
+	return fence, err
+}
+
+// Unfence enables the subscription of a fence and removes its mark in one
+// transaction. Without the mark there is nothing to do: somebody else did it,
+// or the subscription was not Healer's to enable.
+func (e *Engine) Unfence(ctx context.Context, node string, fence topology.Fence) error {
+	s, err := e.server(node)
+	if err != nil || fence.Mark == "" {
+		return err
+	}
+	m, ok := mark.ParseFence(s.Database(), fence.Mark)
+	if !ok {
+		return topology.Faultf(topology.Permanent, "bad_mark", "%q is not a fence mark of database %s", fence.Mark, s.Database())
+	}
+	return s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error {
+		marks, err := postgres.LockMarks(ctx, tx, mark.FencesOf(s.Database(), m.Subscription))
+		if err != nil {
+			return err
+		}
+		found := false
+		for _, name := range marks {
+			found = found || name == fence.Mark
+		}
+		if !found {
+			return nil
+		}
+		if err := postgres.DropMark(ctx, tx, fence.Mark); err != nil {
+			return err
+		}
+		now, err := lookup(ctx, tx, s, m.Subscription)
+		if err != nil || !now.exists || now.enabled {
+			return err
+		}
+		_, err = tx.Exec(ctx, "ALTER SUBSCRIPTION "+postgres.Ident(now.name)+" ENABLE")
+		return err
+	})
+}
+
+// found is what a transaction sees of a subscription.
+type found struct {
+	exists  bool
+	name    string
+	enabled bool
+}
+
+// lookup reads a subscription by its oid: a name may have changed.
+func lookup(ctx context.Context, tx postgres.Tx, s *postgres.Server, oid uint32) (found, error) {
+	rows, err := tx.Query(ctx, `SELECT subname::text, subenabled FROM pg_subscription WHERE oid::bigint = $1::bigint`, int64(oid))
+	if err != nil {
+		return found{}, err
+	}
+	defer rows.Close()
+	var f found
+	for rows.Next() {
+		f.exists = true
+		if err := rows.Scan(&f.name, &f.enabled); err != nil {
+			return found{}, fmt.Errorf("%s: subscription: %w", s.Name(), err)
+		}
+	}
+	return f, rows.Err()
+}
+
+// awaitStop waits until no worker of a disabled subscription can apply: a
+// worker looks at its subscription again before each transaction it begins.
+func (e *Engine) awaitStop(ctx context.Context, s *postgres.Server, oid uint32) error {
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	for {
+		now, ok, err := e.byOID(ctx, s, oid)
+		if err == nil && (!ok || now.stopped()) {
+			return nil
+		}
+		if err == nil {
+			err = postgres.Pause(ctx, pollEvery)
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return &topology.Fault{
+				Class: topology.Transient, Code: "worker_running", Node: s.Name(),
+				Hint: "see pg_blocking_pids() of the apply worker: end the session it waits for",
+				Err:  fmt.Errorf("the apply worker of subscription %q is disabled but still in a transaction: %w", now.Name, err),
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func noSubscription(s *postgres.Server, sub topology.Subscription) error {
+	return &topology.Fault{
+		Class: topology.Permanent, Code: "no_subscription", Node: s.Name(),
+		Hint: "what it had applied cannot be known any more: rebuild the node",
+		Err:  fmt.Errorf("subscription %q (oid %d) does not exist", sub.Name, sub.ID),
+	}
+}

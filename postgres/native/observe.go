@@ -1,0 +1,178 @@
+package native
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"healer/postgres"
+	"healer/postgres/mark"
+	"healer/topology"
+)
+
+const (
+	// observeLimit bounds one observation whose context has no deadline.
+	observeLimit = 5 * time.Second
+	// minVersion is the first server with subscriptions of origin = none.
+	minVersion = 160000
+)
+
+// Observe reads one node, within ctx and at most five seconds. It never fails:
+// a node that cannot be read is not Reachable, and Problem says why.
+func (e *Engine) Observe(ctx context.Context, node string) topology.NodeState {
+	ctx, cancel := context.WithTimeout(ctx, observeLimit)
+	defer cancel()
+	state, err := e.observe(ctx, node)
+	if err != nil {
+		return topology.NodeState{Name: node, Problem: err.Error()}
+	}
+	return state
+}
+
+// ObserveAll reads all nodes side by side, so that it takes as long as the
+// slowest, and so that every slot is known by the subscription that it feeds.
+func (e *Engine) ObserveAll(ctx context.Context) topology.Observation {
+	o := topology.Observation{Cluster: e.cluster, Nodes: make([]topology.NodeState, len(e.names))}
+	var wg sync.WaitGroup
+	for i, name := range e.names {
+		wg.Go(func() { o.Nodes[i] = e.Observe(ctx, name) })
+	}
+	wg.Wait()
+	for _, n := range o.Nodes {
+		if n.Reachable {
+			e.classify(n.Name, n.Slots)
+		}
+	}
+	return o
+}
+
+// MemoryOf is what must be remembered of a node that was observed. Nothing is
+// to be remembered of one that was not reached.
+func MemoryOf(n topology.NodeState) topology.Memory {
+	m := topology.Memory{Identity: n.Identity, Flushed: n.Flushed, Confirmed: make(map[string]topology.LSN)}
+	for _, s := range n.Slots {
+		if s.Kind == topology.SlotMesh {
+			m.Confirmed[s.To] = max(m.Confirmed[s.To], s.Confirmed)
+		}
+	}
+	return m
+}
+
+func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return topology.NodeState{}, err
+	}
+	b, err := readBase(ctx, s)
+	if err != nil {
+		return topology.NodeState{}, err
+	}
+	e.providers.met(node, b.who())
+	n := topology.NodeState{
+		Name: node, Reachable: true, Identity: b.identity(), Version: b.Version,
+		InRecovery: b.InRecovery, Flushed: b.Flushed,
+	}
+	if b.Version < minVersion {
+		n.Findings = []topology.Finding{versionFinding(b.Version)}
+		return n, nil
+	}
+	e.mu.Lock()
+	e.grants[node] = b.grants()
+	e.mu.Unlock()
+	var c catalog
+	if err := s.JSON(ctx, &c, b.grants().catalogSQL()); err != nil {
+		return topology.NodeState{}, err
+	}
+	n.Fences, n.Gaps = marksOf(s.Database(), c)
+	e.providers.learn(ctx, node, c.Subscriptions, n.Fences)
+	n.Subscriptions = e.exported(node, c.Subscriptions)
+	e.feed(node, n.Subscriptions)
+	n.Slots = c.Slots
+	e.classify(node, n.Slots)
+	n.Findings = findings(b, c, n, len(e.names)-1)
+	forks, err := e.history(ctx, s, n.Identity)
+	if err != nil {
+		n.Findings = append(n.Findings, historyFinding(n.Identity.Timeline, err))
+	}
+	n.Forks = forks
+	return n, nil
+}
+
+// exported turns subscriptions into the vocabulary's.
+func (e *Engine) exported(node string, subs []subscription) []topology.Subscription {
+	out := make([]topology.Subscription, len(subs))
+	for i, s := range subs {
+		out[i] = topology.Subscription{
+			Name: s.Name, ID: s.OID, Provider: e.providers.of(node, s), Enabled: s.Enabled,
+			Origin: originName(s.OID), Slot: s.Slot, Publications: s.Publications,
+			Progress: s.Progress, Worker: s.state(),
+		}
+	}
+	return out
+}
+
+// marksOf reads the marks of this database. A fence's subscription is found by
+// its oid: it may have been renamed since; it has no name when it was dropped.
+func marksOf(database string, c catalog) ([]topology.Fence, []topology.GapMark) {
+	fences, gaps := []topology.Fence{}, []topology.GapMark{}
+	for _, name := range c.Marks {
+		if f, ok := mark.ParseFence(database, name); ok {
+			for _, s := range c.Subscriptions {
+				if s.OID == f.Subscription {
+					f.Fence.Subscription = s.Name
+				}
+			}
+			fences = append(fences, f.Fence)
+		}
+		if g, ok := mark.ParseGap(database, name); ok {
+			gaps = append(gaps, g)
+		}
+	}
+	return fences, gaps
+}
+
+func versionFinding(version int) topology.Finding {
+	return topology.Finding{
+		Code: "version", Blocking: true,
+		Detail: fmt.Sprintf("PostgreSQL %d: subscriptions without echo need 16", version/10000),
+		Remedy: "upgrade to PostgreSQL 16 or newer",
+	}
+}
+
+func historyFinding(timeline uint32, err error) topology.Finding {
+	return topology.Finding{
+		Code: "timeline_history", Blocking: true,
+		Detail: fmt.Sprintf("the history of timeline %d cannot be read: %v", timeline, err),
+		Remedy: "let Healer's role connect for replication (ALTER ROLE ... REPLICATION, pg_hba.conf)",
+	}
+}
+
+// Slots lists a node's logical slots with their kinds.
+func (e *Engine) Slots(ctx context.Context, node string) ([]topology.Slot, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return nil, err
+	}
+	slots, err := s.Slots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.classify(node, slots)
+	return slots, nil
+}
+
+// Gaps reads a node's gap marks.
+func (e *Engine) Gaps(ctx context.Context, node string) ([]topology.GapMark, error) {
+	return with(e, node, func(s *postgres.Server) ([]topology.GapMark, error) { return s.Gaps(ctx) })
+}
+
+// with runs fn on a node's server.
+func with[T any](e *Engine, node string, fn func(*postgres.Server) (T, error)) (T, error) {
+	s, err := e.server(node)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return fn(s)
+}

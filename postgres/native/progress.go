@@ -1,0 +1,63 @@
+package native
+
+import (
+	"context"
+
+	"healer/postgres"
+	"healer/topology"
+)
+
+// FlushedLSN is the node's flushed position.
+func (e *Engine) FlushedLSN(ctx context.Context, node string) (topology.LSN, error) {
+	return with(e, node, func(s *postgres.Server) (topology.LSN, error) { return s.FlushedLSN(ctx) })
+}
+
+// Flush makes the node flush all it has written and applied, and returns a
+// flushed position behind it.
+func (e *Engine) Flush(ctx context.Context, node string) (topology.LSN, error) {
+	return with(e, node, func(s *postgres.Server) (topology.LSN, error) { return s.Flush(ctx) })
+}
+
+// Progress is what the node has applied of the origin with that name; with
+// flush, what is on its disk too.
+func (e *Engine) Progress(ctx context.Context, node, origin string, flush bool) (topology.LSN, error) {
+	return with(e, node, func(s *postgres.Server) (topology.LSN, error) { return s.Progress(ctx, origin, flush) })
+}
+
+// ProgressAll is the node's flushed progress for each node it subscribes to.
+// Subscriptions whose provider is unknown are not in it.
+func (e *Engine) ProgressAll(ctx context.Context, node string) (map[string]topology.LSN, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return nil, err
+	}
+	subs, err := e.subscriptions(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]topology.LSN)
+	for _, sub := range subs {
+		provider := e.providers.of(node, sub)
+		if provider == "" {
+			continue
+		}
+		if all[provider], err = s.Progress(ctx, originName(sub.OID), true); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// MarkGap and UnmarkGap are those of the node's server.
+func (e *Engine) MarkGap(ctx context.Context, node, origin string, from, to topology.LSN) (topology.GapMark, error) {
+	return with(e, node, func(s *postgres.Server) (topology.GapMark, error) { return s.MarkGap(ctx, origin, from, to) })
+}
+
+// UnmarkGap removes the mark of the origin's gap up to to; see postgres.Server.
+func (e *Engine) UnmarkGap(ctx context.Context, node, origin string, to topology.LSN) error {
+	s, err := e.server(node)
+	if err != nil {
+		return err
+	}
+	return s.UnmarkGap(ctx, origin, to)
+}

@@ -1,0 +1,279 @@
+package native
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"healer/postgres"
+	"healer/postgres/mark"
+	"healer/topology"
+)
+
+const (
+	// firstAnswer is how long an observation waits for a provider that is
+	// asked for the first time and that nothing else tells.
+	firstAnswer = 500 * time.Millisecond
+	// askLimit bounds one asking, which goes on in the background.
+	askLimit = 5 * time.Second
+	// askAgain and askSeldom bound the pause before a provider that did not
+	// answer, or was nobody known, is asked again.
+	askAgain, askSeldom = time.Second, time.Minute
+)
+
+// providers knows which node each subscription reads from. In order of weight:
+// the server at the other end was asked in this life, or in an earlier one;
+// the connection string leads where a node's DSN leads; the subscription was
+// fenced as one that reads from the node. There is no other evidence, and
+// without any the provider is unknown.
+type providers struct {
+	servers map[string]*postgres.Server
+	log     *slog.Logger
+	ctx     context.Context //nolint:containedctx // the life of the askers, ended by close
+	cancel  context.CancelFunc
+	askers  sync.WaitGroup
+
+	mu         sync.Mutex
+	asked      map[string]string
+	remembered map[string]string
+	fenced     map[string]string
+	known      map[string]who
+	pending    map[string]*asking
+}
+
+// asking is the state of a question: under way while done is open.
+type asking struct {
+	done  chan struct{}
+	next  time.Time
+	pause time.Duration
+}
+
+func newProviders(servers map[string]*postgres.Server, remembered map[string]string, log *slog.Logger) *providers {
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &providers{
+		servers: servers, log: log, ctx: ctx, cancel: cancel,
+		asked: make(map[string]string), remembered: maps.Clone(remembered),
+		fenced: make(map[string]string), known: make(map[string]who),
+		pending: make(map[string]*asking),
+	}
+	if p.remembered == nil {
+		p.remembered = make(map[string]string)
+	}
+	return p
+}
+
+func (p *providers) close() {
+	p.mu.Lock()
+	p.cancel()
+	p.mu.Unlock()
+	p.askers.Wait()
+}
+
+// key names a subscription and where its connection string leads, so that a
+// subscription altered to read from elsewhere is a new question. It holds no
+// password: it is written to disk.
+func key(node string, s subscription) string {
+	leads := "?"
+	if s.ConnInfo != "" {
+		if ep, err := postgres.ParseEndpoint(s.ConnInfo); err == nil {
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(ep.String()))
+			leads = fmt.Sprintf("%x", h.Sum64())
+		}
+	}
+	return fmt.Sprintf("%s/%d/%s@%s", node, s.OID, s.Name, leads)
+}
+
+func fenceKey(node string, oid uint32) string { return fmt.Sprintf("%s/%d", node, oid) }
+
+// of returns the provider of a node's subscription, or "" when it is unknown.
+func (p *providers) of(node string, s subscription) string {
+	k := key(node, s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if name, ok := p.asked[k]; ok {
+		return name
+	}
+	if name, ok := p.remembered[k]; ok {
+		return name
+	}
+	if name := p.configured(node, s); name != "" {
+		return name
+	}
+	return p.fenced[fenceKey(node, s.OID)]
+}
+
+// configured is the node whose DSN leads where the subscription's connection
+// string leads. Never the node itself: "localhost" there is not here.
+func (p *providers) configured(node string, s subscription) string {
+	if s.ConnInfo == "" {
+		return ""
+	}
+	ep, err := postgres.ParseEndpoint(s.ConnInfo)
+	if err != nil {
+		return ""
+	}
+	for name, server := range p.servers {
+		if name != node && server.Endpoint() == ep {
+			return name
+		}
+	}
+	return ""
+}
+
+// export returns the answers of servers: the configuration and the marks tell
+// the rest again.
+func (p *providers) export() map[string]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := maps.Clone(p.remembered)
+	maps.Copy(out, p.asked)
+	return out
+}
+
+// met tells who a configured node is.
+func (p *providers) met(node string, w who) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known[node] = w
+}
+
+// learn takes note of a node's subscriptions and asks, in the background, for
+// the providers that no server has told in this life. It waits a moment for
+// those that are unknown otherwise and asked for the first time.
+func (p *providers) learn(ctx context.Context, node string, subs []subscription, fences []topology.Fence) {
+	p.note(node, subs, fences)
+	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
+	defer cancel()
+	for _, s := range subs {
+		done, first := p.ask(node, s)
+		if !first || p.of(node, s) != "" {
+			continue
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// note learns from fence marks and forgets subscriptions that are gone.
+func (p *providers) note(node string, subs []subscription, fences []topology.Fence) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	here := make(map[string]bool)
+	for _, s := range subs {
+		here[key(node, s)] = true
+	}
+	gone := func(k, _ string) bool { return strings.HasPrefix(k, node+"/") && !here[k] }
+	maps.DeleteFunc(p.asked, gone)
+	maps.DeleteFunc(p.remembered, gone)
+	maps.DeleteFunc(p.fenced, func(k, _ string) bool { return strings.HasPrefix(k, node+"/") })
+	for _, f := range fences {
+		if server, ok := p.servers[node]; ok {
+			if m, ok := mark.ParseFence(server.Database(), f.Mark); ok {
+				p.fenced[fenceKey(node, m.Subscription)] = f.Origin
+			}
+		}
+	}
+}
+
+// ask starts to ask for the subscription's provider unless that is known, being
+// asked, or was asked a moment ago. first is true when it never was before.
+func (p *providers) ask(node string, s subscription) (done <-chan struct{}, first bool) {
+	if s.ConnInfo == "" {
+		return nil, false
+	}
+	k := key(node, s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.asked[k]; ok || p.ctx.Err() != nil {
+		return nil, false
+	}
+	a, again := p.pending[k]
+	if again && (a.next.IsZero() || time.Now().Before(a.next)) {
+		return nil, false
+	}
+	if !again {
+		a = &asking{pause: askAgain}
+		p.pending[k] = a
+	}
+	a.done, a.next = make(chan struct{}), time.Time{}
+	p.askers.Go(func() { p.answer(node, s, k, a) })
+	return a.done, !again
+}
+
+// answer asks the other end who it is and finds it among the nodes.
+func (p *providers) answer(node string, s subscription, k string, a *asking) {
+	ctx, cancel := context.WithTimeout(p.ctx, askLimit)
+	defer cancel()
+	name, err := p.identify(ctx, node, s)
+	told := p.of(node, s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer close(a.done)
+	if name == "" {
+		a.next = time.Now().Add(a.pause)
+		a.pause = min(2*a.pause, askSeldom)
+		p.log.Debug("provider of subscription not told", "node", node, "subscription", s.Name, "error", err)
+		return
+	}
+	delete(p.pending, k)
+	p.asked[k] = name
+	if told != "" && told != name {
+		p.log.Warn("subscription reads from another node than thought", "node", node,
+			"subscription", s.Name, "thought", told, "told", name)
+	}
+}
+
+func (p *providers) identify(ctx context.Context, node string, s subscription) (string, error) {
+	far, err := askWho(ctx, s.ConnInfo)
+	if err != nil {
+		return "", err
+	}
+	if name := p.match(node, far); name != "" {
+		return name, nil
+	}
+	p.refresh(ctx)
+	if name := p.match(node, far); name != "" {
+		return name, nil
+	}
+	return "", fmt.Errorf("the server at the other end is none of the configured nodes")
+}
+
+// match finds the only other node that is far.
+func (p *providers) match(node string, far who) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := ""
+	for name, w := range p.known {
+		if name == node || w != far {
+			continue
+		}
+		if found != "" {
+			return ""
+		}
+		found = name
+	}
+	return found
+}
+
+// refresh asks all configured nodes who they are.
+func (p *providers) refresh(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit/2)
+	defer cancel()
+	var wg sync.WaitGroup
+	for name, server := range p.servers {
+		wg.Go(func() {
+			if b, err := readBase(ctx, server); err == nil {
+				p.met(name, b.who())
+			}
+		})
+	}
+	wg.Wait()
+}

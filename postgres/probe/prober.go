@@ -1,0 +1,230 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"healer/detector"
+	"healer/topology"
+)
+
+// DefaultDialTimeout bounds the dialing. It must stay below the detector's
+// probe timeout, which takes a longer wait for a server that hangs.
+const DefaultDialTimeout = 400 * time.Millisecond
+
+// maxMessage bounds what a server may send in one message: the probe asks for
+// one short row, so whatever is larger does not come from PostgreSQL.
+const maxMessage = 1 << 20
+
+// Prober implements detector.Prober for one server.
+type Prober struct {
+	cfg  *pgconn.Config
+	dial time.Duration
+}
+
+var _ detector.Prober = (*Prober)(nil)
+
+// New makes a prober of the server that dsn names. dialTimeout bounds the
+// dialing; zero means DefaultDialTimeout. It does not connect. Its error is a
+// *topology.Fault that never quotes the DSN.
+func New(dsn string, dialTimeout time.Duration) (*Prober, error) {
+	cfg, err := pgconn.ParseConfig(dsn)
+	if err != nil {
+		var parse *pgconn.ParseConfigError
+		if errors.As(err, &parse) {
+			// What pgx quotes of a DSN it could not read may hold a password.
+			err = errors.New("the dsn cannot be parsed")
+		}
+		return nil, &topology.Fault{
+			Class: topology.Permanent, Code: "dsn", Err: err,
+			Hint: "check the node's dsn: key=value pairs or a postgres:// URL",
+		}
+	}
+	cfg.ConnectTimeout = 0 // the caller's context bounds the connect
+	cfg.RuntimeParams["application_name"] = "healer probe"
+	if dialTimeout == 0 {
+		dialTimeout = DefaultDialTimeout
+	}
+	return &Prober{cfg: cfg, dial: dialTimeout}, nil
+}
+
+// Connect implements detector.Prober.
+func (p *Prober) Connect(ctx context.Context) (detector.Session, error) {
+	cfg := p.cfg.Copy()
+	cfg.DialFunc = dialer(time.Now().Add(p.dial))
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, classify(err, connecting)
+	}
+	// From here on the conversation is ours: pgconn would answer a timeout
+	// with a cancel request over a further connection.
+	hijacked, err := conn.Hijack()
+	if err != nil {
+		_ = conn.Close(ctx)
+		return nil, classify(err, connecting)
+	}
+	s := &session{conn: hijacked.Conn, wire: hijacked.Frontend}
+	s.wire.SetMaxBodyLen(maxMessage)
+	if err := s.identify(ctx); err != nil {
+		s.Close()
+		return nil, classify(err, connecting)
+	}
+	return s, nil
+}
+
+// dialer dials until a deadline that all attempts of one connect share. The
+// kernel's keepalives end a session whose host vanished while nothing was sent.
+func dialer(deadline time.Time) pgconn.DialFunc {
+	d := &net.Dialer{
+		Deadline: deadline,
+		KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3,
+		},
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := d.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, &dialError{err}
+		}
+		return conn, nil
+	}
+}
+
+// dialError marks what happened before the server's side took the connection.
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// identity reads what tells one server and one life of it from another. It is
+// the same reading as the observer's: on a primary, the timeline is the one
+// being written.
+const identityQuery = `SELECT system_identifier,
+	CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+	ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
+	(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
+	FROM pg_control_system()`
+
+// pingQuery is the least a server can be asked that a backend must answer.
+const pingQuery = "SELECT 1"
+
+// identify reads the server's identity.
+func (s *session) identify(ctx context.Context) error {
+	row, err := s.ask(ctx, identityQuery)
+	if err != nil {
+		return err
+	}
+	if len(row) != 3 {
+		return fmt.Errorf("the server's identity has %d columns: want 3", len(row))
+	}
+	text := string(row[0]) + " " + string(row[1]) + " " + string(row[2])
+	if _, err := fmt.Sscan(text, &s.id.SystemID, &s.id.Timeline, &s.id.StartedAt); err != nil {
+		return fmt.Errorf("the server's identity %q cannot be read: %w", text, err)
+	}
+	return nil
+}
+
+// session implements detector.Session.
+type session struct {
+	conn net.Conn
+	wire *pgproto3.Frontend
+	id   topology.Identity
+}
+
+// Identity implements detector.Session.
+func (s *session) Identity() topology.Identity { return s.id }
+
+// Ping implements detector.Session.
+func (s *session) Ping(ctx context.Context) error {
+	if _, err := s.ask(ctx, pingQuery); err != nil {
+		return classify(err, talking)
+	}
+	return nil
+}
+
+// ask runs one statement and returns its last row.
+func (s *session) ask(ctx context.Context, sql string) ([][]byte, error) {
+	var row [][]byte
+	var failed error
+	err := s.until(ctx, func() error {
+		s.wire.Send(&pgproto3.Query{String: sql})
+		if err := s.wire.Flush(); err != nil {
+			return err
+		}
+		for {
+			msg, err := s.wire.Receive()
+			if err != nil {
+				return errors.Join(failed, err)
+			}
+			switch msg := msg.(type) {
+			case *pgproto3.DataRow:
+				row = copyRow(msg.Values)
+			case *pgproto3.ErrorResponse:
+				failed = pgconn.ErrorResponseToPgError(msg)
+			case *pgproto3.ReadyForQuery:
+				return failed
+			}
+		}
+	})
+	return row, err
+}
+
+// copyRow copies what the next message would overwrite.
+func copyRow(values [][]byte) [][]byte {
+	row := make([][]byte, len(values))
+	for i, v := range values {
+		row[i] = append([]byte(nil), v...)
+	}
+	return row
+}
+
+// Wait implements detector.Session.
+func (s *session) Wait(ctx context.Context) error {
+	err := s.until(ctx, func() error {
+		for {
+			msg, err := s.wire.Receive()
+			if err != nil {
+				return err
+			}
+			// Notices and changed settings may come at any time; an error
+			// outside of a statement is the server's last word.
+			if e, ok := msg.(*pgproto3.ErrorResponse); ok {
+				return pgconn.ErrorResponseToPgError(e)
+			}
+		}
+	})
+	if ctx.Err() != nil && isTimeout(err) {
+		return nil
+	}
+	return classify(err, talking)
+}
+
+// until runs f, whose reads and writes fail with a timeout once ctx ends.
+func (s *session) until(ctx context.Context, f func() error) error {
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		_ = s.conn.SetDeadline(time.Unix(1, 0))
+	})
+	err := f()
+	if !stop() {
+		<-fired
+		_ = s.conn.SetDeadline(time.Time{})
+	}
+	return err
+}
+
+// Close implements detector.Session. It says goodbye if that takes no time, so
+// that the server's log shows no lost connection.
+func (s *session) Close() {
+	_ = s.conn.SetDeadline(time.Now().Add(50 * time.Millisecond))
+	s.wire.Send(&pgproto3.Terminate{})
+	_ = s.wire.Flush()
+	_ = s.conn.Close()
+}
