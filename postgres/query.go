@@ -69,9 +69,13 @@ func setLocal(ctx context.Context, tx pgx.Tx, settings []string) error {
 	if len(settings) == 0 {
 		return nil
 	}
-	_, err := tx.Exec(ctx, "SET LOCAL "+strings.Join(settings, "; SET LOCAL "), pgx.QueryExecModeSimpleProtocol)
+	_, err := tx.Exec(ctx, "SET LOCAL "+strings.Join(settings, "; SET LOCAL "), Simple)
 	return err
 }
 
 // Ident quotes an SQL identifier.
 func Ident(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// Simple, as the first argument of Tx.Exec, allows several statements in one
+// string and sends it unprepared, as some commands demand.
+const Simple = pgx.QueryExecModeSimpleProtocol
