@@ -27,11 +27,15 @@ type Keeper struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	mu       sync.Mutex
-	history  *History
-	flushed  topology.LSN
-	snapshot topology.LSN
-	problem  string
+	// snapshotAt is the flushed LSN at the last standby snapshot. Both belong
+	// to the sampler alone.
+	snapshotAt     topology.LSN
+	snapshotFailed bool
+
+	mu      sync.Mutex
+	history *History
+	flushed topology.LSN
+	problem string
 }
 
 // New checks the options; nothing runs before Start.
@@ -118,7 +122,8 @@ func (k *Keeper) sample(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return k.logSnapshot(read, s.Flushed)
+	k.logSnapshot(read, s.Flushed)
+	return nil
 }
 
 func (k *Keeper) sampled(s Sample, err error) {
@@ -148,16 +153,19 @@ func (k *Keeper) sampled(s Sample, err error) {
 }
 
 // logSnapshot writes a standby snapshot once enough WAL has come since the
-// last, so that the next moves can take restart_lsn along.
-func (k *Keeper) logSnapshot(ctx context.Context, flushed topology.LSN) error {
-	if flushed >= k.snapshot && int64(flushed-k.snapshot) < k.limits.SnapshotBytes { //nolint:gosec // a distance
-		return nil
+// last, so that the next moves can take restart_lsn along. Without it slots
+// still move and clones only read more, so a failure stops nothing.
+func (k *Keeper) logSnapshot(ctx context.Context, flushed topology.LSN) {
+	if flushed >= k.snapshotAt && int64(flushed-k.snapshotAt) < k.limits.SnapshotBytes { //nolint:gosec // a distance
+		return
 	}
-	if err := k.store.StandbySnapshot(ctx); err != nil {
-		return err
+	err := k.store.StandbySnapshot(ctx)
+	if err == nil {
+		k.snapshotAt = flushed
+	} else if ctx.Err() == nil && !k.snapshotFailed {
+		k.log.Warn("cannot log a standby snapshot: clones will read more WAL than they need", "node", k.node, "error", err)
 	}
-	k.snapshot = flushed
-	return nil
+	k.snapshotFailed = err != nil
 }
 
 // decide runs Decide on the history as it is now.
