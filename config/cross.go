@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"healer/topology"
@@ -34,7 +33,7 @@ func (r *reader) checkUnique(c *Config) {
 	for i, n := range c.Nodes {
 		p := fmt.Sprintf("nodes[%d].", i)
 		once("name", n.Name, p+"name", fmt.Sprintf("the name %q", n.Name))
-		once("dsn", strings.Join(strings.Fields(n.DSN), " "), p+"dsn", "the DSN")
+		once("server", r.servers[p+"dsn"], p+"dsn", "the server "+r.servers[p+"dsn"])
 		for _, a := range []struct{ field, addr string }{
 			{"gossip", n.Gossip},
 			{"api", n.API},

@@ -10,9 +10,11 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// DSNCheck says whether a DSN can be read. Its error is shown to the operator,
-// so it must not carry the password.
-type DSNCheck func(dsn string) error
+// DSNCheck reads a DSN without connecting and returns the server and database it
+// names in one spelling, such as 10.0.0.1:5432/app, so that one server that two
+// nodes spell differently is noticed. What it returns and its error are shown to
+// the operator: neither may carry the password.
+type DSNCheck func(dsn string) (server string, err error)
 
 // Load reads the file at path. The error is an *Error with everything that is
 // wrong with it.

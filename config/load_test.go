@@ -17,12 +17,13 @@ import (
 )
 
 // checkDSN is a driver's parser as config sees it: an error that may quote the
-// connection string.
-func checkDSN(dsn string) error {
+// connection string, and one spelling for what names the same server.
+func checkDSN(dsn string) (string, error) {
 	if strings.Contains(dsn, "BAD") {
-		return fmt.Errorf("no host in %s", dsn)
+		return "", fmt.Errorf("no host in %s", dsn)
 	}
-	return nil
+	server, _, _ := strings.Cut(strings.TrimSpace(dsn), " password")
+	return strings.Join(strings.Fields(server), ","), nil
 }
 
 // frame completes a file around what a test is about.

@@ -17,11 +17,16 @@ type reader struct {
 	// at remembers where each field's value stands, for the checks that
 	// compare fields with one another.
 	at map[string]*token.Token
+	// servers has what the check made of each readable DSN, by its path.
+	servers map[string]string
 }
 
 func newReader(file string, src []byte) *reader {
 	text := strings.ReplaceAll(string(src), "\r\n", "\n")
-	return &reader{file: file, lines: strings.Split(text, "\n"), at: map[string]*token.Token{}}
+	return &reader{
+		file: file, lines: strings.Split(text, "\n"),
+		at: map[string]*token.Token{}, servers: map[string]string{},
+	}
 }
 
 // err returns what was collected, or nil.

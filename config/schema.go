@@ -128,10 +128,13 @@ func dsn(dst *string, check DSNCheck) func(value) {
 		if check == nil {
 			return
 		}
-		if err := check(s); err != nil {
+		server, err := check(s)
+		if err != nil {
 			v.bad("cannot be read: "+hide(strings.Join(strings.Fields(err.Error()), " ")),
 				"write key=value words, such as \"host=10.0.0.1 dbname=app user=healer\", or a URL, such as \"postgres://healer@10.0.0.1/app\"")
+			return
 		}
+		v.r.servers[v.path] = server
 	}
 }
 
