@@ -1,0 +1,111 @@
+package app
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"sync"
+
+	"healer/topology"
+)
+
+// memory keeps what can no longer be read of a node once it is lost, across
+// restarts of the agent. It is an aid: whatever it does not know, the planner
+// treats as unknown and refuses.
+type memory struct {
+	path string
+	log  *slog.Logger
+
+	mu    sync.Mutex
+	state remembered
+	dirty bool
+}
+
+// remembered is the content of memory.json.
+type remembered struct {
+	Nodes map[string]topology.Memory `json:"nodes"`
+	// Providers has, for each subscription that was resolved, the node it
+	// reads from. The keys are the engine's.
+	Providers map[string]string `json:"providers"`
+}
+
+func openMemory(path string, log *slog.Logger) (*memory, error) {
+	m := &memory{path: path, log: log}
+	err := readJSON(path, &m.state)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, dirFault("memory", "remove the file: it is learned again while the nodes live", err)
+	}
+	if m.state.Nodes == nil {
+		m.state.Nodes = map[string]topology.Memory{}
+	}
+	if m.state.Providers == nil {
+		m.state.Providers = map[string]string{}
+	}
+	return m, nil
+}
+
+// node returns what is remembered of a node; the zero Memory when nothing is.
+func (m *memory) node(name string) topology.Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mem := m.state.Nodes[name]
+	mem.Confirmed = maps.Clone(mem.Confirmed)
+	return mem
+}
+
+// learn replaces what is remembered of a node. Positions only grow within one
+// identity: a reading that arrives late must not take back a later one.
+func (m *memory) learn(name string, now topology.Memory) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := m.state.Nodes[name]
+	if old.Identity.SystemID == now.Identity.SystemID {
+		now.Flushed = max(now.Flushed, old.Flushed)
+		merged := maps.Clone(old.Confirmed)
+		if merged == nil {
+			merged = map[string]topology.LSN{}
+		}
+		for peer, lsn := range now.Confirmed {
+			merged[peer] = max(merged[peer], lsn)
+		}
+		now.Confirmed = merged
+	}
+	if old.Identity == now.Identity && old.Flushed == now.Flushed && maps.Equal(old.Confirmed, now.Confirmed) {
+		return
+	}
+	m.state.Nodes[name] = now
+	m.dirty = true
+}
+
+// providers returns a copy of the resolved subscriptions.
+func (m *memory) providers() map[string]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.state.Providers)
+}
+
+func (m *memory) learnProviders(now map[string]string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if maps.Equal(m.state.Providers, now) {
+		return
+	}
+	m.state.Providers = maps.Clone(now)
+	m.dirty = true
+}
+
+// save writes what was learned since the last save. A failure is logged and
+// tried again at the next: the agent works on without it.
+func (m *memory) save() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.dirty {
+		return
+	}
+	if err := writeJSON(m.path, m.state); err != nil {
+		m.log.Warn("memory is not saved", "error", err)
+		return
+	}
+	m.dirty = false
+}

@@ -1,0 +1,139 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"healer/planner"
+	"healer/rescue"
+	"healer/topology"
+)
+
+// lingering is how long the server may take to notice that the apply session
+// this run has lost is dead. Until then its lock is our own, not a rival's.
+const lingering = 15 * time.Second
+
+// lane is what a run holds for one laggard: the apply session, which is the
+// lock, and the keys that were seen while replaying. It is used by one step at
+// a time.
+type lane struct {
+	planner.Lane
+
+	mu      sync.Mutex
+	session *rescue.Session
+	lostAt  time.Time
+	touched *rescue.Touched
+}
+
+// laneOf finds the lane of a step in the plan as it stands, and its state.
+func (r *Run) laneOf(p planner.Plan, s planner.Step) (*lane, error) {
+	for _, pl := range p.Lanes {
+		if pl.Target != s.Target {
+			continue
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		l, ok := r.lanes[s.Target]
+		if !ok {
+			l = &lane{}
+			r.lanes[s.Target] = l
+		}
+		l.Lane = pl
+		return l, nil
+	}
+	return nil, topology.Faultf(topology.Permanent, "lane_unknown", "the plan has no lane for %q", s.Target)
+}
+
+// acquire returns the lane's apply session, opening it when there is none. A
+// rival in possession is a Conflict.
+func (r *Run) acquire(ctx context.Context, p planner.Plan, l *lane) (*rescue.Session, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.session != nil {
+		return l.session, nil
+	}
+	target, sub, err := r.seen(p, l.Target)
+	if err != nil {
+		return nil, err
+	}
+	server, err := r.server(l.Target)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := server.Session(ctx)
+	if err != nil {
+		return nil, r.Wrap(l.Target, err)
+	}
+	session, err := rescue.NewSession(ctx, conn, rescue.Target{
+		Node: l.Target, Origin: p.Node, OriginName: sub.Origin, Authors: authors(target),
+	})
+	if err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, l.lockFault(r.Wrap(l.Target, err))
+	}
+	l.session = session
+	return session, nil
+}
+
+// lockFault tells a rival from the remains of the session this run has lost.
+func (l *lane) lockFault(err error) error {
+	if topology.ClassOf(err) != topology.Conflict || l.lostAt.IsZero() || time.Since(l.lostAt) > lingering {
+		return err
+	}
+	return &topology.Fault{
+		Class: topology.Transient, Code: "lock_lingers", Node: l.Target,
+		Err: fmt.Errorf("the lost apply session still holds its lock: %w", err),
+	}
+}
+
+// broken gives up the session after an error that may have ended it. The next
+// attempt opens another and goes on from the progress it finds.
+func (l *lane) broken(ctx context.Context) {
+	_ = l.drop(ctx)
+	l.mu.Lock()
+	l.lostAt = time.Now()
+	l.mu.Unlock()
+}
+
+// drop ends the session if there is one.
+func (l *lane) drop(ctx context.Context) error {
+	l.mu.Lock()
+	session := l.session
+	l.session = nil
+	l.mu.Unlock()
+	if session == nil {
+		return nil
+	}
+	return session.Close(ctx)
+}
+
+// seen returns what the observation behind the fences has of a survivor, and
+// its subscription to the lost node.
+func (r *Run) seen(p planner.Plan, node string) (topology.NodeState, topology.Subscription, error) {
+	r.mu.Lock()
+	n, ok := r.obs.Node(node)
+	r.mu.Unlock()
+	if !ok || !n.Reachable {
+		return n, topology.Subscription{}, &topology.Fault{
+			Class: topology.Transient, Code: "not_observed", Node: node,
+			Err: errors.New("the node was not observed behind the fences"),
+		}
+	}
+	sub, err := reading(n, p.Node)
+	return n, sub, err
+}
+
+// authors maps a node's replication origins to the nodes whose transactions
+// they stand for.
+func authors(n topology.NodeState) map[string]string {
+	m := make(map[string]string, len(n.Subscriptions))
+	for _, s := range n.Subscriptions {
+		if s.Provider != "" {
+			m[s.Origin] = s.Provider
+		}
+	}
+	return m
+}

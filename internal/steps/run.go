@@ -1,0 +1,171 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/executor"
+	"healer/planner"
+	"healer/postgres/native"
+	"healer/topology"
+)
+
+// Engine is what the handlers need of the mesh. postgres/native satisfies it.
+type Engine interface {
+	Observe(ctx context.Context, node string) topology.NodeState
+	ObserveAll(ctx context.Context) topology.Observation
+
+	Drain(ctx context.Context, node string, sub topology.Subscription, limit time.Duration) (topology.WorkerState, error)
+	Fence(ctx context.Context, node string, sub topology.Subscription, lost topology.Identity) (topology.Fence, error)
+	Unfence(ctx context.Context, node string, fence topology.Fence) error
+
+	MarkGap(ctx context.Context, node, origin string, from, to topology.LSN) (topology.GapMark, error)
+	UnmarkGap(ctx context.Context, node, origin string, to topology.LSN) error
+	CloneSlot(ctx context.Context, node, src, dst string) error
+	AdvanceSlot(ctx context.Context, node, name string, lsn topology.LSN) (topology.LSN, error)
+	DropSlot(ctx context.Context, node, name string) error
+
+	Flush(ctx context.Context, node string) (topology.LSN, error)
+	Progress(ctx context.Context, node, originName string, flush bool) (topology.LSN, error)
+	Barrier(ctx context.Context, pairs []native.Pair) error
+	Tables(ctx context.Context, node string, sub topology.Subscription) ([]topology.TableName, error)
+	Publications(ctx context.Context, source, target, lost string) ([]string, error)
+}
+
+// Server opens connections to one node. *postgres.Server satisfies it.
+type Server interface {
+	Database() string
+	Session(ctx context.Context) (*pgconn.PgConn, error)
+	Replication(ctx context.Context) (*pgconn.PgConn, error)
+}
+
+// Options are what a Run is made of.
+type Options struct {
+	Engine  Engine
+	Servers map[string]Server
+	// Wrap classifies the errors of a server.
+	Wrap func(node string, err error) error
+	// SafePoint returns the newest position of source's log known to lie
+	// before the gap of a laggard that has applied origin up to from, and
+	// false when none is known.
+	SafePoint func(source, origin string, from topology.LSN) (topology.LSN, bool)
+	// Trigger returns the trigger as it is now, with the nodes lost by now,
+	// and Policy what the operator allows now.
+	Trigger func() planner.Trigger
+	Policy  func() planner.Policy
+	// DrainLimit bounds the wait for an apply worker to finish what it has
+	// received.
+	DrainLimit time.Duration
+	Log        *slog.Logger
+}
+
+// Run is the state of one run of one plan: the sessions it holds and the keys
+// it has seen. It serves as the run's Replanner.
+type Run struct {
+	Options
+
+	mu    sync.Mutex
+	obs   topology.Observation
+	lanes map[string]*lane
+}
+
+// New makes the state of a run. Close it when the run has ended.
+func New(o Options) *Run { return &Run{Options: o, lanes: map[string]*lane{}} }
+
+// Handlers is the table of verbs.
+func (r *Run) Handlers() map[planner.StepKind]executor.Handler {
+	return map[planner.StepKind]executor.Handler{
+		planner.StepFence:     handler{r.checkFence, r.applyFence},
+		planner.StepClone:     handler{r.checkClone, r.applyClone},
+		planner.StepAdvance:   handler{r.checkAdvance, r.applyAdvance},
+		planner.StepSubscribe: handler{r.checkSubscribe, r.applySubscribe},
+		planner.StepVerify:    handler{r.checkVerify, r.applyVerify},
+		planner.StepRelease:   handler{r.checkRelease, r.applyRelease},
+		planner.StepCheck:     handler{r.checkIdentity, r.applyIdentity},
+		planner.StepUnfence:   handler{r.checkUnfence, r.applyUnfence},
+		planner.StepDrain:     handler{r.checkDrain, r.applyDrain},
+	}
+}
+
+// Replan observes the mesh again and plans anew. Observing is read-only and
+// bounded, so what it finds is as fresh as it can be behind the fences.
+func (r *Run) Replan(ctx context.Context, _ planner.Plan) (planner.Plan, *planner.Refusal, error) {
+	obs := r.Engine.ObserveAll(ctx)
+	if err := ctx.Err(); err != nil {
+		return planner.Plan{}, nil, err
+	}
+	r.mu.Lock()
+	r.obs = obs
+	r.mu.Unlock()
+	p, refusal := planner.Make(r.Trigger(), obs, r.Policy())
+	return p, refusal, nil
+}
+
+// Close ends every session that the run holds, and with them the locks.
+func (r *Run) Close(ctx context.Context) error {
+	r.mu.Lock()
+	lanes := r.lanes
+	r.lanes = map[string]*lane{}
+	r.mu.Unlock()
+	var errs []error
+	for _, l := range lanes {
+		errs = append(errs, l.drop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// handler makes an executor.Handler of two functions.
+type handler struct {
+	check func(context.Context, planner.Plan, planner.Step) (bool, string, error)
+	apply func(context.Context, planner.Plan, planner.Step) (executor.Result, error)
+}
+
+func (h handler) Check(ctx context.Context, p planner.Plan, s planner.Step) (bool, string, error) {
+	return h.check(ctx, p, s)
+}
+
+func (h handler) Apply(ctx context.Context, p planner.Plan, s planner.Step) (executor.Result, error) {
+	return h.apply(ctx, p, s)
+}
+
+// observe reads one node and turns silence into a transient fault.
+func (r *Run) observe(ctx context.Context, node string) (topology.NodeState, error) {
+	n := r.Engine.Observe(ctx, node)
+	if err := ctx.Err(); err != nil {
+		return n, err
+	}
+	if !n.Reachable {
+		return n, &topology.Fault{
+			Class: topology.Transient, Code: "node_unreachable", Node: node,
+			Hint: "see that the server runs and accepts the agent's DSN", Err: errors.New(n.Problem),
+		}
+	}
+	return n, nil
+}
+
+// reading returns the node's subscription to provider.
+func reading(n topology.NodeState, provider string) (topology.Subscription, error) {
+	sub, ok := n.From(provider)
+	if !ok {
+		return sub, &topology.Fault{
+			Class: topology.Permanent, Code: "no_subscription", Node: n.Name,
+			Hint: "healer status shows the subscriptions that are known",
+			Err:  fmt.Errorf("%s has no subscription to %s", n.Name, provider),
+		}
+	}
+	return sub, nil
+}
+
+func (r *Run) server(node string) (Server, error) {
+	s, ok := r.Servers[node]
+	if !ok {
+		return nil, topology.Faultf(topology.Permanent, "node_unknown", "node %q is not in the cluster's file", node)
+	}
+	return s, nil
+}
