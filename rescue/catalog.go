@@ -1,3 +1,140 @@
 package rescue
 
-type table struct{}
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/topology"
+)
+
+// table is what a server's catalog says of a table.
+type table struct {
+	name topology.TableName
+	// partitioned tables hold their rows in other tables.
+	partitioned bool
+	columns     []column
+	// keys are the unique indexes that can identify a row: the primary key
+	// first, then the replica identity index if that is another one.
+	keys []uniqueIndex
+}
+
+type column struct {
+	name string
+	// typ is the type's SQL name, qualified, without a modifier.
+	typ string
+	// generated columns are computed by the server and never written.
+	generated bool
+	// always marks GENERATED ALWAYS AS IDENTITY: it takes a value on INSERT
+	// only with OVERRIDING SYSTEM VALUE, and on UPDATE none at all.
+	always bool
+}
+
+type uniqueIndex struct {
+	columns []keyColumn
+}
+
+// keyColumn is a column of a key, with the equality of its index: user types
+// have their own, outside pg_catalog.
+type keyColumn struct {
+	name, typ, equals string
+}
+
+func (t *table) column(name string) (column, bool) {
+	i := slices.IndexFunc(t.columns, func(c column) bool { return c.name == name })
+	if i < 0 {
+		return column{}, false
+	}
+	return t.columns[i], true
+}
+
+// writable names a column that an UPDATE may set.
+func (t *table) writable() (string, bool) {
+	i := slices.IndexFunc(t.columns, func(c column) bool { return !c.generated && !c.always })
+	if i < 0 {
+		return "", false
+	}
+	return t.columns[i].name, true
+}
+
+// sql is the table as a target of INSERT.
+func (t *table) sql() string { return quoteIdent(t.name.Schema) + "." + quoteIdent(t.name.Name) }
+
+// only is the table as a target of UPDATE, DELETE and SELECT: a table that
+// others inherit from stands for itself alone, as in logical replication.
+func (t *table) only() string {
+	if t.partitioned {
+		return t.sql()
+	}
+	return "ONLY " + t.sql()
+}
+
+const columnsQuery = `
+SELECT c.relkind = 'p', a.attname, pg_catalog.format_type(a.atttypid, -1),
+       a.attgenerated <> '', a.attidentity = 'a'
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
+ORDER BY a.attnum`
+
+// keysQuery lists the columns of the indexes that identify rows. An index that is
+// deferrable cannot arbitrate ON CONFLICT, one on an expression or a part of
+// the table cannot identify, and one without a btree equality (an exclusion over
+// ranges) is no equality.
+const keysQuery = `
+SELECT i.indexrelid, a.attname, pg_catalog.format_type(a.atttypid, -1), opn.nspname, op.oprname
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k(pos)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.pos] AND a.attnotnull
+JOIN pg_catalog.pg_opclass oc ON oc.oid = i.indclass[k.pos]
+JOIN pg_catalog.pg_am am ON am.oid = oc.opcmethod AND am.amname = 'btree'
+JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype
+  AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3
+JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr
+JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
+  AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND (i.indisprimary OR i.indisreplident)
+ORDER BY i.indisprimary DESC, i.indexrelid, k.pos`
+
+// readTable reads a table's definition; nil when there is no such table.
+func readTable(ctx context.Context, conn *pgconn.PgConn, name topology.TableName) (*table, error) {
+	got, err := rows(ctx, conn, columnsQuery, []byte(name.Schema), []byte(name.Name))
+	if err != nil {
+		return nil, fmt.Errorf("read the columns of %s: %w", name, err)
+	}
+	if len(got) == 0 {
+		return nil, nil //nolint:nilnil // no such table is an answer
+	}
+	t := &table{name: name}
+	for _, r := range got {
+		t.partitioned = isTrue(r[0])
+		t.columns = append(t.columns, column{
+			name: string(r[1]), typ: string(r[2]), generated: isTrue(r[3]), always: isTrue(r[4]),
+		})
+	}
+	got, err = rows(ctx, conn, keysQuery, []byte(name.Schema), []byte(name.Name))
+	if err != nil {
+		return nil, fmt.Errorf("read the keys of %s: %w", name, err)
+	}
+	last := ""
+	for _, r := range got {
+		if id := string(r[0]); id != last {
+			t.keys = append(t.keys, uniqueIndex{})
+			last = id
+		}
+		k := &t.keys[len(t.keys)-1]
+		k.columns = append(k.columns, keyColumn{
+			name: string(r[1]), typ: string(r[2]),
+			equals: "OPERATOR(" + quoteIdent(string(r[3])) + "." + string(r[4]) + ")",
+		})
+	}
+	return t, nil
+}
+
+func isTrue(b []byte) bool { return string(b) == "t" }

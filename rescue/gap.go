@@ -47,7 +47,8 @@ type Conflict string
 
 // The conflicts. Each is resolved by last update wins and counted.
 const (
-	// InsertExists: F inserted a row that T has; the later write stays.
+	// InsertExists: F inserted a row that T has; the later write stays. When
+	// it is F's, it is not seen in partitioned tables.
 	InsertExists Conflict = "insert_exists"
 	// UpdateMissing: F updated a row that T has not; skipped, and left to
 	// Verify.
@@ -105,11 +106,16 @@ func (r *Report) table(name string) *TableReport {
 	return &r.Tables[i]
 }
 
-func (t *TableReport) conflict(kind Conflict) {
+func (t *TableReport) conflict(kind Conflict) { t.add(kind, 1) }
+
+func (t *TableReport) add(kind Conflict, n int64) {
+	if n == 0 {
+		return
+	}
 	if t.Conflicts == nil {
 		t.Conflicts = map[Conflict]int64{}
 	}
-	t.Conflicts[kind]++
+	t.Conflicts[kind] += n
 }
 
 // repairPrefix begins the names of the origins under which repairs are written:

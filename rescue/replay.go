@@ -1,11 +1,344 @@
 package rescue
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+
+	"healer/topology"
 )
 
-// Replay carries the gap over.
+// source yields the messages of a stream, each valid until the next call, and
+// io.EOF at its end.
+type source interface {
+	next(ctx context.Context) (message, error)
+}
+
+// target applies changes; applier is the real one.
+type target interface {
+	start(lsn topology.LSN, micros int64)
+	change(ctx context.Context, c *change, key Key) error
+	finish(ctx context.Context) error
+	drain(ctx context.Context) error
+}
+
+// Replay carries the gap over: it reads the stream to its end, applies on T, in
+// F's order, the transactions of the gap that T's progress does not cover yet, and
+// moves T's progress to the watermark, durably. Touched has the keys of the whole
+// gap, including what an earlier attempt applied.
+//
+// After an error T has a prefix of the gap, and its progress says which: a new
+// session and a new stream of the same clone carry on. A permanent Fault means
+// that they would fail in the same way until its remedy is applied. The report
+// is of this attempt alone, and valid with an error too.
 func Replay(ctx context.Context, s *Session, stream *Stream, gap Gap) (Report, *Touched, error) {
-	return Report{}, nil, errors.New("replay is not there yet")
+	report := Report{From: s.progress, To: s.progress}
+	app, err := newApplier(ctx, s, &report)
+	if err != nil {
+		return report, nil, err
+	}
+	r := newReplay(gap, s.target.Node, s.progress, app, s.table)
+	r.report = &report
+	err = r.run(ctx, stream)
+	if err == nil {
+		err = s.reach(ctx, gap.Watermark)
+	}
+	report.To = s.progress
+	if err != nil {
+		return report, nil, err
+	}
+	return report, r.touched, nil
+}
+
+// table reads a table of T, once.
+func (s *Session) table(ctx context.Context, name topology.TableName) (*table, error) {
+	if t, ok := s.tables[name]; ok {
+		return t, nil
+	}
+	t, err := readTable(ctx, s.conn, name)
+	if err != nil {
+		return nil, s.wrap(err)
+	}
+	s.tables[name] = t
+	return t, nil
+}
+
+// replay filters the stream. It does no I/O of its own.
+type replay struct {
+	gap     Gap
+	node    string
+	applied topology.LSN // T's progress when the replay began
+	tables  map[topology.TableName]bool
+	target  target
+	catalog func(context.Context, topology.TableName) (*table, error)
+	report  *Report
+	touched *Touched
+
+	rels  map[uint32]*relation
+	bound map[uint32]*binding
+	// last is the last origin LSN of F that the stream has shown.
+	last topology.LSN
+	tx   transaction
+	row  change
+}
+
+// transaction is the one that is being read.
+type transaction struct {
+	lsn    topology.LSN
+	time   int64
+	origin string
+	// mine transactions belong to the gap; those to apply are beyond T's
+	// progress as well.
+	mine, apply bool
+	// touched is set by the first change of one of T's tables.
+	touched bool
+}
+
+func newReplay(gap Gap, node string, progress topology.LSN, to target,
+	catalog func(context.Context, topology.TableName) (*table, error),
+) *replay {
+	r := &replay{
+		gap: gap, node: node, applied: progress, target: to, catalog: catalog,
+		tables: map[topology.TableName]bool{}, report: &Report{}, touched: newTouched(),
+		rels: map[uint32]*relation{}, bound: map[uint32]*binding{},
+	}
+	for _, t := range gap.Tables {
+		r.tables[t] = true
+	}
+	return r
+}
+
+func (r *replay) run(ctx context.Context, from source) error {
+	for {
+		m, err := from.next(ctx)
+		if errors.Is(err, io.EOF) {
+			return r.target.drain(ctx)
+		}
+		if err == nil {
+			err = r.handle(ctx, m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *replay) handle(ctx context.Context, m message) error {
+	switch m.kind {
+	case msgBegin:
+		r.tx = transaction{time: m.time}
+	case msgOrigin:
+		return r.origin(m)
+	case msgCommit:
+		if r.tx.apply {
+			return r.target.finish(ctx)
+		}
+	case msgRelation:
+		r.rels[m.rel.id] = m.rel
+		delete(r.bound, m.rel.id)
+	case msgInsert, msgUpdate, msgDelete:
+		if r.tx.mine {
+			return r.carry(ctx, m)
+		}
+		return r.watch(ctx, m)
+	case msgTruncate:
+		return r.truncate(m)
+	}
+	return nil
+}
+
+// origin decides what becomes of the transaction. The server sends it right
+// after the BEGIN.
+func (r *replay) origin(m message) error {
+	r.tx.origin, r.tx.lsn = m.origin, m.lsn
+	if m.origin != r.gap.SourceOrigin {
+		return nil
+	}
+	if m.lsn <= r.last {
+		return &topology.Fault{
+			Class: topology.Permanent, Code: "origin_regressed", Node: r.gap.Source,
+			Err: fmt.Errorf("after transaction %s of %s its log has %s: the origin's positions were used twice",
+				r.last, r.gap.Origin, m.lsn),
+			Hint: "compare the survivors by hand and rebuild the node that is behind",
+		}
+	}
+	r.last = m.lsn
+	r.tx.mine = r.gap.has(m.origin, m.lsn)
+	r.tx.apply = r.tx.mine && m.lsn > r.applied
+	return nil
+}
+
+// binding returns how a relation is applied, nil when T does not replicate it.
+func (r *replay) binding(ctx context.Context, id uint32) (*binding, error) {
+	if b, ok := r.bound[id]; ok {
+		return b, nil
+	}
+	rel, ok := r.rels[id]
+	if !ok {
+		return nil, r.malformed("a change of a table that was not described")
+	}
+	if !r.tables[rel.table] {
+		r.bound[id] = nil
+		return nil, nil //nolint:nilnil // not T's business is an answer
+	}
+	// The catalog is read in the session that applies.
+	if err := r.target.drain(ctx); err != nil {
+		return nil, err
+	}
+	tab, err := r.catalog(ctx, rel.table)
+	if err != nil {
+		return nil, err
+	}
+	b, err := bind(r.node, rel, tab)
+	if err != nil {
+		return nil, err
+	}
+	r.bound[id] = b
+	return b, nil
+}
+
+// carry takes a change of the gap: its keys are touched, and it is applied
+// unless T has it already.
+func (r *replay) carry(ctx context.Context, m message) error {
+	b, err := r.binding(ctx, m.relID)
+	if b == nil || err != nil {
+		return err
+	}
+	c, key, err := r.change(b, m)
+	if err != nil {
+		return err
+	}
+	if !r.tx.touched {
+		r.tx.touched = true
+		r.report.Transactions++
+		r.touched.committed(r.gap.Origin, r.tx.time)
+		if r.tx.apply {
+			r.target.start(r.tx.lsn, r.tx.time)
+		}
+	}
+	r.touch(c, key)
+	if !r.tx.apply {
+		return nil
+	}
+	return r.target.change(ctx, c, key)
+}
+
+// change reads what is done to which row. key is the key the row has before.
+func (r *replay) change(b *binding, m message) (*change, Key, error) {
+	if (m.new != nil && len(m.new) != len(b.columns)) || (m.old != nil && len(m.old) != len(b.columns)) {
+		return nil, nil, r.malformed("a row of table %s has another number of columns than the table", b.rel.table)
+	}
+	c := &r.row
+	*c = change{kind: m.kind, b: b, old: m.old, new: m.new}
+	if m.kind != msgInsert && !b.updates {
+		return nil, nil, r.stop("no_usable_key", b,
+			"make the table's primary key its replica identity on every node",
+			"rows are changed, but old rows do not carry the key %q", b.keyColumns())
+	}
+	newKey, hasNew := b.keyOf(m.new)
+	oldKey, hasOld := b.keyOf(m.old)
+	switch {
+	case m.kind == msgInsert && hasNew, m.kind == msgUpdate && m.oldKind == 0 && hasNew:
+		return c, newKey, nil
+	case m.kind == msgDelete && hasOld:
+		return c, oldKey, nil
+	case m.kind == msgUpdate && hasOld:
+		c.moved = !hasNew || oldKey.encode() != newKey.encode()
+		return c, oldKey, r.identityKey(c)
+	default:
+		return nil, nil, r.malformed("a row of table %s has no key", b.rel.table)
+	}
+}
+
+// identityKey refuses to move a GENERATED ALWAYS identity that is part of the
+// key: PostgreSQL lets no UPDATE do that.
+func (r *replay) identityKey(c *change) error {
+	for _, at := range c.b.keyAt {
+		if c.b.columns[at].always && c.new[at].kind == datumText && !bytes.Equal(c.new[at].text, c.old[at].text) {
+			return r.stop("identity_changed", c.b,
+				"make the column GENERATED BY DEFAULT on the laggard until it is recovered",
+				"the gap changes identity column %q", c.b.columns[at].name)
+		}
+	}
+	return nil
+}
+
+// touch remembers the rows a change of the gap has written.
+func (r *replay) touch(c *change, key Key) {
+	by := stamp{at: r.tx.time, author: r.gap.Origin}
+	e := r.touched.add(c.b.rel.table, c.b.keyColumns(), key, r.gap.Source)
+	switch {
+	case c.kind == msgDelete:
+		e.deleted(by)
+		return
+	case c.kind == msgInsert:
+		e.inserted = true
+	case c.moved:
+		e.deleted(by)
+		if moved, ok := c.b.keyOf(c.new); ok {
+			e = r.touched.add(c.b.rel.table, c.b.keyColumns(), moved, r.gap.Source)
+			e.inserted = true
+		}
+	}
+	e.written(by)
+}
+
+// watch takes a change that is not of the gap: when it deletes a row of the gap,
+// that is remembered, so that Verify can tell a deleted row from a lost one.
+func (r *replay) watch(ctx context.Context, m message) error {
+	rel := r.rels[m.relID]
+	if m.kind == msgInsert || m.oldKind == 0 || rel == nil || r.touched.tables[rel.table] == nil {
+		return nil
+	}
+	b, err := r.binding(ctx, m.relID)
+	if b == nil || err != nil {
+		return err
+	}
+	c, key, err := r.change(b, m)
+	if err != nil {
+		return err
+	}
+	if c.kind == msgDelete || c.moved {
+		if e := r.touched.find(rel.table, key); e != nil {
+			e.deleted(stamp{at: r.tx.time, author: r.gap.author(r.tx.origin)})
+		}
+	}
+	return nil
+}
+
+// truncate stops the replay: it would wipe rows of T that are newer, unseen.
+func (r *replay) truncate(m message) error {
+	if !r.tx.mine {
+		return nil
+	}
+	for _, id := range m.relIDs {
+		rel, ok := r.rels[id]
+		if !ok {
+			return r.malformed("a TRUNCATE of a table that was not described")
+		}
+		if r.tables[rel.table] {
+			return r.stop("truncate_unsupported", &binding{rel: rel},
+				"compare the table by hand: the gap empties it and later rows may be newer",
+				"the gap truncates it")
+		}
+	}
+	return nil
+}
+
+func (r *replay) stop(code string, b *binding, hint, format string, args ...any) error {
+	return &topology.Fault{
+		Class: topology.Permanent, Code: code, Node: r.node, Hint: hint,
+		Err: fmt.Errorf("transaction %s of %s, table %s: %w",
+			r.tx.lsn, r.gap.Origin, b.rel.table, fmt.Errorf(format, args...)),
+	}
+}
+
+func (r *replay) malformed(format string, args ...any) error {
+	return &topology.Fault{
+		Class: topology.Permanent, Code: "stream_malformed", Node: r.gap.Source,
+		Err:  fmt.Errorf(format, args...),
+		Hint: "the source speaks a pgoutput this version does not know: check its version",
+	}
 }

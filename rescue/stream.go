@@ -337,7 +337,6 @@ func (r *reader) status(replyRequested bool) error {
 	return nil
 }
 
-
 // quoteIdents renders names as publication_names wants them.
 func quoteIdents(names []string) string {
 	quoted := make([]string, len(names))

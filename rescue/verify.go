@@ -1,8 +1,8 @@
 package rescue
 
 import (
-	"errors"
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )

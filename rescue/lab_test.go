@@ -1,0 +1,228 @@
+package rescue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/internal/localpg"
+	"healer/internal/localpg/pgtest"
+	"healer/topology"
+)
+
+// lab is a mesh of three real servers in which n1 is lost, n2 is the source and
+// n3 the laggard.
+type lab struct {
+	*testing.T
+	m      *localpg.Mesh
+	tables []topology.TableName
+	// floor is n3's progress before the gap, until n2's flushed LSN at the fence.
+	floor, until topology.LSN
+	clones       int
+}
+
+const recoverySlot = "spock_app_recovery_n2_n3"
+
+// newLab starts the mesh, runs seed on n1, waits until everyone has it, makes
+// the recovery slot on n2 and cuts the stream from n1 to n3.
+func newLab(t *testing.T, schema []string, seed ...string) *lab {
+	t.Helper()
+	l := &lab{T: t, m: pgtest.Mesh(t, localpg.Options{Links: true, Schema: schema})}
+	for _, sql := range seed {
+		l.exec("n1", sql)
+	}
+	l.caughtUp()
+	l.exec("n2", `select pg_create_logical_replication_slot('`+recoverySlot+`', 'pgoutput')`)
+	l.m.Link("n1", "n3").Cut()
+	rows, err := localpg.Rows(t.Context(), l.m.Node("n3"), func(r pgxRow) (topology.TableName, error) {
+		var n topology.TableName
+		err := r.Scan(&n.Schema, &n.Name)
+		return n, err
+	}, `select schemaname::text, tablename::text from pg_publication_tables where pubname = $1`, localpg.Publication)
+	l.must(err)
+	l.tables = rows
+	l.floor = l.progress("n3")
+	return l
+}
+
+func (l *lab) must(err error) {
+	l.Helper()
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+func (l *lab) exec(node, sql string) {
+	l.Helper()
+	_, err := l.m.Node(node).Exec(l.Context(), sql)
+	l.must(err)
+}
+
+func (l *lab) caughtUp(nodes ...string) {
+	l.Helper()
+	ctx, cancel := context.WithTimeout(l.Context(), time.Minute)
+	defer cancel()
+	l.must(l.m.WaitCaughtUp(ctx, nodes...))
+}
+
+func (l *lab) text(node, sql string) string {
+	l.Helper()
+	v, err := localpg.Value[string](l.Context(), l.m.Node(node), sql)
+	l.must(err)
+	return v
+}
+
+func (l *lab) lsn(node, sql string) topology.LSN {
+	l.Helper()
+	v, err := topology.ParseLSN(l.text(node, sql))
+	l.must(err)
+	return v
+}
+
+// progress is what the node has applied of n1.
+func (l *lab) progress(node string) topology.LSN {
+	l.Helper()
+	return l.lsn(node, `select coalesce(pg_replication_origin_progress('`+l.origin(node, "n1")+`', false), '0/0')::text`)
+}
+
+// origin names the node's replication origin for a provider.
+func (l *lab) origin(node, provider string) string {
+	l.Helper()
+	return l.text(node, `select 'pg_' || oid from pg_subscription where subname = '`+
+		localpg.SubscriptionName(node, provider)+`'`)
+}
+
+// authors maps a node's origins to the nodes of the mesh.
+func (l *lab) authors(node string) map[string]string {
+	l.Helper()
+	out := map[string]string{}
+	for _, p := range l.m.Names() {
+		if p != node {
+			out[l.origin(node, p)] = p
+		}
+	}
+	return out
+}
+
+// lose lets n2 have all of n1, kills n1 and fences n2 and n3 from it.
+func (l *lab) lose() {
+	l.Helper()
+	l.caughtUp("n1", "n2")
+	l.must(l.m.Kill(l.Context(), "n1"))
+	for _, n := range []string{"n2", "n3"} {
+		l.exec(n, `alter subscription `+localpg.SubscriptionName(n, "n1")+` disable`)
+		l.eventually("the apply worker of "+n+" ends", func() bool {
+			return l.text(n, `select count(*)::text from pg_stat_subscription where pid is not null and subname = '`+
+				localpg.SubscriptionName(n, "n1")+`'`) == "0"
+		})
+	}
+	l.until = l.flushed("n2")
+}
+
+// flushed makes everything the node has committed durable, and says how far
+// that is.
+func (l *lab) flushed(node string) topology.LSN {
+	l.Helper()
+	l.exec(node, `set synchronous_commit = on; select pg_logical_emit_message(true, 'rescue', 'flush')`)
+	return l.lsn(node, `select pg_current_wal_flush_lsn()::text`)
+}
+
+func (l *lab) eventually(what string, cond func() bool) {
+	l.Helper()
+	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			l.Fatalf("it did not come to pass that %s", what)
+		}
+	}
+}
+
+func (l *lab) connect(node, extra string) *pgconn.PgConn {
+	l.Helper()
+	conn, err := pgconn.Connect(l.Context(), l.m.Node(node).DSN()+" "+extra)
+	l.must(err)
+	l.Cleanup(func() { _ = conn.Close(context.WithoutCancel(l.Context())) })
+	return conn
+}
+
+// clone copies the recovery slot.
+func (l *lab) clone() string {
+	l.Helper()
+	l.clones++
+	name := fmt.Sprintf("clone_%d_c", l.clones)
+	l.exec("n2", `select pg_copy_logical_replication_slot('`+recoverySlot+`', '`+name+`', false, 'pgoutput')`)
+	return name
+}
+
+func (l *lab) gap() Gap {
+	l.Helper()
+	return Gap{
+		Origin: "n1", Source: "n2", SourceOrigin: l.origin("n2", "n1"),
+		Floor: l.floor, Watermark: l.progress("n2"), Tables: l.tables, Authors: l.authors("n2"),
+	}
+}
+
+func (l *lab) target() Target {
+	l.Helper()
+	return Target{Node: "n3", Origin: "n1", OriginName: l.origin("n3", "n1"), Authors: l.authors("n3")}
+}
+
+func (l *lab) stream(slot string) *Stream {
+	l.Helper()
+	s, err := OpenStream(l.Context(), l.connect("n2", "replication=database"), StreamOptions{
+		Node: "n2", Slot: slot, Publications: []string{localpg.Publication}, Until: l.until,
+	})
+	l.must(err)
+	return s
+}
+
+// replay carries the gap over in one go.
+func (l *lab) replay() (Report, *Touched, error) {
+	l.Helper()
+	s, err := NewSession(l.Context(), l.connect("n3", ""), l.target())
+	l.must(err)
+	defer func() { l.must(s.Close(l.Context())) }()
+	slot := l.clone()
+	stream := l.stream(slot)
+	defer l.exec2("n2", `select pg_drop_replication_slot('`+slot+`')`)
+	defer func() { l.must(stream.Close(l.Context())) }()
+	return Replay(l.Context(), s, stream, l.gap())
+}
+
+// exec2 runs a statement until it works: a walsender takes its time to end.
+func (l *lab) exec2(node, sql string) {
+	l.Helper()
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if _, err = l.m.Node(node).Exec(l.Context(), sql); err == nil {
+			return
+		}
+	}
+	l.Fatal(err)
+}
+
+// dump is the contents of a table with each row's commit timestamp.
+func (l *lab) dump(node, table string) string {
+	l.Helper()
+	return l.text(node, `select coalesce(string_agg(t::text || ' ' || pg_xact_commit_timestamp(t.xmin)::text, e'\n' order by t::text), '')
+		from `+table+` t`)
+}
+
+// same fails the test unless the tables are equal on n2 and n3, down to the
+// commit timestamps.
+func (l *lab) same(tables ...string) {
+	l.Helper()
+	for _, t := range tables {
+		if a, b := l.dump("n2", t), l.dump("n3", t); a != b {
+			l.Errorf("table %s differs:\nn2:\n%s\nn3:\n%s", t, head(a), head(b))
+		}
+	}
+}
+
+func head(s string) string {
+	lines := strings.SplitAfter(s, "\n")
+	return strings.Join(lines[:min(len(lines), 20)], "")
+}
