@@ -76,8 +76,11 @@ type Verified struct {
 	Laggards map[string]int64 `json:"laggards"`
 	// TransactionsRecovered counts what this run applied, over all laggards.
 	TransactionsRecovered int64 `json:"transactions_recovered"`
-	RowsCompared          int64 `json:"rows_compared"`
-	RowsRepaired          int64 `json:"rows_repaired"`
+	// Remaining are the laggards that this run could not heal or left to
+	// another coordinator; an event of their own tells how they ended.
+	Remaining    []string `json:"remaining,omitempty"`
+	RowsCompared int64    `json:"rows_compared"`
+	RowsRepaired int64    `json:"rows_repaired"`
 	// DurationMS and PhasesMS are in milliseconds; a phase is a kind of step,
 	// and its time that from the first of its steps to the end of its last.
 	DurationMS int64            `json:"duration_ms"`

@@ -1,10 +1,16 @@
 package executor
 
 import (
+	"errors"
 	"time"
 
 	"healer/planner"
 )
+
+// ErrCancelled is the cause with which an operator's cancellation ends the
+// context of a run (context.WithCancelCause). A context that ends for another
+// reason means that the agent stops and another one goes on: that is no news.
+var ErrCancelled = errors.New("cancelled by an operator")
 
 // State is how a run ended.
 type State string
@@ -19,7 +25,8 @@ const (
 	Rejoined State = "rejoined"
 	// Failed: something is left to do; Err says what stood in the way.
 	Failed State = "failed"
-	// Yielded: another coordinator is in possession and goes on with it.
+	// Yielded: another coordinator is in possession of some of it and goes on
+	// with that; all the rest is done.
 	Yielded State = "yielded"
 	// Cancelled: the run's context ended.
 	Cancelled State = "cancelled"
@@ -46,10 +53,14 @@ const (
 	StepBlocked StepState = "blocked"
 )
 
+// ok reports whether steps that depend on this one may go on.
+func (s StepState) ok() bool { return s == StepDone || s == StepAlready }
+
 // StepOutcome is how one step went.
 type StepOutcome struct {
-	Step     planner.Step
-	State    StepState
+	Step  planner.Step
+	State StepState
+	// Attempts counts the tries, of which the last one decided.
 	Attempts int
 	Started  time.Time
 	Duration time.Duration
@@ -63,16 +74,18 @@ type Outcome struct {
 	State State
 	// Run names the run in the journal and in events.
 	Run string
-	// Plan is the plan as it was after the observe step.
+	// Plan is the plan as it was after the observe step, less the lanes that
+	// failed.
 	Plan planner.Plan
-	// Err is the first permanent error, or else the first error. It is a
-	// *planner.Refusal when the observe step found that the recovery must not
-	// go on.
+	// Err is the first permanent error, or else the first error. A
+	// *planner.Refusal is in its chain when the observe step found that the
+	// recovery must not go on.
 	Err error
 	// Replan is true when a new plan may succeed where this one did not: a
 	// node was lost meanwhile, or an obstacle that may pass did not pass in
 	// time.
-	Replan   bool
+	Replan bool
+	// Steps are in the plan's order, with those that never had their turn.
 	Steps    []StepOutcome
 	Started  time.Time
 	Duration time.Duration

@@ -1,12 +1,78 @@
 package planner
 
-import "healer/topology"
+import (
+	"fmt"
+	"slices"
 
-// Make decides.
+	"healer/events"
+	"healer/topology"
+)
+
+// Make decides what is to be done about the trigger, given what was observed
+// and what the policy allows. It returns one of
+//
+//   - a plan with steps,
+//   - an empty plan: the mesh is already as the plan would leave it,
+//   - a refusal. The plan is then without steps, except when it is the policy
+//     that refuses: it shows what would have been done.
+//
+// The plan always has its id, so that a refusal can be told of as that
+// recovery's.
 func Make(t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
-	_, _, _ = t, obs, pol
-	return Plan{}, nil
+	p := Plan{
+		ID: PlanID(obs.Cluster, t.Kind, t.Node, t.Incarnation), Kind: t.Kind,
+		Cluster: obs.Cluster, Node: t.Node, Incarnation: t.Incarnation,
+	}
+	makers := map[Kind]func(Plan, Trigger, topology.Observation, Policy) (Plan, *Refusal){
+		Recovery: makeRecovery, Rejoin: makeRejoin,
+	}
+	maker, ok := makers[t.Kind]
+	if !ok {
+		return p, refuse(KindUnknown, t.Node, "healer recovery plan --node "+t.Node,
+			"%q is no kind of plan: want recovery or rejoin", t.Kind)
+	}
+	if _, ok := obs.Node(t.Node); !ok {
+		return p, refuse(NodeUnknown, t.Node, "healer node list",
+			"%s is not a node of cluster %s", t.Node, obs.Cluster)
+	}
+	made, refusal := maker(p, t, obs, pol)
+	if refusal != nil {
+		return p, refusal
+	}
+	if made.Empty() {
+		return made, nil
+	}
+	return made, pol.permit(made)
 }
 
-// Explain is the plan as text for an operator.
-func Explain(p Plan) string { return p.ID }
+// PlanID is the id of the plan for a node's incarnation: the same for every
+// agent and every attempt.
+func PlanID(cluster string, k Kind, node, incarnation string) string {
+	return events.Hash(cluster, string(k), node, incarnation)
+}
+
+// permit refuses what the operator does not allow. Only a plan that has
+// something to do gets here.
+func (pol Policy) permit(p Plan) *Refusal {
+	what := fmt.Sprintf("the %s of %s", p.Kind, p.Node)
+	switch {
+	case pol.Paused:
+		return refuse(IsPaused, "", "healer resume", "%s is planned, but Healer is paused", what).wait(true)
+	case pol.Mode == ModeAuto, pol.Mode == ModeAdvise && slices.Contains(pol.Approved, p.ID):
+		return nil
+	case pol.Mode == ModeAdvise:
+		return refuse(ModeAdvises, "", "healer recovery approve "+p.ID,
+			"%s is planned and waits for an operator's approval", what).wait(true)
+	default:
+		return refuse(ModeObserves, "", "set mode: auto in the cluster file, or run it by hand: healer recovery run --node "+p.Node,
+			"%s is planned, but Healer is set to observe only", what)
+	}
+}
+
+// quorate reports whether alive of all configured nodes may heal.
+func (pol Policy) quorate(alive, all int) bool {
+	if pol.Quorum == QuorumHalf {
+		return 2*alive >= all
+	}
+	return 2*alive > all
+}

@@ -1,0 +1,271 @@
+package executor
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"healer/events"
+	"healer/planner"
+	"healer/topology"
+)
+
+// What makes two events one (events.Fact.Detail), by kind:
+//
+//	planned    estimate, or a hash of the final plan: agents that see the same
+//	           mesh announce one plan, and a changed plan is news
+//	started    the run: each run that changes anything is visible
+//	step       the step and "done", whoever did it or found it done; a step
+//	           that was not done is told of with its state and run
+//	verified   the watermark and the targets: what was verified, not by whom
+//	rejoined   nothing: a node's incarnation comes back once
+//	refused    reason and node
+//	failed, cancelled   the run
+
+// announcePlan publishes recovery.planned.
+func (r *run) announcePlan(p planner.Plan) {
+	data := events.Planned{
+		Plan: string(p.Kind), Node: p.Node, Survivors: p.Survivors,
+		Final: p.Fenced, Watermark: p.Watermark, Source: p.Source,
+	}
+	for _, l := range p.Lanes {
+		data.Lanes = append(data.Lanes, events.PlannedLane{Target: l.Target, Source: l.Source, From: l.From, To: l.To})
+	}
+	for _, s := range p.Steps {
+		data.Steps = append(data.Steps, events.PlannedStep{ID: s.ID, Kind: string(s.Kind), Node: s.Node, Target: s.Target})
+	}
+	detail := "estimate"
+	if p.Fenced {
+		b, err := json.Marshal(data)
+		if err != nil {
+			r.log.Error("plan is not told of", "err", err)
+			return
+		}
+		detail = events.Hash(string(b))
+	}
+	r.publish(events.RecoveryPlanned, data, detail)
+}
+
+// announceStart publishes recovery.started, once a step has done or at least
+// tried something. A run that only finds another coordinator in possession has
+// started nothing.
+func (r *run) announceStart() {
+	r.started.Do(func() {
+		r.publish(events.RecoveryStarted, events.Started{Plan: string(r.head.Kind), Node: r.head.Node, Run: r.id}, r.id)
+	})
+}
+
+// announceStep publishes recovery.step.
+func (r *run) announceStep(o StepOutcome) {
+	data := events.Step{
+		Step: o.Step.ID, Kind: string(o.Step.Kind), Node: o.Step.Node, Target: o.Step.Target,
+		Run: r.id, State: string(o.State), Attempts: o.Attempts, DurationMS: o.Duration.Milliseconds(),
+		Evidence: o.Evidence, Figures: o.Figures,
+	}
+	detail := []string{o.Step.ID, string(StepDone)}
+	if !o.State.ok() {
+		detail = []string{o.Step.ID, string(o.State), r.id}
+		data.Error, data.Hint = text(o.Err), hintOf(o.Err)
+	}
+	r.publish(events.RecoveryStep, data, detail...)
+}
+
+// announceVerified publishes recovery.verified as soon as it is true, before
+// the release: whoever finishes a release after a crash finds no trace of what
+// was verified.
+func (r *run) announceVerified() {
+	if len(r.plan.Lanes) == 0 {
+		return
+	}
+	data := events.Verified{
+		Node: r.plan.Node, Source: r.plan.Source, Watermark: r.plan.Watermark, Survivors: r.plan.Survivors,
+		Laggards: map[string]int64{}, PhasesMS: phases(r.all()), Run: r.id,
+		Remaining: r.given,
+		DurationMS: span(r.all()).Milliseconds(),
+	}
+	targets := []string{r.plan.Watermark.String()}
+	for _, l := range r.plan.Lanes {
+		o := r.out[planner.StepID(r.plan.ID, planner.StepSubscribe, l.Source, l.Target)]
+		data.Laggards[l.Target] = o.Figures[FigureMissing]
+		targets = append(targets, l.Target)
+	}
+	data.TransactionsRecovered = sum(r.all(), FigureTransactions)
+	data.RowsCompared = sum(r.all(), FigureCompared)
+	data.RowsRepaired = sum(r.all(), FigureRepaired)
+	r.publish(events.RecoveryVerified, data, targets...)
+}
+
+// announceEnd publishes what the run came to. cause is why its context ended.
+func (r *run) announceEnd(o Outcome, cause error) {
+	switch o.State {
+	case Verified:
+		r.announceEqual(o)
+	case Rejoined:
+		r.announceRejoined(o)
+	case Failed:
+		r.announceFailed(o)
+	case Cancelled:
+		if errors.Is(cause, ErrCancelled) {
+			r.publish(events.RecoveryCancelled, r.failure(o), r.id)
+		}
+	case Nothing, Yielded:
+	}
+}
+
+// announceEqual publishes recovery.verified for a recovery that found nothing
+// missing once it had fenced the survivors.
+func (r *run) announceEqual(o Outcome) {
+	fenced := false
+	for _, s := range o.Steps {
+		fenced = fenced || (s.Step.Kind == planner.StepFence && s.State == StepDone)
+	}
+	if len(o.Plan.Lanes) > 0 || !fenced {
+		return
+	}
+	r.publish(events.RecoveryVerified, events.Verified{
+		Node: o.Plan.Node, Watermark: o.Plan.Watermark, Survivors: o.Plan.Survivors,
+		Laggards: map[string]int64{}, DurationMS: o.Duration.Milliseconds(), PhasesMS: phases(o.Steps), Run: r.id,
+	}, o.Plan.Watermark.String())
+}
+
+// announceRejoined publishes node.rejoined, unless all there was to do was to
+// drop a clone.
+func (r *run) announceRejoined(o Outcome) {
+	if len(o.Plan.Survivors) == 0 {
+		return
+	}
+	r.publish(events.NodeRejoined, events.Rejoined{
+		Node: o.Plan.Node, Survivors: o.Plan.Survivors,
+		DurationMS: o.Duration.Milliseconds(), PhasesMS: phases(o.Steps), Run: r.id,
+	}, o.Plan.Survivors...)
+}
+
+// announceFailed publishes recovery.failed; or recovery.refused when it was the
+// planner that stopped the run.
+func (r *run) announceFailed(o Outcome) {
+	if refusal, ok := errors.AsType[*planner.Refusal](o.Err); ok {
+		r.publish(events.RecoveryRefused, refused(r.head.Kind, refusal), string(refusal.Reason), refusal.Node)
+		return
+	}
+	r.publish(events.RecoveryFailed, r.failure(o), r.id)
+}
+
+// Refused is the event of a refusal. Agents that are refused for the same
+// reason make one event of it.
+func Refused(agent string, at time.Time, p planner.Plan, f *planner.Refusal) (events.Event, error) {
+	return events.New(fact(p, events.RecoveryRefused, string(f.Reason), f.Node), agent, at, refused(p.Kind, f))
+}
+
+func refused(k planner.Kind, f *planner.Refusal) events.Refused {
+	return events.Refused{
+		Plan: string(k), Reason: string(f.Reason), Blocker: f.Node, Why: f.Why, Remedy: f.Remedy, Wait: f.Wait,
+	}
+}
+
+// failure describes a run that did not get to its end.
+func (r *run) failure(o Outcome) events.Failed {
+	data := events.Failed{
+		Plan: string(o.Plan.Kind), Node: o.Plan.Node, Reason: codeOf(o.Err), Error: text(o.Err), Hint: hintOf(o.Err),
+		Retry: o.Replan, DurationMS: o.Duration.Milliseconds(), Run: r.id,
+		TransactionsRecovered: sum(o.Steps, FigureTransactions),
+	}
+	if o.State == Cancelled {
+		data.Reason = string(Cancelled)
+	}
+	for _, s := range o.Steps {
+		if s.Err != nil && errors.Is(o.Err, s.Err) {
+			data.Step, data.Kind, data.On = s.Step.ID, string(s.Step.Kind), s.Step.Node
+			if f, ok := errors.AsType[*topology.Fault](s.Err); ok && f.Node != "" {
+				data.On = f.Node
+			}
+			break
+		}
+	}
+	return data
+}
+
+func fact(p planner.Plan, k events.Kind, detail ...string) events.Fact {
+	return events.Fact{
+		Cluster: p.Cluster, Kind: k, Node: p.Node, Incarnation: p.Incarnation, Recovery: p.ID, Detail: detail,
+	}
+}
+
+// publish hands an event on. Nothing depends on it: a recovery goes on when
+// nobody can be told.
+func (r *run) publish(k events.Kind, data any, detail ...string) {
+	if !r.alive() {
+		return
+	}
+	e, err := events.New(fact(r.head, k, detail...), r.cfg.Agent, r.cfg.Now(), data)
+	if err == nil {
+		err = r.cfg.Publisher.Publish(e)
+	}
+	if err != nil {
+		r.log.Error("event is not published", "kind", k, "err", err)
+	}
+}
+
+// all lists the outcomes there are by now.
+func (r *run) all() []StepOutcome {
+	out := append([]StepOutcome(nil), r.past...)
+	for _, s := range r.plan.Steps {
+		if o, ok := r.out[s.ID]; ok {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// sum adds a figure up over the steps.
+func sum(steps []StepOutcome, figure string) (n int64) {
+	for _, s := range steps {
+		n += s.Figures[figure]
+	}
+	return n
+}
+
+// phases is, for each kind of step, the time from the first one's beginning to
+// the last one's end, in milliseconds.
+func phases(steps []StepOutcome) map[string]int64 {
+	byKind := map[string][]StepOutcome{}
+	for _, s := range steps {
+		byKind[string(s.Step.Kind)] = append(byKind[string(s.Step.Kind)], s)
+	}
+	out := map[string]int64{}
+	for k, of := range byKind {
+		out[k] = span(of).Milliseconds()
+	}
+	return out
+}
+
+// span is the time from the first step's beginning to the last one's end.
+func span(steps []StepOutcome) time.Duration {
+	var first, last time.Time
+	for _, s := range steps {
+		if s.Started.IsZero() {
+			continue
+		}
+		if first.IsZero() || s.Started.Before(first) {
+			first = s.Started
+		}
+		if end := s.Started.Add(s.Duration); end.After(last) {
+			last = end
+		}
+	}
+	return last.Sub(first)
+}
+
+// text is an error as events and the journal carry it: one line, of bounded
+// length.
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	const most = 2000
+	t := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if len(t) > most {
+		t = strings.ToValidUTF8(t[:most], "") + " ..."
+	}
+	return t
+}

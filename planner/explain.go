@@ -1,0 +1,61 @@
+package planner
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Explain is the plan as text for an operator: what it is about, what it rests
+// on, and its steps in order with what each waits for.
+func Explain(p Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s of %s in cluster %s\n", p.Kind, p.Node, p.Cluster)
+	fmt.Fprintf(&b, "plan %s\n", p.ID)
+	if p.Empty() {
+		b.WriteString("nothing to do\n")
+		return b.String()
+	}
+	fmt.Fprintf(&b, "survivors: %s\n", strings.Join(p.Survivors, ", "))
+	if !p.Fenced {
+		b.WriteString("an estimate until every survivor is fenced:\n")
+	}
+	fmt.Fprintf(&b, "watermark: %s", p.Watermark)
+	if p.Source != "" {
+		fmt.Fprintf(&b, " on %s", p.Source)
+	}
+	b.WriteString("\n")
+	for _, l := range p.Lanes {
+		fmt.Fprintf(&b, "gap: %s gets (%s, %s] from %s, slot %s, clone %s\n", l.Target, l.From, l.To, l.Source, l.Slot, l.Clone)
+	}
+	b.WriteString("steps:\n")
+	number := map[string]int{}
+	for i, s := range p.Steps {
+		number[s.ID] = i + 1
+		fmt.Fprintf(&b, "%3d. %s%s\n       %s\n", i+1, s.title(), waits(s, number), s.Then)
+	}
+	return b.String()
+}
+
+// title is a step's verb and the servers it acts on.
+func (s Step) title() string {
+	t := string(s.Kind)
+	if s.Node != "" {
+		t += " " + s.Node
+	}
+	if s.Target != "" && s.Target != s.Node {
+		t += " -> " + s.Target
+	}
+	return t
+}
+
+// waits names the steps that must be done before s, by their numbers.
+func waits(s Step, number map[string]int) string {
+	if len(s.After) == 0 {
+		return ""
+	}
+	var n []string
+	for _, id := range s.After {
+		n = append(n, fmt.Sprint(number[id]))
+	}
+	return ", after " + strings.Join(n, ", ")
+}

@@ -1,0 +1,182 @@
+package planner
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"healer/topology"
+)
+
+// planLanes chooses the sources and fills in p.Source and p.Lanes. It also
+// returns the survivors whose gap mark needs no lane of its own, because the
+// lanes of others cover every row that it stands for.
+func planLanes(p Plan, all []survivor) (Plan, []survivor, *Refusal) {
+	var laggards, bare []survivor
+	for _, s := range all {
+		// A marked survivor is a laggard whatever its progress is: the rows
+		// touched by its gap have not been compared yet.
+		if s.mark != nil || s.holds < p.Watermark {
+			laggards = append(laggards, s)
+		}
+	}
+	ranked := rank(p, all, laggards)
+	for _, target := range laggards {
+		from, to := target.holds, newestOf(ranked, target.Name)
+		if target.mark != nil {
+			from = min(from, target.mark.From)
+		}
+		if from >= to {
+			// Only for the one survivor that has the watermark, when the source
+			// it came from died: nobody else holds a part of its gap. Those who
+			// lack it have lanes from this survivor over all of it.
+			bare = append(bare, target)
+			continue
+		}
+		lane, refusal := planLane(p, ranked, target, from, to)
+		if refusal != nil {
+			return p, nil, refusal
+		}
+		p.Lanes = append(p.Lanes, lane)
+	}
+	if len(p.Lanes) > 0 {
+		p.Source = ranked[0].Name
+	}
+	return p, bare, nil
+}
+
+// rank orders the survivors as sources: by progress; then those who can serve
+// most of the laggards; then those whose own rows are not in doubt; then by
+// name.
+func rank(p Plan, all, laggards []survivor) []survivor {
+	serves := func(s survivor) (n int) {
+		for _, t := range laggards {
+			if t.Name == s.Name {
+				continue
+			}
+			if _, r := route(p.Node, s, t.Name); r == "" {
+				n++
+			}
+		}
+		return n
+	}
+	doubt := func(s survivor) int {
+		if s.mark != nil {
+			return 1
+		}
+		return 0
+	}
+	out := slices.Clone(all)
+	slices.SortStableFunc(out, func(a, b survivor) int {
+		return cmp.Or(
+			cmp.Compare(b.sub.Progress, a.sub.Progress),
+			cmp.Compare(serves(b), serves(a)),
+			cmp.Compare(doubt(a), doubt(b)),
+			strings.Compare(a.Name, b.Name),
+		)
+	})
+	return out
+}
+
+// newestOf is the highest progress of any survivor but target.
+func newestOf(ranked []survivor, target string) topology.LSN {
+	for _, s := range ranked {
+		if s.Name != target {
+			return s.sub.Progress
+		}
+	}
+	return 0
+}
+
+// planLane picks the first source in rank that holds everything up to to and
+// has a slot to read it from.
+func planLane(p Plan, ranked []survivor, target survivor, from, to topology.LSN) (Lane, *Refusal) {
+	var first *Refusal
+	for _, s := range ranked {
+		if s.Name == target.Name || s.sub.Progress < to {
+			continue
+		}
+		lane, reason := route(p.Node, s, target.Name)
+		if reason == "" {
+			lane.From, lane.To = from, to
+			return lane, nil
+		}
+		if first == nil {
+			first = noRoute(p, reason, s, target, from, to)
+		}
+	}
+	return Lane{}, first
+}
+
+// route says how target can read from s: through the clone that an earlier run
+// left, or through a copy of the recovery slot. The reason is empty when it can.
+func route(origin string, s survivor, target string) (Lane, Reason) {
+	slot, hasSlot := s.Slot(topology.SlotRecovery, target, "")
+	clone, hasClone := s.Slot(topology.SlotClone, target, origin)
+	lane := Lane{
+		Target: target, Source: s.Name,
+		Slot:  topology.RecoverySlotName(s.Database, s.Name, target),
+		Clone: topology.CloneSlotName(s.Database, s.Name, target, origin),
+	}
+	if hasSlot {
+		lane.Slot = slot.Name
+	}
+	if hasClone {
+		lane.Clone = clone.Name
+	}
+	switch {
+	case hasSlot && usable(slot), hasClone && usable(clone):
+		return lane, ""
+	case hasSlot || hasClone:
+		return lane, SlotLost
+	default:
+		return lane, SlotMissing
+	}
+}
+
+// usable reports whether the WAL a slot stands for is still there.
+func usable(s topology.Slot) bool { return s.WALStatus != "lost" }
+
+func noRoute(p Plan, reason Reason, s, target survivor, from, to topology.LSN) *Refusal {
+	why := map[Reason]string{
+		SlotMissing: "%s lacks (%s, %s] of %s, which %s holds, but %s has no recovery slot for it: its WAL may be gone",
+		SlotLost:    "%s lacks (%s, %s] of %s, which %s holds, but the recovery slot on %s has lost its WAL",
+	}
+	// Before the fences the gap may be a mere lag that closes by itself.
+	return refuse(reason, s.Name, "healer slots; when the gap does not close: healer node drop "+target.Name+" and add it as a new node",
+		why[reason], target.Name, from, to, p.Node, s.Name, s.Name).wait(!p.Fenced)
+}
+
+// released is a clone to drop on node, and a gap mark to drop on target when
+// the target takes part.
+type released struct{ node, target string }
+
+// releases lists what must be gone in the end: the lanes' clones and marks,
+// marks without a lane, and clones that earlier runs left anywhere, be it for a
+// node that is lost by now.
+func releases(p Plan, nodes []topology.NodeState, bare []survivor) []released {
+	out := clones(p.Node, nodes)
+	for _, l := range p.Lanes {
+		out = append(out, released{l.Source, l.Target})
+	}
+	for _, s := range bare {
+		out = append(out, released{s.Name, s.Name})
+	}
+	slices.SortFunc(out, func(a, b released) int {
+		return cmp.Or(strings.Compare(a.target, b.target), strings.Compare(a.node, b.node))
+	})
+	return slices.Compact(out)
+}
+
+// clones lists the clones of origin's recoveries on the nodes.
+func clones(origin string, nodes []topology.NodeState) []released {
+	var out []released
+	for _, n := range nodes {
+		for _, s := range n.Slots {
+			if s.Kind == topology.SlotClone && s.Origin == origin {
+				out = append(out, released{n.Name, s.To})
+			}
+		}
+	}
+	return out
+}

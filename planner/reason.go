@@ -1,0 +1,57 @@
+package planner
+
+import "fmt"
+
+// The reasons of refusals. Which of them may pass by themselves is told by
+// Refusal.Wait, because the same obstacle can be passing before the fence and
+// final behind it.
+const (
+	// The trigger itself.
+	KindUnknown Reason = "kind_unknown"
+	NodeUnknown Reason = "node_unknown"
+	NodeAlive   Reason = "node_alive"
+	NodeLost    Reason = "node_lost"
+
+	// Who is left.
+	NoSurvivors     Reason = "no_survivors"
+	SoleSurvivor    Reason = "sole_survivor"
+	NoMajority      Reason = "no_majority"
+	NodeUnreachable Reason = "node_unreachable"
+	NodeNotReady    Reason = "node_not_ready"
+
+	// What a survivor reads from the lost node.
+	ProviderUnknown      Reason = "provider_unknown"
+	ManySubscriptions    Reason = "many_subscriptions"
+	SubscriptionDisabled Reason = "subscription_disabled"
+	ProgressUnknown      Reason = "progress_unknown"
+
+	// Where the gap can be read from.
+	SlotMissing Reason = "slot_missing"
+	SlotLost    Reason = "slot_lost"
+
+	// What came back.
+	IdentityUnknown    Reason = "identity_unknown"
+	IdentityChanged    Reason = "identity_changed"
+	TimelineForked     Reason = "timeline_forked"
+	BehindWatermark    Reason = "behind_watermark"
+	InRecovery         Reason = "in_recovery"
+	RejoinSlotMissing  Reason = "rejoin_slot_missing"
+	RejoinSlotLost     Reason = "rejoin_slot_lost"
+	RecoveryUnfinished Reason = "recovery_unfinished"
+
+	// What the operator allows.
+	ModeObserves Reason = "mode_observe"
+	ModeAdvises  Reason = "mode_advise"
+	IsPaused     Reason = "paused"
+)
+
+// refuse makes a refusal; why is a format.
+func refuse(r Reason, node, remedy, why string, args ...any) *Refusal {
+	return &Refusal{Reason: r, Node: node, Why: fmt.Sprintf(why, args...), Remedy: remedy}
+}
+
+// wait marks an obstacle that may pass by itself.
+func (r *Refusal) wait(w bool) *Refusal {
+	r.Wait = w
+	return r
+}

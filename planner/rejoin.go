@@ -1,0 +1,273 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"healer/topology"
+)
+
+// makeRejoin plans how a node that has returned is taken back.
+//
+// Invariants:
+//   - only subscriptions that carry a mark are unfenced;
+//   - none is, unless the node continues the very log that the survivors have
+//     read: same system, no fork below what they applied, nothing of that gone;
+//   - the rows that a gap touched are compared before the node brings newer
+//     ones, as long as a recovery is able to do that.
+func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
+	if slices.Contains(t.Lost, t.Node) {
+		return p, refuse(NodeLost, t.Node, "healer status", "%s is still judged lost", t.Node).wait(true)
+	}
+	var read []topology.NodeState
+	for _, n := range obs.Nodes {
+		if n.Name != t.Node && n.Reachable && !slices.Contains(t.Lost, n.Name) {
+			read = append(read, n)
+		}
+	}
+	fenced := fencedSurvivors(t.Node, read)
+	rel := clones(t.Node, read)
+	if len(fenced) == 0 && len(rel) == 0 {
+		return p, nil
+	}
+	if _, refusal := alive(t, obs); refusal != nil {
+		return p, refusal
+	}
+	p.Fenced = true
+	for _, s := range fenced {
+		p.Survivors = append(p.Survivors, s.Name)
+		if !s.sub.Enabled {
+			p.Watermark = max(p.Watermark, s.sub.Progress)
+		}
+	}
+	f, _ := obs.Node(t.Node)
+	checks := []func() *Refusal{
+		func() *Refusal { return ready(f) },
+		func() *Refusal { return sameNode(f, t.Memory, fenced) },
+		func() *Refusal { return sameHistory(f, t.Memory, fenced, p.Watermark) },
+		func() *Refusal { return feeds(f, fenced) },
+		func() *Refusal { return finished(p, t, obs, pol, fenced) },
+	}
+	for _, check := range checks {
+		if refusal := check(); refusal != nil {
+			return p, refusal
+		}
+	}
+	return rejoinSteps(p, f, fenced, rel), nil
+}
+
+// fencedSurvivors returns the nodes that carry a fence mark of origin, even if
+// the subscription is gone since or was enabled by hand: then the mark is all
+// there is to remove, and the progress, which nothing holds still, tells nothing.
+func fencedSurvivors(origin string, nodes []topology.NodeState) []survivor {
+	var out []survivor
+	for _, n := range nodes {
+		if _, ok := n.FenceOf(origin); !ok || n.InRecovery {
+			continue
+		}
+		s := survivor{NodeState: n, fenced: true}
+		s.sub, _ = n.From(origin)
+		if g, ok := n.GapOf(origin); ok {
+			s.mark = &g
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b survivor) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// ready refuses a node that cannot take part in anything yet.
+func ready(f topology.NodeState) *Refusal {
+	if !f.Reachable {
+		return refuse(NodeUnreachable, f.Name, "healer doctor --node "+f.Name,
+			"%s is back but cannot be read (%s)", f.Name, f.Problem).wait(true)
+	}
+	if f.InRecovery {
+		return refuse(InRecovery, f.Name, "on "+f.Name+": SELECT pg_promote()",
+			"%s came back as a standby", f.Name).wait(true)
+	}
+	if b, ok := f.Blocked(); ok {
+		return refuse(NodeNotReady, f.Name, b.Remedy, "%s came back but cannot take part: %s (%s)", f.Name, b.Detail, b.Code)
+	}
+	return nil
+}
+
+// expected is the identity that a survivor's mark demands, or the remembered
+// one where the mark was made without.
+func expected(s survivor, origin string, m topology.Memory) topology.Identity {
+	if f, _ := s.FenceOf(origin); f.Identity.Known() {
+		return f.Identity
+	}
+	return m.Identity
+}
+
+// sameNode refuses a server that is not the one the survivors read from.
+func sameNode(f topology.NodeState, m topology.Memory, fenced []survivor) *Refusal {
+	drop := "healer node drop " + f.Name + ", then add it as a new node"
+	if !f.Identity.Known() {
+		return refuse(IdentityUnknown, f.Name, "healer doctor --node "+f.Name,
+			"the system identifier of %s cannot be read", f.Name).wait(true)
+	}
+	for _, s := range fenced {
+		want := expected(s, f.Name, m)
+		if !want.Known() {
+			return refuse(IdentityUnknown, s.Name, drop,
+				"%s was fenced off on %s before anybody had read its identity: nobody can tell whether this is the same server",
+				f.Name, s.Name)
+		}
+		if want.SystemID != f.Identity.SystemID {
+			return refuse(IdentityChanged, f.Name, drop,
+				"%s came back with system identifier %d, but %s was reading from %d: it is another server and its LSNs mean nothing here",
+				f.Name, f.Identity.SystemID, s.Name, want.SystemID)
+		}
+	}
+	return nil
+}
+
+// sameHistory refuses a server whose log does not contain what the survivors
+// have applied of it: it would use those LSNs again for other transactions, and
+// the survivors would take them for applied.
+func sameHistory(f topology.NodeState, m topology.Memory, fenced []survivor, w topology.LSN) *Refusal {
+	drop := "healer node drop " + f.Name + ", then add it as a new node"
+	for _, s := range fenced {
+		was := expected(s, f.Name, m).Timeline
+		if was == f.Identity.Timeline {
+			continue
+		}
+		left, ok := leftAt(f.Forks, was)
+		if !ok {
+			return refuse(TimelineForked, f.Name, drop,
+				"%s came back on timeline %d, which does not descend from timeline %d that %s was reading",
+				f.Name, f.Identity.Timeline, was, s.Name)
+		}
+		if left < w {
+			return refuse(TimelineForked, f.Name, drop,
+				"%s left timeline %d at %s, below %s up to which the survivors have applied it: they hold transactions it has lost",
+				f.Name, was, left, w)
+		}
+	}
+	if f.Flushed < w {
+		return refuse(BehindWatermark, f.Name, drop,
+			"the log of %s ends at %s, below %s up to which the survivors have applied it: it was restored from an older state",
+			f.Name, f.Flushed, w)
+	}
+	return nil
+}
+
+// leftAt returns where a timeline was left for the next one.
+func leftAt(forks []topology.Fork, timeline uint32) (topology.LSN, bool) {
+	for _, f := range forks {
+		if f.Timeline == timeline {
+			return f.SwitchLSN, true
+		}
+	}
+	return 0, false
+}
+
+// feeds refuses when a slot that the mesh needs between the node and a survivor
+// is gone, in either direction: what it held cannot be sent any more.
+func feeds(f topology.NodeState, fenced []survivor) *Refusal {
+	for _, s := range fenced {
+		if s.sub.Name != "" {
+			if r := feed(f, s.sub, s.Name); r != nil {
+				return r
+			}
+		}
+		if back, ok := f.From(s.Name); ok {
+			if r := feed(s.NodeState, back, f.Name); r != nil {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// feed checks the slot on provider from which to's subscription reads.
+func feed(provider topology.NodeState, sub topology.Subscription, to string) *Refusal {
+	i := slices.IndexFunc(provider.Slots, func(s topology.Slot) bool {
+		if sub.Slot != "" {
+			return s.Name == sub.Slot
+		}
+		return s.Kind == topology.SlotMesh && s.To == to
+	})
+	if i < 0 {
+		return refuse(RejoinSlotMissing, provider.Name, "healer node drop "+to+", then add it as a new node",
+			"slot %q on %s, which feeds subscription %s of %s, is gone: what it held back cannot be sent any more",
+			sub.Slot, provider.Name, sub.Name, to)
+	}
+	if slot := provider.Slots[i]; !usable(slot) {
+		return refuse(RejoinSlotLost, provider.Name, "healer node drop "+to+", then add it as a new node",
+			"slot %s on %s, which feeds subscription %s of %s, has lost its WAL",
+			slot.Name, provider.Name, sub.Name, to)
+	}
+	return nil
+}
+
+// finished refuses while a recovery of the node is not complete. The caller
+// then runs a recovery of the same node, which is planned although the node is
+// alive. Where that is refused for good and no transaction has been carried
+// yet, the node itself is the best source there is, and it may come in.
+func finished(p Plan, t Trigger, obs topology.Observation, pol Policy, fenced []survivor) *Refusal {
+	open := ""
+	marked := false
+	for _, s := range fenced {
+		switch {
+		case s.mark != nil:
+			marked = true
+			open = fmt.Sprintf("the rows carried to %s are not verified", s.Name)
+		case open == "" && s.sub.Name != "" && !s.sub.Enabled && s.sub.Progress < p.Watermark:
+			open = fmt.Sprintf("%s has %s only up to %s, others up to %s", s.Name, p.Node, s.sub.Progress, p.Watermark)
+		}
+	}
+	if open == "" {
+		return nil
+	}
+	t.Kind = Recovery
+	_, obstacle := makeRecovery(Plan{ID: p.ID, Kind: Recovery, Cluster: p.Cluster, Node: p.Node}, t, obs, pol)
+	final := obstacle != nil && !obstacle.Wait
+	if final && !marked {
+		return nil
+	}
+	why := "the recovery of " + p.Node + " comes first: " + open
+	if obstacle != nil {
+		why += "; it is held up: " + obstacle.Why
+	}
+	return refuse(RecoveryUnfinished, p.Node, "healer recovery run --node "+p.Node, "%s", why).wait(!final)
+}
+
+// rejoinSteps lists the steps of a rejoin that nothing stands against.
+func rejoinSteps(p Plan, f topology.NodeState, fenced []survivor, rel []released) Plan {
+	var settled []string
+	if len(fenced) > 0 {
+		checked := p.add(StepCheck, p.Node, "", nil,
+			p.Node+" looks like the server that the survivors know",
+			p.Node+" is that server, its log continues what they applied, and its slots still hold the rest")
+		for _, s := range fenced {
+			opened := p.add(StepUnfence, s.Name, "", []string{checked},
+				fmt.Sprintf("%s is fenced off from %s, marked", s.Name, p.Node),
+				fmt.Sprintf("%s reads from %s again and carries no fence mark of it", s.Name, p.Node))
+			settled = append(settled, opened)
+			if drains(f, s) {
+				settled = append(settled, p.add(StepDrain, s.Name, "", []string{opened},
+					fmt.Sprintf("%s and %s have each something the other lacks", s.Name, p.Node),
+					fmt.Sprintf("each has applied what the other had committed when %s was let in", p.Node)))
+			}
+		}
+	}
+	slices.SortFunc(rel, func(a, b released) int { return strings.Compare(a.node+"\x00"+a.target, b.node+"\x00"+b.target) })
+	for _, r := range rel {
+		p.add(StepRelease, r.node, r.target, settled,
+			"no recovery of "+p.Node+" is open",
+			fmt.Sprintf("no clone for %s is left on %s", r.target, r.node))
+	}
+	return p
+}
+
+// drains reports whether both directions flow once s is unfenced. The other
+// direction does not while the node has fenced s off in its turn, as after a
+// split into equal halves; the rejoin of s waits for that one.
+func drains(f topology.NodeState, s survivor) bool {
+	back, ok := f.From(s.Name)
+	return s.sub.Name != "" && (!ok || back.Enabled)
+}

@@ -1,0 +1,103 @@
+package planner
+
+import (
+	"fmt"
+
+	"healer/events"
+)
+
+// StepID is the id of a step: the same for every agent and every attempt.
+func StepID(plan string, k StepKind, node, target string) string {
+	return events.Hash(plan, string(k), node, target)
+}
+
+// add appends a step and returns its id.
+func (p *Plan) add(k StepKind, node, target string, after []string, before, then string) string {
+	id := StepID(p.ID, k, node, target)
+	p.Steps = append(p.Steps, Step{ID: id, Kind: k, Node: node, Target: target, After: after, Before: before, Then: then})
+	return id
+}
+
+// recoverySteps lists the steps of a recovery whose lanes are decided. With all
+// fences in place and nothing to heal or to release there are none.
+func recoverySteps(p Plan, all []survivor, rel []released) Plan {
+	if p.Fenced && len(p.Lanes) == 0 && len(rel) == 0 {
+		return p
+	}
+	var fences []string
+	for _, s := range all {
+		fences = append(fences, p.add(StepFence, s.Name, "", nil,
+			fmt.Sprintf("%s may still be applying what it received of %s", s.Name, p.Node),
+			fmt.Sprintf("everything received is applied, subscription %s is disabled and marked", s.sub.Name)))
+	}
+	observed := p.add(StepObserve, "", "", fences,
+		"every survivor's progress stands still",
+		"watermark, source and lanes are facts")
+	subscribed := map[string]string{}
+	var lanes []string
+	for _, l := range p.Lanes {
+		id := p.laneSteps(l, observed)
+		subscribed[l.Target] = id
+		lanes = append(lanes, id)
+	}
+	judged := observed
+	if len(lanes) > 0 {
+		judged = p.add(StepVerify, p.Source, "", lanes,
+			fmt.Sprintf("every laggard has applied its gap of %s", p.Node),
+			"every row the gaps touched is equal on all survivors")
+	}
+	for _, r := range rel {
+		after := []string{judged}
+		if id, ok := subscribed[r.target]; ok {
+			after = append(after, id)
+		}
+		p.add(StepRelease, r.node, r.target, after,
+			fmt.Sprintf("the rows carried to %s are verified, or none were", r.target),
+			fmt.Sprintf("no clone for %s is left on %s, and no gap mark on %s", r.target, r.node, r.target))
+	}
+	return p
+}
+
+// laneSteps lists one lane's steps and returns the id of its last one before
+// the lanes meet.
+func (p *Plan) laneSteps(l Lane, after string) string {
+	cloned := p.add(StepClone, l.Source, l.Target, []string{after},
+		fmt.Sprintf("slot %s on %s holds the WAL that %s needs", l.Slot, l.Source, l.Target),
+		fmt.Sprintf("the gap is marked on %s, and %s is a copy of the slot", l.Target, l.Clone))
+	advanced := p.add(StepAdvance, l.Source, l.Target, []string{cloned},
+		"the clone may begin long before the gap",
+		"the clone stands at the newest position known to lie before the gap")
+	return p.add(StepSubscribe, l.Source, l.Target, []string{advanced},
+		fmt.Sprintf("%s has applied %s up to %s or later", l.Target, p.Node, l.From),
+		fmt.Sprintf("%s has applied %s up to %s, each transaction once and in order", l.Target, p.Node, l.To))
+}
+
+// Without is the plan as it stands when target can no longer be healed: its
+// lane is gone and it is no survivor any more. The steps are kept, so that ids
+// and dependencies still mean the same.
+func (p Plan) Without(target string) Plan {
+	var lanes []Lane
+	for _, l := range p.Lanes {
+		if l.Target != target {
+			lanes = append(lanes, l)
+		}
+	}
+	var left []string
+	for _, s := range p.Survivors {
+		if s != target {
+			left = append(left, s)
+		}
+	}
+	p.Lanes, p.Survivors = lanes, left
+	return p
+}
+
+// Lane returns the lane that heals target.
+func (p Plan) Lane(target string) (Lane, bool) {
+	for _, l := range p.Lanes {
+		if l.Target == target {
+			return l, true
+		}
+	}
+	return Lane{}, false
+}

@@ -1,0 +1,129 @@
+package planner
+
+import (
+	"slices"
+	"strings"
+
+	"healer/topology"
+)
+
+// survivor is a node that takes part in a plan, with what the plan turns on.
+type survivor struct {
+	topology.NodeState
+	sub topology.Subscription
+	// fenced: the mark is there, the subscription is disabled and no worker is
+	// left, so progress stands still.
+	fenced bool
+	// mark is the gap mark of an unverified recovery; nil when there is none.
+	mark *topology.GapMark
+	// holds is the last LSN of the lost node up to which this one has
+	// everything; known is false when nothing tells.
+	holds topology.LSN
+	known bool
+}
+
+// alive returns the configured nodes that are neither lost nor the trigger's,
+// or refuses when one of them cannot be read: whether it holds the newest
+// transactions, or lacks them, nobody can tell then.
+func alive(t Trigger, obs topology.Observation) ([]topology.NodeState, *Refusal) {
+	var out []topology.NodeState
+	for _, n := range obs.Nodes {
+		if n.Name == t.Node || slices.Contains(t.Lost, n.Name) {
+			continue
+		}
+		if !n.Reachable {
+			return nil, refuse(NodeUnreachable, n.Name, "healer doctor --node "+n.Name,
+				"%s is not judged lost, yet it cannot be read (%s): what it holds is unknown",
+				n.Name, n.Problem).wait(true)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// survivors picks from the nodes that are alive those that take part in a plan
+// for the trigger's node: primaries that subscribe to it. A node that does not
+// subscribe to it holds nothing of it and lacks nothing of it; a standby has
+// what its primary has.
+func survivors(t Trigger, nodes []topology.NodeState) ([]survivor, *Refusal) {
+	var out []survivor
+	for _, n := range nodes {
+		if n.InRecovery {
+			continue
+		}
+		sub, ok, refusal := subscriptionTo(n, t.Node)
+		if refusal != nil {
+			return nil, refusal
+		}
+		if !ok {
+			continue
+		}
+		if f, blocked := n.Blocked(); blocked {
+			return nil, refuse(NodeNotReady, n.Name, f.Remedy, "%s cannot take part: %s (%s)", n.Name, f.Detail, f.Code)
+		}
+		s := survivor{NodeState: n, sub: sub}
+		marked := hasFence(n, t.Node, sub.Name)
+		if !sub.Enabled && !marked {
+			return nil, refuse(SubscriptionDisabled, n.Name,
+				"on "+n.Name+": ALTER SUBSCRIPTION "+sub.Name+" ENABLE, or DROP SUBSCRIPTION "+sub.Name,
+				"subscription %s of %s, which reads from %s, was disabled by somebody else: Healer leaves it alone",
+				sub.Name, n.Name, t.Node)
+		}
+		s.fenced = marked && !sub.Enabled && sub.Worker != topology.WorkerIdle && sub.Worker != topology.WorkerBusy
+		if g, ok := n.GapOf(t.Node); ok {
+			s.mark = &g
+		}
+		s.holds, s.known = holds(s, t.Memory)
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b survivor) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// subscriptionTo finds n's one subscription to provider.
+func subscriptionTo(n topology.NodeState, provider string) (topology.Subscription, bool, *Refusal) {
+	var found []topology.Subscription
+	unknown := ""
+	for _, s := range n.Subscriptions {
+		switch s.Provider {
+		case provider:
+			found = append(found, s)
+		case "":
+			unknown = s.Name
+		}
+	}
+	switch {
+	case len(found) > 1:
+		return topology.Subscription{}, false, refuse(ManySubscriptions, n.Name, "join them into one subscription on "+n.Name,
+			"%s has %d subscriptions to %s: their gaps differ and only one can be healed", n.Name, len(found), provider)
+	case len(found) == 1:
+		return found[0], true, nil
+	case unknown != "":
+		return topology.Subscription{}, false, refuse(ProviderUnknown, n.Name, "healer doctor --node "+n.Name,
+			"nobody knows which node subscription %s of %s reads from: it may be %s", unknown, n.Name, provider).wait(true)
+	}
+	return topology.Subscription{}, false, nil
+}
+
+// hasFence reports whether n's subscription of that name is marked as fenced
+// off from origin. A mark that outlived its subscription fences nothing.
+func hasFence(n topology.NodeState, origin, subscription string) bool {
+	return slices.ContainsFunc(n.Fences, func(f topology.Fence) bool {
+		return f.Origin == origin && f.Subscription == subscription
+	})
+}
+
+// holds tells up to where s has everything of the lost node: its progress; or,
+// when it has not applied a single transaction, the gap mark that an earlier
+// run left, or what it had confirmed to the lost node while that one lived.
+func holds(s survivor, m topology.Memory) (topology.LSN, bool) {
+	switch {
+	case s.sub.Progress > 0:
+		return s.sub.Progress, true
+	case s.mark != nil:
+		return s.mark.From, true
+	default:
+		lsn := m.Confirmed[s.Name]
+		return lsn, lsn > 0
+	}
+}
