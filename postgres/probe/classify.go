@@ -15,14 +15,6 @@ import (
 	"healer/detector"
 )
 
-// stage is how far the conversation had come.
-type stage int
-
-const (
-	connecting stage = iota
-	talking
-)
-
 // states maps SQLSTATEs to conditions; five characters win over a class of two.
 // A state in neither shows a server that answers, with something to report.
 func states() map[string]detector.Condition {
@@ -61,10 +53,10 @@ func precedence() []detector.Kind {
 }
 
 // classify names the condition behind err.
-func classify(err error, at stage) *detector.ProbeError {
+func classify(err error) *detector.ProbeError {
 	var best *detector.ProbeError
 	for _, e := range attempts(err) {
-		c := &detector.ProbeError{Condition: condition(e, at), Err: e}
+		c := &detector.ProbeError{Condition: condition(e), Err: e}
 		if best == nil || weight(c.Condition) < weight(best.Condition) {
 			best = c
 		}
@@ -93,7 +85,7 @@ func attempts(err error) []error {
 	return []error{err}
 }
 
-func condition(err error, at stage) detector.Condition {
+func condition(err error) detector.Condition {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		return stateCondition(pg.Code)
@@ -115,7 +107,7 @@ func condition(err error, at stage) detector.Condition {
 		return detector.HostSilent
 	case isTimeout(err):
 		return detector.Hung
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), at == talking && errors.Is(err, net.ErrClosed):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return detector.EOF
 	default:
 		return detector.Unclassified

@@ -48,6 +48,7 @@ func New(dsn string, dialTimeout time.Duration) (*Prober, error) {
 	}
 	cfg.ConnectTimeout = 0 // the caller's context bounds the connect
 	cfg.RuntimeParams["application_name"] = "healer probe"
+	cfg.RuntimeParams["search_path"] = "pg_catalog"
 	if dialTimeout == 0 {
 		dialTimeout = DefaultDialTimeout
 	}
@@ -60,20 +61,20 @@ func (p *Prober) Connect(ctx context.Context) (detector.Session, error) {
 	cfg.DialFunc = dialer(time.Now().Add(p.dial))
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, classify(err, connecting)
+		return nil, classify(err)
 	}
 	// From here on the conversation is ours: pgconn would answer a timeout
 	// with a cancel request over a further connection.
 	hijacked, err := conn.Hijack()
 	if err != nil {
 		_ = conn.Close(ctx)
-		return nil, classify(err, connecting)
+		return nil, classify(err)
 	}
 	s := &session{conn: hijacked.Conn, wire: hijacked.Frontend}
 	s.wire.SetMaxBodyLen(maxMessage)
 	if err := s.identify(ctx); err != nil {
 		s.Close()
-		return nil, classify(err, connecting)
+		return nil, classify(err)
 	}
 	return s, nil
 }
@@ -102,12 +103,12 @@ type dialError struct{ err error }
 func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
 
-// identity reads what tells one server and one life of it from another. It is
-// the same reading as the observer's: on a primary, the timeline is the one
-// being written.
+// identityQuery reads what tells one server, and one life of it, from another.
+// On a primary the timeline is read from the log being written: the control file
+// knows a new one only from its first checkpoint on.
 const identityQuery = `SELECT system_identifier,
 	CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
-	ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
+	ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint END,
 	(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
 	FROM pg_control_system()`
 
@@ -143,7 +144,7 @@ func (s *session) Identity() topology.Identity { return s.id }
 // Ping implements detector.Session.
 func (s *session) Ping(ctx context.Context) error {
 	if _, err := s.ask(ctx, pingQuery); err != nil {
-		return classify(err, talking)
+		return classify(err)
 	}
 	return nil
 }
@@ -202,7 +203,7 @@ func (s *session) Wait(ctx context.Context) error {
 	if ctx.Err() != nil && isTimeout(err) {
 		return nil
 	}
-	return classify(err, talking)
+	return classify(err)
 }
 
 // until runs f, whose reads and writes fail with a timeout once ctx ends.
