@@ -1,0 +1,43 @@
+// Command healer heals an active-active PostgreSQL cluster after the loss of a
+// node. See README.md.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"healer/internal/build"
+	"healer/internal/cli"
+	"healer/postgres"
+)
+
+// version is stamped by the linker: -X main.version=v1.2.3.
+var version string
+
+func main() { os.Exit(run()) }
+
+// run is main with an exit code. The first signal asks for an orderly end, the
+// second has the system's own effect.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	app := cli.App{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Environ:  os.Environ(),
+		Build:    build.Read(version),
+		CheckDSN: checkDSN,
+	}
+	return app.Run(ctx, os.Args[1:])
+}
+
+// checkDSN reads a DSN as the driver will, without connecting.
+func checkDSN(dsn string) (server string, err error) {
+	e, err := postgres.ParseEndpoint(dsn)
+	if err != nil {
+		return "", err
+	}
+	return e.String(), nil
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"healer/api"
+	"healer/topology"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"healer": main})
+}
+
+// TestScript runs the command line as an operator does, against agents that
+// speak the real API. Each script has the environment:
+//
+//	HEALTHY DEGRADED CRITICAL UNKNOWN  addresses of agents in that state
+//	SILENT                             an address where nobody listens
+//	STRANGER                           one that answers, and is no agent
+//	good.yaml                          a file of three nodes: n1 silent, n2
+//	                                   degraded, n3 healthy
+//
+// and the command `code N prog args...`, which wants just that exit code. Run
+// with UPDATE_SCRIPTS=1 to accept new output.
+func TestScript(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", Setup: setup,
+		RequireExplicitExec: true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": code},
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+	})
+}
+
+// code runs a program and wants an exit code.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N prog args...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d: want %d", got, want)
+	}
+}
+
+func setup(env *testscript.Env) error {
+	for name, s := range map[string]api.Status{
+		"HEALTHY": mesh(), "DEGRADED": lost(), "CRITICAL": stuck(),
+		"UNKNOWN": {Cluster: "app", Agent: "n1", Mode: "auto"}, "STRANGER": {},
+	} {
+		addr, err := serve(env, s)
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, addr)
+	}
+	silent, err := closedPort()
+	if err != nil {
+		return err
+	}
+	env.Setenv("SILENT", silent)
+	return os.WriteFile(filepath.Join(env.WorkDir, "good.yaml"), []byte(file(
+		silent, env.Getenv("DEGRADED"), env.Getenv("HEALTHY"))), 0o600)
+}
+
+// file describes a cluster whose agents are at the given addresses.
+func file(apis ...string) string {
+	var b strings.Builder
+	b.WriteString("cluster: app\nnats: {url: \"nats://127.0.0.1:1\"}\nnodes:\n")
+	for i, addr := range apis {
+		fmt.Fprintf(&b, "  - name: n%d\n    dsn: host=127.0.0.1 port=%d dbname=app password=hunter2\n    gossip: 127.0.0.1:%d\n    api: %q\n",
+			i+1, i+1, i+1, addr)
+	}
+	return b.String()
+}
+
+// source is an agent in one state for ever.
+type source struct{ s api.Status }
+
+func (s source) Status(context.Context) api.Status { return s.s }
+
+func serve(env *testscript.Env, s api.Status) (string, error) {
+	srv, err := api.New(api.Options{Addr: "127.0.0.1:0", Source: source{s}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return "", err
+	}
+	if err := srv.Start(context.Background()); err != nil {
+		return "", err
+	}
+	env.Defer(func() { _ = srv.Stop(context.Background()) })
+	return srv.Addr(), nil
+}
+
+// closedPort returns an address that refuses: the port was free just now and
+// is given to nobody else while the kernel has others.
+func closedPort() (string, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr().String(), ln.Close()
+}
+
+// mesh is a mesh of three in which nothing is wrong.
+func mesh() api.Status {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := api.Status{
+		Cluster: "app", Agent: "n1", Mode: "auto", Version: "v1.2.3", At: at,
+		NATS: api.NATS{Connected: true, StreamReady: true},
+	}
+	for i, name := range []string{"n1", "n2", "n3"} {
+		n := api.Node{Name: name, Life: api.LifeAlive, Since: at, AgentAlive: true, Reachable: true, Ready: true, Version: 180004}
+		for j, peer := range []string{"n1", "n2", "n3"} {
+			if i == j {
+				continue
+			}
+			n.Subscriptions = append(n.Subscriptions, api.Subscription{
+				Name: name + "_from_" + peer, Provider: peer, Enabled: true, Worker: topology.WorkerIdle,
+			})
+			s.Progress = append(s.Progress, api.Progress{Origin: peer, Node: name, LSN: topology.LSN(0x1000000 * (j + 1))})
+			s.Slots = append(s.Slots, api.Slot{
+				Node: name, For: peer, Name: topology.RecoverySlotName("app", name, peer), Kind: topology.SlotRecovery,
+				Confirmed: topology.LSN(0x900 * (i + 1)), RetainedBytes: 4096, WALStatus: "reserved",
+			})
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	return s
+}
+
+// lost is the mesh after n3 was lost and healed.
+func lost() api.Status {
+	s := mesh()
+	s.Agent = "n2"
+	s.Nodes[2].Life, s.Nodes[2].Reachable, s.Nodes[2].AgentAlive = api.LifeFailed, false, false
+	s.Nodes[2].Reason, s.Nodes[2].Problem = "connection refused", "connection refused"
+	s.Nodes[0].Subscriptions[1] = api.Subscription{Name: "n1_from_n3", Provider: "n3", Fenced: true, Worker: topology.WorkerNone}
+	s.Nodes[1].Subscriptions[1] = api.Subscription{Name: "n2_from_n3", Provider: "n3", Fenced: true, Worker: topology.WorkerNone}
+	s.Last = &api.Recovery{
+		ID: "r1", Kind: "recovery", Node: "n3", State: api.RecoveryVerified, Source: "n1", Started: s.At,
+		Duration: api.Duration(1234 * time.Millisecond), Transactions: 600, Repaired: 2,
+	}
+	return s
+}
+
+// stuck is the lost mesh with everything that an operator may have to read.
+func stuck() api.Status {
+	s := lost()
+	s.Agent = "n1"
+	for i := range s.Progress {
+		if s.Progress[i].Origin == "n3" && s.Progress[i].Node == "n2" {
+			s.Progress[i].Missing = 1536
+		}
+	}
+	s.Slots[0].AtRisk, s.Slots[0].RetainedBytes = true, 3<<30
+	s.Slots[3].WALStatus = "lost"
+	s.Last.State, s.Last.Error, s.Last.Hint = api.RecoveryFailed, "2 rows differ\x1b[31m", "compare them by hand"
+	s.Refusals = []api.Refusal{{Subject: "n3", Reason: "identity_changed", Node: "n3", Why: "another server answers", Remedy: "rebuild n3"}}
+	s.Nodes[0].Findings = []topology.Finding{{Code: "wal_level", Detail: "is replica", Remedy: "wal_level = logical", Blocking: true}}
+	s.Nodes[0].Ready = false
+	s.NATS = api.NATS{OutboxDepth: 7}
+	return s
+}
