@@ -30,6 +30,7 @@ func defaults(major int, durable bool) map[string]string {
 		"max_connections":                  "100",
 		"wal_retrieve_retry_interval":      "500ms", // an apply worker that died comes back after this
 		"wal_receiver_status_interval":     "1s",
+		"wal_writer_delay":                 "10ms", // an idle apply worker reports what it applied at this pace
 		"wal_sender_timeout":               "10s",
 		"wal_receiver_timeout":             "10s",
 		"max_parallel_workers_per_gather":  "0",

@@ -2,7 +2,6 @@ package localpg
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -21,11 +20,13 @@ func (s *Server) Stop(ctx context.Context, mode StopMode) error {
 		return fmt.Errorf("stop %s: unknown mode %q", s.Name(), mode)
 	}
 	pm := s.postmaster()
-	if pm == nil || !pm.running() {
+	if pm == nil {
 		return nil
 	}
 	s.Thaw()
-	_ = syscall.Kill(pm.pid, signal)
+	if pm.running() {
+		_ = syscall.Kill(pm.pid, signal)
+	}
 	if err := s.awaitEnd(ctx, pm); err != nil {
 		return fmt.Errorf("stop %s (%s): %w", s.Name(), mode, err)
 	}
@@ -57,7 +58,14 @@ func (s *Server) Kill(ctx context.Context) error {
 	return nil
 }
 
+// kill keeps the lock, so that no other goroutine starts the server anew between
+// the choice of whom to kill and the killing.
 func (s *Server) kill(ctx context.Context, pm *postmaster) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pm != pm {
+		return nil // the one to kill is gone, and another runs in its place
+	}
 	if pm.running() {
 		// Stopped, it bears no child that the count of the family would miss.
 		_ = syscall.Kill(pm.pid, syscall.SIGSTOP)
@@ -68,7 +76,7 @@ func (s *Server) kill(ctx context.Context, pm *postmaster) error {
 	if err := killAll(ctx, s.host.inst.program("postgres"), s.DataDir()); err != nil {
 		return err
 	}
-	s.Thaw() // only ends the guard: there is nothing left to continue
+	s.thawLocked() // only ends the guard: there is nothing left to continue
 	return s.awaitEnd(ctx, pm)
 }
 
@@ -124,17 +132,23 @@ func (s *Server) Freeze(ctx context.Context) error {
 // Thaw lets a frozen server go on; it does nothing to one that is not frozen.
 func (s *Server) Thaw() {
 	s.mu.Lock()
-	guard := s.frozen
-	s.frozen = nil
-	s.mu.Unlock()
-	if guard != nil {
-		guard.release()
+	defer s.mu.Unlock()
+	s.thawLocked()
+}
+
+func (s *Server) thawLocked() {
+	if s.frozen != nil {
+		s.frozen.release()
+		s.frozen = nil
 	}
 }
 
 // Restart stops the server as mode says and starts it again.
 func (s *Server) Restart(ctx context.Context, mode StopMode) error {
-	return errors.Join(s.Stop(ctx, mode), s.Start(ctx))
+	if err := s.Stop(ctx, mode); err != nil {
+		return err
+	}
+	return s.Start(ctx)
 }
 
 // SetConf changes a setting; it takes effect at the next Start, or at Reload

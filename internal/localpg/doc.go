@@ -8,9 +8,9 @@
 //     a second, with a system identifier of its own, reachable on 127.0.0.1;
 //   - what it starts ends: with Close, or when the process that started it
 //     dies, however it dies (see spawn and freeze);
-//   - faults are faithful: Kill leaves what a power cut leaves in the page
-//     cache's absence of fsync aside, Freeze leaves sockets open, a cut link
-//     stalls bytes as a network does and never loses some of them;
+//   - faults are faithful: Kill leaves a server no time to say or write anything,
+//     Freeze leaves its connections open, and a cut link stalls bytes as a
+//     network does and never loses some of them;
 //   - a server that is down keeps its port and its data, so Start takes it up
 //     again where it was.
 //

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"time"
 )
 
 // gate is open or shut; who comes to a shut gate waits.
@@ -69,6 +71,36 @@ func newDuplex(client *net.TCPConn) *duplex {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
+
+// whileWaiting runs wait, and meanwhile takes what the client sends, only to see
+// whether it stays. It returns what came, and false when the client left or wait
+// gave up.
+func (c *duplex) whileWaiting(wait func() bool) (early []byte, alive bool) {
+	gone := make(chan bool, 1)
+	go func() {
+		buf := make([]byte, 4<<10)
+		for len(early) < maxEarly {
+			n, err := c.client.Read(buf)
+			early = append(early, buf[:n]...)
+			if err != nil {
+				left := !errors.Is(err, os.ErrDeadlineExceeded)
+				if left {
+					c.cancel() // ends wait
+				}
+				gone <- left
+				return
+			}
+		}
+		gone <- false
+	}()
+	passed := wait()
+	_ = c.client.SetReadDeadline(time.Unix(1, 0)) // ends the read
+	left := <-gone
+	return early, passed && !left && c.client.SetReadDeadline(time.Time{}) == nil
+}
+
+// maxEarly bounds what is taken from a client before it has a server.
+const maxEarly = 64 << 10
 
 // setUpstream adds the server's side; false when the connection was reset in the
 // meantime.

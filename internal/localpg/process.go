@@ -186,7 +186,10 @@ func (g *guard) release() {
 	_ = g.cmd.Wait() // kill fails for those that are dead; nobody misses them
 }
 
-// pidFile is what a server writes to postmaster.pid.
+// pidFileName is the file in the data directory that a live server keeps.
+const pidFileName = "postmaster.pid"
+
+// pidFile is what a server writes to it.
 type pidFile struct {
 	pid    int
 	shmID  int // System V segment that marks the directory as in use; -1: none
@@ -197,7 +200,7 @@ type pidFile struct {
 // Its lines: pid, directory, start time, port, socket directory, address,
 // shared memory key and id, status.
 func readPidFile(dataDir string) *pidFile {
-	data, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
+	data, err := os.ReadFile(filepath.Join(dataDir, pidFileName))
 	if err != nil {
 		return nil
 	}

@@ -194,13 +194,18 @@ func (p *Proxy) accept(l net.Listener) {
 // relay serves one connection until both directions have ended.
 func (p *Proxy) relay(c *duplex) {
 	defer c.reset()
-	// Not even the handshake goes through a stalled network.
-	if !p.gates[Up].pass(c.ctx) || !p.gates[Down].pass(c.ctx) {
+	// Not even the handshake goes through a stalled network. A client that gives
+	// up in the meantime must not reach the server when the network is back.
+	early, alive := c.whileWaiting(func() bool { return p.gates[Up].pass(c.ctx) && p.gates[Down].pass(c.ctx) })
+	if !alive {
 		return
 	}
 	var d net.Dialer
 	upstream, err := d.DialContext(c.ctx, "tcp", p.upstream)
 	if err != nil || !c.setUpstream(upstream.(*net.TCPConn)) {
+		return
+	}
+	if _, err := c.upstream.Write(early); err != nil {
 		return
 	}
 	var wg sync.WaitGroup

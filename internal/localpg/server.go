@@ -122,21 +122,12 @@ func (s *Server) create() error {
 	if err := os.Chmod(s.dir, 0o711); err != nil {
 		return err
 	}
-	if err := cloneCluster(s.host.template, s.DataDir(), s.host.acc); err != nil {
-		return err
-	}
-	id, err := newSystemID(time.Now())
-	if err != nil {
-		return err
-	}
-	if err := setSystemID(s.DataDir(), id); err != nil {
-		return err
-	}
-	if err := writeAccess(s.DataDir(), s.opts.Scram); err != nil {
+	if err := s.newCluster(s.DataDir()); err != nil {
 		return err
 	}
 	s.conf = defaults(s.host.inst.Major, s.opts.Durable)
 	maps.Copy(s.conf, s.opts.Conf)
+	var err error
 	s.lease, err = s.host.cache.leasePort()
 	return err
 }
@@ -298,7 +289,7 @@ func (s *Server) clearStale() {
 	if f.shmID >= 0 {
 		_, _ = unix.SysvShmCtl(f.shmID, unix.IPC_RMID, nil)
 	}
-	_ = os.Remove(filepath.Join(s.DataDir(), "postmaster.pid"))
+	_ = os.Remove(filepath.Join(s.DataDir(), pidFileName))
 }
 
 func (s *Server) family() []int { return family(s.host.inst.program("postgres"), s.DataDir()) }

@@ -70,7 +70,7 @@ func cloneCluster(from, to string, acc account) error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := copyTree(from, to, copyOptions{own: acc.own}); err != nil {
+	if err := copyTree(from, to, copyOptions{own: acc.own, skip: func(name string) bool { return name == pidFileName }}); err != nil {
 		_ = os.RemoveAll(to)
 		return fmt.Errorf("copy a cluster: %w", err)
 	}

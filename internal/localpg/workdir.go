@@ -12,6 +12,9 @@ import (
 // workPrefix begins the name of every temporary directory of servers.
 const workPrefix = "healer-pg-"
 
+// ownerMark is the file in it that its owner keeps locked.
+const ownerMark = "owner"
+
 // shmWorth is how many free bytes make /dev/shm the place for data directories.
 // A container's default of 64 MB would fill at once.
 const shmWorth = 4 << 30
@@ -38,7 +41,7 @@ func newWorkDir(ctx context.Context, dir string, acc account) (*workDir, error) 
 		return nil, err
 	}
 	w := &workDir{path: path, made: true}
-	if w.free, err = lockFile(ctx, filepath.Join(path, "owner")); err != nil {
+	if w.free, err = own(ctx, path); err != nil {
 		_ = os.RemoveAll(path)
 		return nil, err
 	}
@@ -47,6 +50,20 @@ func newWorkDir(ctx context.Context, dir string, acc account) (*workDir, error) 
 		return nil, err
 	}
 	return w, nil
+}
+
+// own marks a temporary directory as in use. The mark gets its name when it is
+// locked already, so that a sweep never sees it free.
+func own(ctx context.Context, path string) (free func(), err error) {
+	unnamed := filepath.Join(path, "owner.new")
+	if free, err = lockFile(ctx, unnamed); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(unnamed, filepath.Join(path, ownerMark)); err != nil {
+		free()
+		return nil, err
+	}
+	return free, nil
 }
 
 func useDir(dir string, acc account) (*workDir, error) {
@@ -105,7 +122,7 @@ func sweep(base string) {
 		return
 	}
 	for _, dir := range dirs {
-		f, err := os.OpenFile(filepath.Join(dir, "owner"), os.O_RDWR, 0)
+		f, err := os.OpenFile(filepath.Join(dir, ownerMark), os.O_RDWR, 0)
 		if err != nil {
 			continue // another user's, or one that is just being made
 		}
