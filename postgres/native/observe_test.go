@@ -1,0 +1,156 @@
+package native
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"healer/internal/localpg"
+	"healer/internal/localpg/pgtest"
+	"healer/postgres"
+	"healer/topology"
+)
+
+func TestObserveAllKnowsTheWholeMesh(t *testing.T) {
+	mesh := sharedMesh(t)
+	e := engineOf(t, mesh, nil)
+	exec(t, mesh.Node("n1"), "INSERT INTO kv VALUES (1, 'a') ON CONFLICT (k) DO UPDATE SET v = 'a'")
+	try(t, mesh.WaitCaughtUp(t.Context()))
+	o := e.ObserveAll(t.Context())
+	if diff := cmp.Diff(mesh.Names(), o.Names()); diff != "" || o.Cluster != "test" {
+		t.Fatal(diff)
+	}
+	ids := make(map[uint64]string)
+	for _, n := range o.Nodes {
+		if !n.Reachable || n.Version/10000 != mesh.Node(n.Name).Major() || n.InRecovery || n.Flushed == 0 {
+			t.Fatalf("%s: %+v", n.Name, n)
+		}
+		if other, twice := ids[n.Identity.SystemID]; twice || !n.Identity.Known() || n.Identity.StartedAt == 0 || n.Identity.Timeline != 1 {
+			t.Errorf("%s: identity %+v, also of %q", n.Name, n.Identity, other)
+		}
+		ids[n.Identity.SystemID] = n.Name
+		for _, f := range n.Findings {
+			t.Errorf("%s: a good mesh has no finding: %+v", n.Name, f)
+		}
+		for _, peer := range o.Names() {
+			if peer == n.Name {
+				continue
+			}
+			sub, ok := n.From(peer)
+			if !ok || sub.Name != localpg.SubscriptionName(n.Name, peer) || !sub.Enabled || sub.ID == 0 ||
+				sub.Slot != localpg.SubscriptionName(n.Name, peer) || sub.Worker == topology.WorkerNone ||
+				!cmp.Equal(sub.Publications, []string{localpg.Publication}) {
+				t.Errorf("%s from %s: %+v, %v", n.Name, peer, sub, ok)
+			}
+			slot, ok := n.Slot(topology.SlotMesh, peer, "")
+			if !ok || slot.Name != localpg.SubscriptionName(peer, n.Name) || slot.Confirmed == 0 {
+				t.Errorf("%s: slot for %s: %+v, %v", n.Name, peer, slot, ok)
+			}
+			if m := MemoryOf(n); m.Identity != n.Identity || m.Flushed != n.Flushed || m.Confirmed[peer] != slot.Confirmed {
+				t.Errorf("memory of %s: %+v", n.Name, m)
+			}
+		}
+	}
+	n2, _ := o.Node("n2")
+	if sub, _ := n2.From("n1"); sub.Progress == 0 {
+		t.Error("n2 has applied a transaction of n1")
+	}
+}
+
+// A value that is compared for equality must be the same for all observers.
+func TestStartTimeIsExact(t *testing.T) {
+	mesh := sharedMesh(t)
+	e := engineOf(t, mesh, nil)
+	want := value[time.Time](t, mesh.Node("n1"), "SELECT pg_postmaster_start_time()").UnixMicro()
+	if got := observed(t, e, "n1").Identity.StartedAt; got != want {
+		t.Errorf("start time %d, want %d", got, want)
+	}
+}
+
+func TestObserveNeverFails(t *testing.T) {
+	server := pgtest.Server(t, localpg.ServerOptions{})
+	ctx := t.Context()
+	exec(t, server, "CREATE ROLE stranger LOGIN PASSWORD 'right'")
+	e := engineFor(t, map[string]string{
+		"up": server.DSN(), "nodb": server.DSNFor("nothing"),
+		"denied": strings.Replace(server.DSN(), "user=", "user=no_such_role_", 1),
+	}, nil)
+	check := func(node, problem string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		n := e.Observe(ctx, node)
+		if n.Reachable || n.Name != node || !strings.Contains(n.Problem, problem) {
+			t.Errorf("%s: %+v, want problem %q", node, n, problem)
+		}
+		if strings.Contains(n.Problem, "right") {
+			t.Errorf("a password in %q", n.Problem)
+		}
+	}
+	if n := observed(t, e, "up"); n.Identity.SystemID == 0 {
+		t.Error("no identity")
+	}
+	check("nodb", "3D000")
+	check("denied", "28000")
+	check("nowhere", "not configured")
+	try(t, server.Freeze(ctx))
+	check("up", "context deadline exceeded")
+	server.Thaw()
+	within(t, "thawed", func() bool { return e.Observe(ctx, "up").Reachable })
+	try(t, server.Kill(ctx))
+	check("up", "check that the server runs")
+	try(t, server.Start(ctx))
+	within(t, "restarted", func() bool { return e.Observe(ctx, "up").Reachable })
+}
+
+func TestObserveWrongPassword(t *testing.T) {
+	mesh := shared.Mesh(t, "scram", localpg.Options{Nodes: 2, Scram: true})
+	n1 := mesh.Node("n1")
+	exec(t, n1, "DROP ROLE IF EXISTS u; CREATE ROLE u LOGIN PASSWORD 'right'")
+	ep, err := postgres.ParseEndpoint(n1.DSN())
+	try(t, err)
+	e := engineFor(t, map[string]string{
+		"n1": fmt.Sprintf("host=%s port=%d dbname=%s user=u password=hunter2", ep.Host, ep.Port, ep.Database),
+	}, nil)
+	if n := e.Observe(t.Context(), "n1"); n.Reachable || !strings.Contains(n.Problem, "28P01") || strings.Contains(n.Problem, "hunter2") {
+		t.Errorf("%+v", n)
+	}
+}
+
+func TestObserveTimelineHistory(t *testing.T) {
+	server := pgtest.Server(t, localpg.ServerOptions{})
+	e := engineFor(t, map[string]string{"n1": server.DSN()}, nil)
+	before := observed(t, e, "n1")
+	try(t, server.ForkTimeline(t.Context()))
+	var n topology.NodeState
+	within(t, "the new timeline is written", func() bool {
+		n = e.Observe(t.Context(), "n1")
+		return n.Reachable && !n.InRecovery && n.Identity.Timeline == 2
+	})
+	if n.Identity.SystemID != before.Identity.SystemID || n.Identity.StartedAt == before.Identity.StartedAt {
+		t.Errorf("identity %+v, before %+v", n.Identity, before.Identity)
+	}
+	if len(n.Forks) != 1 || n.Forks[0].Timeline != 1 || n.Forks[0].SwitchLSN < before.Flushed {
+		t.Errorf("forks %+v: want one, of timeline 1, behind %v", n.Forks, before.Flushed)
+	}
+	if again := observed(t, e, "n1"); !cmp.Equal(again.Forks, n.Forks) {
+		t.Errorf("again: %+v", again.Forks)
+	}
+}
+
+func TestParseHistory(t *testing.T) {
+	got, err := parseHistory("1\t0/3000148\tno recovery target specified\n\n# note\n2\t1/A0000000\tbefore 2024\n")
+	want := []topology.Fork{{Timeline: 1, SwitchLSN: 0x3000148}, {Timeline: 2, SwitchLSN: 0x1A0000000}}
+	if err != nil || !cmp.Equal(got, want) {
+		t.Errorf("%v %v", got, err)
+	}
+	for _, bad := range []string{"1", "x\t0/1\ty", "1\t01\ty"} {
+		if _, err := parseHistory(bad); err == nil {
+			t.Errorf("%q: no error", bad)
+		}
+	}
+}
