@@ -71,15 +71,28 @@ func (j *Judge) need(t tally) int {
 	return len(j.members)/2 + 1
 }
 
-// contacts counts the members this agent has lately heard, itself included.
+// contacts counts the members that this agent has lately heard, or heard of
+// through evidence of theirs that is fresh, itself included.
 func (j *Judge) contacts(now time.Time) int {
-	count := 1
-	for m, at := range j.heard {
-		if m != j.self && now.Sub(at) <= j.rules.EvidenceTTL {
+	count := 0
+	for _, m := range j.members {
+		if m == j.self || j.inContact(m, now) {
 			count++
 		}
 	}
 	return count
+}
+
+func (j *Judge) inContact(member string, now time.Time) bool {
+	if at, ok := j.heard[member]; ok && now.Sub(at) <= j.rules.EvidenceTTL {
+		return true
+	}
+	for _, n := range j.nodes {
+		if r, ok := n.records[member]; ok && r.Condition != Leaving && r.fresh(now, j.rules.EvidenceTTL) {
+			return true
+		}
+	}
+	return false
 }
 
 // Evaluate concludes about every node at now and returns the verdicts that say

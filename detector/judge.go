@@ -19,7 +19,7 @@ type Judge struct {
 	started time.Time
 	seq     uint64
 	nodes   map[string]*node
-	// heard is when each member last gave a sign of life to this agent.
+	// heard is when each member last spoke to this agent.
 	heard map[string]time.Time
 	// agents are the living agents as gossip sees them; nil until it has said
 	// so for the first time.
@@ -151,20 +151,28 @@ func (j *Judge) Merge(e Evidence, now time.Time) bool {
 		j.seq = max(j.seq, e.Seq)
 		return false
 	}
-	if old, had := n.records[e.Observer]; had && old.Seq >= e.Seq {
-		return false
-	}
 	e.Kind = j.table.kind(e)
 	e.Detail = truncate(e.Detail, MaxDetail)
 	at := now.Add(-max(e.Age, 0))
 	e.Age = 0
-	n.records[e.Observer] = record{e, at}
 	n.note(e.Kind, e.Identity)
-	j.Heard(e.Observer, at)
+	old, had := n.records[e.Observer]
+	switch {
+	case had && old.Seq > e.Seq:
+		return false
+	case had && old.Seq == e.Seq:
+		// What takes the longer way seems younger than it is.
+		if at.Before(old.at) {
+			old.at = at
+			n.records[e.Observer] = old
+		}
+		return false
+	}
+	n.records[e.Observer] = record{e, at}
 	return true
 }
 
-// Heard notes a sign of life of a member.
+// Heard notes that a member itself spoke to this agent.
 func (j *Judge) Heard(member string, at time.Time) {
 	if _, ok := j.nodes[member]; ok && at.After(j.heard[member]) {
 		j.heard[member] = at

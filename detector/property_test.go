@@ -1,0 +1,258 @@
+package detector
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// members draws a configuration.
+func members(t *rapid.T) []string {
+	n := rapid.IntRange(1, 5).Draw(t, "members")
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("n%d", i+1)
+	}
+	return out
+}
+
+// evidence draws one piece as a peer may send it. What the peer concluded is
+// left out: it never makes a failure.
+func evidence(t *rapid.T, names []string, seq uint64) Evidence {
+	var codes []Condition
+	for _, m := range Conditions() {
+		codes = append(codes, m.Condition)
+	}
+	e := Evidence{
+		Observer:  rapid.SampledFrom(names).Draw(t, "observer"),
+		Subject:   rapid.SampledFrom(names).Draw(t, "subject"),
+		Seq:       seq,
+		Condition: rapid.SampledFrom(codes).Draw(t, "condition"),
+		Lasted:    time.Duration(rapid.IntRange(0, 5000).Draw(t, "lasted")) * time.Millisecond,
+		Age:       time.Duration(rapid.IntRange(0, 2000).Draw(t, "age")) * time.Millisecond,
+	}
+	e.Identity = life(rapid.Int64Range(1, 3).Draw(t, "start"))
+	return e
+}
+
+// ledger is a second, plain account of what the Judge was told.
+type ledger struct {
+	rules Rules
+	last  map[[2]string]record
+	heard map[string]time.Time
+}
+
+func (l *ledger) take(e Evidence, now time.Time) {
+	key := [2]string{e.Observer, e.Subject}
+	at := now.Add(-e.Age)
+	if old, ok := l.last[key]; !ok || old.Seq < e.Seq {
+		l.last[key] = record{e, at}
+	}
+}
+
+// mayFail is the rule in its shortest form.
+func (l *ledger) mayFail(self string, names []string, subject string, now time.Time) error {
+	kinds := map[Condition]Kind{}
+	for _, m := range Conditions() {
+		kinds[m.Condition] = m.Kind
+	}
+	accusers, positive := 0, 0
+	contacts := map[string]bool{self: true}
+	for key, r := range l.last {
+		if now.Sub(r.at) > l.rules.EvidenceTTL || r.Condition == Leaving {
+			continue
+		}
+		contacts[key[0]] = true
+		if key[1] != subject {
+			continue
+		}
+		switch k := kinds[r.Condition]; {
+		case k == Refuting:
+			return fmt.Errorf("%s has a live answer", key[0])
+		case k == Positive:
+			positive++
+			accusers++
+		case k == Silent && r.Lasted >= l.rules.SilentAfter:
+			accusers++
+		}
+	}
+	need := len(names)/2 + 1
+	if half := (len(names) + 1) / 2; l.rules.Quorum == QuorumHalf && positive >= half {
+		need = half
+	}
+	if accusers < need {
+		return fmt.Errorf("%d of %d members accuse it, %d must", accusers, len(names), need)
+	}
+	if len(contacts) < need {
+		return fmt.Errorf("the agent hears %d of %d members, %d must be heard", len(contacts), len(names), need)
+	}
+	return nil
+}
+
+// No node fails without a majority, against a live answer, or by the minority.
+func TestFailedOnlyByTheRule(t *testing.T) {
+	failures := 0
+	rapid.Check(t, func(t *rapid.T) {
+		names := members(t)
+		self := rapid.SampledFrom(names).Draw(t, "self")
+		rules := Rules{Quorum: rapid.SampledFrom([]Quorum{QuorumMajority, QuorumHalf}).Draw(t, "quorum")}
+		now := time.Unix(1000, 0)
+		j := NewJudge(self, names, rules, nil, now)
+		l := &ledger{rules: rules.withDefaults(), last: map[[2]string]record{}}
+		before := map[string]Life{}
+		for i := range rapid.IntRange(1, 40).Draw(t, "steps") {
+			for range rapid.IntRange(0, 5).Draw(t, "messages") {
+				e := evidence(t, names, uint64(rapid.IntRange(0, i+1).Draw(t, "seq"))) //nolint:gosec // small
+				if e.Observer == self {
+					e.Age = 0
+					j.Report(e.Subject, Finding{Condition: e.Condition, Identity: e.Identity}, now)
+					own := j.nodes[e.Subject].records[self].Evidence
+					l.take(own, now)
+					continue
+				}
+				j.Merge(e, now)
+				l.take(e, now)
+			}
+			j.Evaluate(now)
+			for _, v := range j.Verdicts() {
+				if v.Life == LifeFailed && before[v.Node] != LifeFailed {
+					failures++
+					if err := l.mayFail(self, names, v.Node, now); err != nil {
+						t.Fatalf("%s was judged failed although %v: %s", v.Node, err, v.Reason)
+					}
+				}
+				before[v.Node] = v.Life
+			}
+			now = now.Add(time.Duration(rapid.IntRange(0, 1200).Draw(t, "pause")) * time.Millisecond)
+		}
+	})
+	if failures == 0 {
+		t.Error("no run judged a node failed: the property was not tried")
+	}
+}
+
+// The order and the repetition of evidence change nothing.
+func TestOrderDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		names := members(t)
+		var all []Evidence
+		for i := range rapid.IntRange(0, 20).Draw(t, "pieces") {
+			e := evidence(t, names, uint64(i/2)) //nolint:gosec // small
+			e.Episode = uint64(i / 8)            //nolint:gosec // small
+			if rapid.Bool().Draw(t, "concluded") {
+				id := e.Identity
+				e.Failed = &id
+			}
+			// Pieces of one number are copies of one piece.
+			for _, o := range all {
+				if o.Observer == e.Observer && o.Subject == e.Subject && o.Seq == e.Seq {
+					age := e.Age
+					e = o
+					e.Age = age
+				}
+			}
+			all = append(all, e)
+		}
+		shuffled := rapid.Permutation(append(append([]Evidence{}, all...), all...)).Draw(t, "order")
+		judge := func(es []Evidence) []Verdict {
+			now := time.Unix(1000, 0)
+			j := NewJudge("n1", names, Rules{}, nil, now)
+			now = now.Add(time.Minute)
+			for _, e := range es {
+				j.Merge(e, now)
+			}
+			j.Evaluate(now)
+			return j.Verdicts()
+		}
+		if d := cmp.Diff(judge(all), judge(shuffled)); d != "" {
+			t.Fatalf("the order mattered (-in order +shuffled):\n%s", d)
+		}
+	})
+}
+
+// Agents that exchange everything agree, whatever each of them saw.
+func TestAgentsAgree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		names := []string{"n1", "n2", "n3"}
+		now := time.Unix(1000, 0)
+		judges := map[string]*Judge{}
+		for _, n := range names {
+			judges[n] = NewJudge(n, names, Rules{}, nil, now)
+		}
+		codes := []Condition{Answered, Refused, HostSilent, StartingUp, AuthRefused}
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			now = now.Add(100 * time.Millisecond)
+			for _, n := range names {
+				for _, subject := range names {
+					if rapid.Bool().Draw(t, "probed") {
+						judges[n].Report(subject, Finding{
+							Condition: rapid.SampledFrom(codes).Draw(t, "condition"),
+							Identity:  life(rapid.Int64Range(1, 2).Draw(t, "start")),
+						}, now)
+					}
+				}
+				if rapid.IntRange(0, 9).Draw(t, "admits") == 0 {
+					judges[n].Admit(rapid.SampledFrom(names).Draw(t, "admitted"))
+				}
+			}
+			// Some of it arrives.
+			for _, from := range names {
+				for _, to := range names {
+					if rapid.Bool().Draw(t, "arrives") {
+						for _, e := range judges[from].State(now) {
+							judges[to].Merge(e, now)
+						}
+					}
+				}
+				judges[from].Evaluate(now)
+			}
+		}
+		settle(judges, names, now)
+		want := lives(judges["n1"])
+		for _, n := range names {
+			if d := cmp.Diff(want, lives(judges[n])); d != "" {
+				t.Fatalf("n1 and %s disagree (-n1 +%s):\n%s", n, n, d)
+			}
+		}
+	})
+}
+
+// settle lets everybody probe the same and hear everything a few times over.
+func settle(judges map[string]*Judge, names []string, now time.Time) {
+	for range 5 {
+		now = now.Add(2 * time.Second)
+		for _, n := range names {
+			for _, s := range names {
+				c := Answered
+				if s == "n3" {
+					c = Refused
+				}
+				judges[n].Report(s, Finding{Condition: c, Identity: life(1)}, now)
+			}
+		}
+		for range 2 {
+			for _, from := range names {
+				for _, to := range names {
+					for _, e := range judges[from].State(now) {
+						judges[to].Merge(e, now)
+					}
+				}
+			}
+			for _, n := range names {
+				judges[n].Evaluate(now)
+			}
+		}
+	}
+}
+
+// lives are the conclusions that agents must share.
+func lives(j *Judge) map[string]string {
+	out := map[string]string{}
+	for _, v := range j.Verdicts() {
+		out[v.Node] = string(v.Life) + " " + v.Incarnation
+	}
+	return out
+}
