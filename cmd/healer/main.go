@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"healer/internal/build"
 	"healer/internal/cli"
 	"healer/postgres"
@@ -24,11 +26,13 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	info := build.Read(version)
 	app := cli.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Environ:  os.Environ(),
-		Build:    build.Read(version),
+		Build:    info,
 		CheckDSN: checkDSN,
+		Commands: []*cobra.Command{agentCommand(info)},
 	}
 	return app.Run(ctx, os.Args[1:])
 }

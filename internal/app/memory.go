@@ -7,6 +7,7 @@ import (
 	"maps"
 	"sync"
 
+	"healer/detector"
 	"healer/topology"
 )
 
@@ -28,6 +29,8 @@ type remembered struct {
 	// Providers has, for each subscription that was resolved, the node it
 	// reads from. The keys are the engine's.
 	Providers map[string]string `json:"providers"`
+	// Lives are the detector's: who each node was and in which episode.
+	Lives map[string]detector.Prior `json:"lives"`
 }
 
 func openMemory(path string, log *slog.Logger) (*memory, error) {
@@ -92,6 +95,23 @@ func (m *memory) learnProviders(now map[string]string) {
 		return
 	}
 	m.state.Providers = maps.Clone(now)
+	m.dirty = true
+}
+
+// lives returns a copy of what the detector knew.
+func (m *memory) lives() map[string]detector.Prior {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.state.Lives)
+}
+
+func (m *memory) learnLives(now map[string]detector.Prior) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if maps.Equal(m.state.Lives, now) {
+		return
+	}
+	m.state.Lives = now
 	m.dirty = true
 }
 

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"healer/internal/app"
+	"healer/internal/build"
+	"healer/internal/cli"
+	"healer/topology"
+)
+
+// agentCommand runs the agent of one node until it is told to stop.
+func agentCommand(info build.Info) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "agent --config FILE --node NAME --data-dir DIR",
+		Short: "Run the agent of one node",
+		Long: `Run the agent of one node until SIGINT or SIGTERM. It watches the mesh, keeps
+recovery slots on its own node, and, as the first by name of the agents that live,
+recovers what the loss of a node left different. It logs to standard error.`,
+		Args: cobra.NoArgs,
+	}
+	file := cli.ConfigFlag(cmd)
+	node := cmd.Flags().StringP("node", "n", "", "the node, by its `NAME` in the file, whose agent this is")
+	dir := cmd.Flags().String("data-dir", "", "the agent's own `DIR`ectory, made when missing")
+	level := cmd.Flags().String("log-level", "info", "the least `LEVEL` that is logged: debug|info|warn|error")
+	form := cmd.Flags().String("log-format", "text", "how lines are logged: `text|json`")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := cli.LoadConfig(cmd, *file, checkDSN)
+		if err != nil {
+			return err
+		}
+		log, err := logger(cmd.ErrOrStderr(), *level, *form)
+		if err != nil {
+			return err
+		}
+		for flag, value := range map[string]string{"node": *node, "data-dir": *dir} {
+			if value == "" {
+				return missing(flag)
+			}
+		}
+		return app.Run(cmd.Context(), app.Options{Config: c, Node: *node, DataDir: *dir, Version: info.Version, Log: log})
+	}
+	return cmd
+}
+
+func missing(flag string) error {
+	return &topology.Fault{Code: "usage", Hint: "see `healer agent --help`", Err: fmt.Errorf("`healer agent` needs --%s", flag)}
+}
+
+// logger makes the log of a process that runs unattended.
+func logger(w io.Writer, level, form string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, &topology.Fault{
+			Code: "usage", Hint: "use debug, info, warn or error", Err: fmt.Errorf("--log-level %q is no level", level),
+		}
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch form {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, &topology.Fault{
+		Code: "usage", Hint: "use text or json", Err: fmt.Errorf("--log-format %q is no format", form),
+	}
+}

@@ -1,0 +1,271 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"healer/api"
+	"healer/config"
+	"healer/detector"
+	"healer/events/natsbus"
+	"healer/executor"
+	"healer/internal/steps"
+	"healer/keeper"
+	"healer/planner"
+	"healer/postgres"
+	"healer/postgres/native"
+	"healer/topology"
+)
+
+// stopLimit bounds the end of each part.
+const stopLimit = 5 * time.Second
+
+// Options are what an agent is made of.
+type Options struct {
+	Config *config.Config
+	// Node is the name of the node whose agent this is.
+	Node string
+	// DataDir is the agent's own directory; it is made when missing.
+	DataDir string
+	// Version is shown in the status.
+	Version string
+	Log     *slog.Logger
+}
+
+// Agent is one running agent.
+type Agent struct {
+	cfg     *config.Config
+	node    string
+	version string
+	log     *slog.Logger
+
+	dir      *dataDir
+	memory   *memory
+	view     *view
+	attempts *attempts
+	wake     chan struct{}
+
+	servers  map[string]*postgres.Server
+	sessions map[string]steps.Server
+	engine   *native.Engine
+	broker   *natsbus.Server
+	bus      *natsbus.Bus
+	journal  *executor.Journal
+	detector *detector.Detector
+	keeper   *keeper.Keeper
+	api      *api.Server
+
+	// closers end the parts in the order in which they are to be called: the
+	// reverse of that in which they were opened.
+	closers []closer
+	loops   sync.WaitGroup
+}
+
+// closer ends one part.
+type closer struct {
+	part string
+	end  func(context.Context) error
+}
+
+// Run opens an agent, runs it until ctx ends, and closes it. An error says what
+// kept it from starting; once it runs, trouble is a state and not an error.
+func Run(ctx context.Context, o Options) error {
+	a, err := open(ctx, o)
+	if err != nil {
+		return err
+	}
+	a.log.Info("agent is running", "cluster", a.cfg.Cluster, "mode", a.cfg.Mode, "api", a.api.Addr(), "version", a.version)
+	<-ctx.Done()
+	return a.close()
+}
+
+// open opens every part. What was opened is closed again when a later part
+// cannot be.
+func open(ctx context.Context, o Options) (_ *Agent, err error) {
+	if _, ok := o.Config.Node(o.Node); !ok {
+		return nil, &topology.Fault{
+			Code: "node_unknown", Hint: fmt.Sprintf("give --node one of %v", o.Config.Names()),
+			Err: fmt.Errorf("node %q is not in the file of cluster %s", o.Node, o.Config.Cluster),
+		}
+	}
+	a := &Agent{
+		cfg: o.Config, node: o.Node, version: o.Version, log: o.Log.With("node", o.Node),
+		view: newView(), attempts: newAttempts(time.Now), wake: make(chan struct{}, 1),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	for _, part := range []func(context.Context, Options) error{
+		a.openDir, a.openServers, a.openEvents, a.openDetector, a.openAPI, a.startLoops,
+	} {
+		if err := part(ctx, o); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
+}
+
+// onClose adds a part to be ended, before those that were opened earlier.
+func (a *Agent) onClose(part string, end func(context.Context) error) {
+	a.closers = append([]closer{{part, end}}, a.closers...)
+}
+
+// close ends every part within its limit.
+func (a *Agent) close() error {
+	var errs []error
+	for _, c := range a.closers {
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+		if err := c.end(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.part, err))
+		}
+		cancel()
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+func (a *Agent) openDir(_ context.Context, o Options) (err error) {
+	if a.dir, err = openDataDir(o.DataDir, a.cfg.Cluster, a.node); err != nil {
+		return err
+	}
+	a.onClose("data directory", func(context.Context) error { a.dir.close(); return nil })
+	if a.memory, err = openMemory(a.dir.file("memory.json"), a.log); err != nil {
+		return err
+	}
+	a.onClose("memory", func(context.Context) error { a.memory.save(); return nil })
+	journal, err := a.dir.sub("journal")
+	if err != nil {
+		return err
+	}
+	if a.journal, err = executor.OpenJournal(journal, 0, 0); err != nil {
+		return dirFault("journal", "make the data directory writable for this user", err)
+	}
+	a.onClose("journal", func(context.Context) error { return a.journal.Close() })
+	a.recall()
+	return nil
+}
+
+// recall shows the latest recovery this agent ran in an earlier life.
+func (a *Agent) recall() {
+	runs, err := a.journal.History()
+	if err != nil {
+		a.log.Warn("the journal cannot be read whole", "error", err)
+	}
+	for _, run := range runs {
+		out := executor.Outcome{
+			State: run.State, Plan: run.Plan, Started: run.Started, Duration: run.Duration,
+		}
+		if run.Error != "" {
+			out.Err = &topology.Fault{Hint: run.Hint, Err: errors.New(run.Error)}
+		}
+		for _, s := range run.Steps {
+			out.Steps = append(out.Steps, executor.StepOutcome{Step: s.Step, Figures: s.Figures})
+		}
+		if r, ok := recoveryOf(run.Plan, out); ok {
+			a.view.ended(r)
+		}
+	}
+}
+
+func (a *Agent) openServers(context.Context, Options) error {
+	a.servers = map[string]*postgres.Server{}
+	a.sessions = map[string]steps.Server{}
+	a.onClose("connections", func(context.Context) error {
+		for _, s := range a.servers {
+			s.Close()
+		}
+		return nil
+	})
+	for _, n := range a.cfg.Nodes {
+		s, err := postgres.Open(n.Name, n.DSN)
+		if err != nil {
+			return err
+		}
+		a.servers[n.Name], a.sessions[n.Name] = s, s
+	}
+	a.engine = native.New(native.Options{
+		Cluster: a.cfg.Cluster, Servers: a.servers, Providers: a.memory.providers(), Log: a.log,
+	})
+	a.onClose("engine", func(context.Context) error { a.engine.Close(); return nil })
+	return nil
+}
+
+// startLoops starts what acts: the keeper, and the reconcile loop.
+func (a *Agent) startLoops(ctx context.Context, _ Options) error {
+	if err := a.startKeeper(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	a.onClose("loops", func(context.Context) error {
+		cancel()
+		a.loops.Wait()
+		return nil
+	})
+	a.loops.Go(func() { a.reconcile(ctx) })
+	a.loops.Go(func() { a.watch(ctx) })
+	a.loops.Go(func() { a.follow(ctx) })
+	return nil
+}
+
+// startKeeper starts the keeper of this node's recovery slots, unless Healer is
+// to observe only: then nothing is made on any server.
+func (a *Agent) startKeeper(ctx context.Context) (err error) {
+	if a.cfg.Mode == config.ModeObserve {
+		return nil
+	}
+	var peers []string
+	for _, n := range a.cfg.Names() {
+		if n != a.node {
+			peers = append(peers, n)
+		}
+	}
+	a.keeper, err = keeper.New(keeper.Options{
+		Node: a.node, Peers: peers, Store: keeperStore{engine: a.engine, node: a.node},
+		Interval: a.cfg.Keeper.Interval, Limits: keeper.Limits{WarnBytes: a.cfg.Slots.WarnBytes},
+		OnEvent: a.slotEvent, Log: a.log.With("part", "keeper"),
+	})
+	if err != nil {
+		return err
+	}
+	a.keeper.Start(ctx)
+	a.onClose("keeper", func(context.Context) error { a.keeper.Stop(); return nil })
+	return nil
+}
+
+func (a *Agent) policy() planner.Policy {
+	return planner.Policy{Mode: planner.Mode(a.cfg.Mode), Quorum: planner.Quorum(a.cfg.Detection.Quorum)}
+}
+
+// deadlines maps the file's limits to the kinds of steps.
+func (a *Agent) deadlines() map[planner.StepKind]time.Duration {
+	r := a.cfg.Recovery
+	short := r.StepTimeout
+	return map[planner.StepKind]time.Duration{
+		planner.StepFence: short + r.DrainTimeout, planner.StepObserve: short, planner.StepClone: short,
+		planner.StepAdvance: r.SubscribeTimeout, planner.StepSubscribe: r.SubscribeTimeout,
+		planner.StepVerify: r.VerifyTimeout, planner.StepRelease: short,
+		planner.StepCheck: short, planner.StepUnfence: short, planner.StepDrain: r.SubscribeTimeout,
+	}
+}
+
+// wrap classifies the errors of a server.
+func (a *Agent) wrap(node string, err error) error { return postgres.Wrap(node, err) }
+
+// safePoint asks the keeper, who knows the history of this node only.
+func (a *Agent) safePoint(source, origin string, from topology.LSN) (topology.LSN, bool) {
+	if source != a.node || a.keeper == nil {
+		return 0, false
+	}
+	return a.keeper.Newest(origin, from)
+}
+
+// lost is what the detector judges lost now.
+func (a *Agent) lost() []string {
+	return situation{verdicts: a.detector.Verdicts(), obs: a.view.observation()}.lost()
+}

@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"healer/keeper"
+	"healer/postgres/native"
+	"healer/topology"
+)
+
+// keeperStore is the keeper's view of the servers, as the agent of node has it.
+type keeperStore struct {
+	engine *native.Engine
+	node   string
+}
+
+// Sample implements keeper.Store. A node that is not ready for recoveries is
+// not touched: nothing is made on a server that lacks a prerequisite.
+func (k keeperStore) Sample(ctx context.Context) (keeper.Sample, error) {
+	n := k.engine.Observe(ctx, k.node)
+	if !n.Reachable {
+		return keeper.Sample{}, fmt.Errorf("cannot read %s: %s", k.node, n.Problem)
+	}
+	if f, blocked := n.Blocked(); blocked {
+		return keeper.Sample{}, fmt.Errorf("%s is not ready (%s): %s; %s", k.node, f.Code, f.Detail, f.Remedy)
+	}
+	s := keeper.Sample{Identity: n.Identity, Flushed: n.Flushed, Progress: map[string]topology.LSN{}}
+	for _, sub := range n.Subscriptions {
+		if sub.Provider == "" {
+			s.Unknown = append(s.Unknown, sub.Name)
+			continue
+		}
+		s.Progress[sub.Provider] = max(s.Progress[sub.Provider], sub.Progress)
+	}
+	return s, nil
+}
+
+// PeerProgress implements keeper.Store.
+func (k keeperStore) PeerProgress(ctx context.Context, peer string) (keeper.PeerView, error) {
+	progress, err := k.engine.ProgressAll(ctx, peer)
+	if err != nil {
+		return keeper.PeerView{}, err
+	}
+	gaps, err := k.engine.Gaps(ctx, peer)
+	if err != nil {
+		return keeper.PeerView{}, err
+	}
+	v := keeper.PeerView{Name: peer, Reachable: true, Progress: maps.Clone(progress)}
+	for _, g := range gaps {
+		v.Gaps = append(v.Gaps, g.Origin)
+	}
+	return v, nil
+}
+
+// Slots implements keeper.Store.
+func (k keeperStore) Slots(ctx context.Context) ([]topology.Slot, error) {
+	return k.engine.Slots(ctx, k.node)
+}
+
+// CreateSeed implements keeper.Store.
+func (k keeperStore) CreateSeed(ctx context.Context, peer string) error {
+	return k.engine.CreateSeed(ctx, k.node, peer)
+}
+
+// Promote implements keeper.Store.
+func (k keeperStore) Promote(ctx context.Context, peer string) error {
+	return k.engine.Promote(ctx, k.node, peer)
+}
+
+// Advance implements keeper.Store.
+func (k keeperStore) Advance(ctx context.Context, slot string, to topology.LSN) error {
+	_, err := k.engine.AdvanceSlot(ctx, k.node, slot, to)
+	return err
+}
+
+// StandbySnapshot implements keeper.Store.
+func (k keeperStore) StandbySnapshot(ctx context.Context) error {
+	return k.engine.StandbySnapshot(ctx, k.node)
+}

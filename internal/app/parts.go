@@ -1,0 +1,143 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"healer/api"
+	"healer/detector"
+	"healer/detector/gossip"
+	"healer/events"
+	"healer/events/natsbus"
+	"healer/postgres/probe"
+)
+
+// openEvents starts the embedded NATS server, unless there is an external one,
+// and connects to it. Neither waits for a cluster or a stream.
+func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
+	dial := natsbus.DialOptions{Cluster: a.cfg.Cluster, Name: "healer-" + a.node, Log: a.log.With("part", "events")}
+	if a.cfg.EmbeddedNATS() {
+		if err := a.openBroker(ctx); err != nil {
+			return err
+		}
+		dial.InProcess = a.broker
+	} else {
+		dial.URLs = []string{a.cfg.NATS.URL}
+	}
+	outbox, err := a.dir.sub("outbox")
+	if err != nil {
+		return err
+	}
+	a.bus, err = natsbus.Connect(ctx, natsbus.Options{
+		DialOptions: dial, Agent: a.node, Replicas: min(3, len(a.cfg.Nodes)), Dir: outbox,
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose("events", a.bus.Close)
+	return nil
+}
+
+func (a *Agent) openBroker(ctx context.Context) error {
+	self, _ := a.cfg.Node(a.node)
+	store, err := a.dir.sub("jetstream")
+	if err != nil {
+		return err
+	}
+	var routes []string
+	for _, n := range a.cfg.Nodes {
+		if n.Name != a.node {
+			routes = append(routes, n.NATS.Cluster)
+		}
+	}
+	a.broker, err = natsbus.StartServer(ctx, natsbus.ServerOptions{
+		Node: a.node, Cluster: a.cfg.Cluster, Client: self.NATS.Client, Route: self.NATS.Cluster, Routes: routes,
+		StoreDir: store, Log: a.log.With("part", "nats"),
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose("NATS server", a.broker.Shutdown)
+	return nil
+}
+
+// openDetector starts gossip and probes.
+func (a *Agent) openDetector(ctx context.Context, _ Options) error {
+	d := a.cfg.Detection
+	var members []gossip.Member
+	probers := map[string]detector.Prober{}
+	for _, n := range a.cfg.Nodes {
+		members = append(members, gossip.Member{Name: n.Name, Addr: n.Gossip})
+		// A connection must be refused or made well within the probe's time,
+		// so that a vanished host and a hung server can be told apart.
+		p, err := probe.New(n.DSN, min(probe.DefaultDialTimeout, d.ProbeTimeout*4/5))
+		if err != nil {
+			return fmt.Errorf("node %s: %w", n.Name, err)
+		}
+		probers[n.Name] = p
+	}
+	g, err := gossip.New(gossip.Config{
+		Self: a.node, Cluster: a.cfg.Cluster, Members: members, ProbeInterval: d.Gossip.ProbeInterval,
+		ProbeTimeout: d.Gossip.ProbeTimeout, GossipInterval: d.Gossip.Interval, Log: a.log.With("part", "gossip"),
+	})
+	if err != nil {
+		return err
+	}
+	a.detector, err = detector.New(detector.Options{
+		Self: a.node, Members: a.cfg.Names(), Probers: probers, Gossip: g,
+		Rules: detector.Rules{
+			Quorum: detector.Quorum(d.Quorum), SilentAfter: d.SilentAfter,
+			EvidenceTTL: d.EvidenceTTL, StartupGrace: d.StartupGrace,
+		},
+		Timing: detector.Timing{ProbeInterval: d.ProbeInterval, ProbeTimeout: d.ProbeTimeout},
+		Prior:  a.memory.lives(), Log: a.log.With("part", "detector"),
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.detector.Start(ctx); err != nil {
+		return err
+	}
+	// An agent that is stopped on purpose says so, or its peers would count
+	// one more silent member.
+	a.onClose("detector", a.detector.Leave)
+	return nil
+}
+
+func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
+	self, _ := a.cfg.Node(a.node)
+	a.api, err = api.New(api.Options{
+		Addr: self.API, Source: a, Events: eventSource{a.bus}, Log: a.log.With("part", "api"),
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.api.Start(ctx); err != nil {
+		return err
+	}
+	a.onClose("API", a.api.Stop)
+	return nil
+}
+
+// eventSource feeds the API's stream of events from the bus.
+type eventSource struct{ bus events.Subscriber }
+
+// Events implements api.EventSource. A reader that does not keep up loses
+// events rather than holding up the bus.
+func (s eventSource) Events(ctx context.Context) (<-chan events.Event, error) {
+	out := make(chan events.Event, 256)
+	stop, err := s.bus.Subscribe(ctx, events.Filter{}, func(e events.Event) {
+		select {
+		case out <- e:
+		default:
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() {
+		stop()
+		close(out)
+	})
+	return out, nil
+}

@@ -1,0 +1,186 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"healer/api"
+	"healer/executor"
+	"healer/internal/steps"
+	"healer/planner"
+	"healer/topology"
+)
+
+// idle is the pause between two passes when nothing happens: the bound on how
+// long a change goes unnoticed that no verdict announces.
+const idle = time.Second
+
+// closeLimit bounds the end of a run's sessions.
+const closeLimit = 5 * time.Second
+
+// reconcile runs pass after pass until ctx ends. A change of verdict begins the
+// next one at once.
+func (a *Agent) reconcile(ctx context.Context) {
+	tick := time.NewTicker(idle)
+	defer tick.Stop()
+	for {
+		a.pass(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// poke begins the next pass soon; many pokes make one pass.
+func (a *Agent) poke() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// pass observes, decides and acts once.
+func (a *Agent) pass(ctx context.Context) {
+	s := a.situation(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	a.learn(s)
+	for _, node := range s.admissible() {
+		if a.detector.Admit(node) {
+			a.log.Info("node is admitted: nothing fences it off", "node", node)
+		}
+	}
+	triggers := s.triggers(a.memory.node)
+	a.view.keepRefusals(triggers)
+	if !s.coordinates() {
+		return
+	}
+	for _, t := range triggers {
+		if ctx.Err() == nil {
+			a.handle(ctx, t, s.obs)
+		}
+	}
+}
+
+// situation observes the mesh. The verdicts are read after it: a plan must not
+// rest on a life that ended while the servers were read.
+func (a *Agent) situation(ctx context.Context) situation {
+	obs := a.engine.ObserveAll(ctx)
+	if ctx.Err() == nil {
+		a.view.observed(obs, time.Now())
+	}
+	return situation{self: a.node, agents: a.detector.Agents(), verdicts: a.detector.Verdicts(), obs: obs}
+}
+
+// handle plans for one trigger and runs the plan.
+func (a *Agent) handle(ctx context.Context, t planner.Trigger, obs topology.Observation) {
+	plan, refusal := planner.Make(t, obs, a.policy())
+	if refusal != nil && refusal.Reason == planner.RecoveryUnfinished {
+		// The node is back before its recovery was complete. The recovery
+		// comes first, and is planned although the node is alive.
+		a.refuse(plan, refusal)
+		t.Kind = planner.Recovery
+		plan, refusal = planner.Make(t, obs, a.policy())
+	}
+	a.refuse(plan, refusal)
+	if refusal != nil || plan.Empty() || !a.attempts.due(plan.ID) {
+		return
+	}
+	a.run(ctx, t, plan)
+}
+
+// refuse notes the standing refusal and publishes a new one.
+func (a *Agent) refuse(p planner.Plan, r *planner.Refusal) {
+	if !a.view.refuse(p.Node, r, time.Now()) {
+		return
+	}
+	a.log.Warn("refused", "plan", p.Kind, "node", p.Node, "reason", r.Reason, "why", r.Why, "remedy", r.Remedy, "wait", r.Wait)
+	e, err := executor.Refused(a.node, time.Now(), p, r)
+	a.publish(e, err)
+}
+
+// run carries a plan out.
+func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
+	log := a.log.With("recovery", p.ID)
+	r := steps.New(steps.Options{
+		Engine: a.engine, Servers: a.sessions, Wrap: a.wrap, SafePoint: a.safePoint,
+		Trigger: func() planner.Trigger {
+			now := t
+			now.Lost = a.lost()
+			return now
+		},
+		Policy: a.policy, DrainLimit: a.cfg.Recovery.DrainTimeout, Log: log,
+	})
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+		defer cancel()
+		if err := r.Close(closing); err != nil {
+			log.Debug("a session of the run did not end cleanly", "error", err)
+		}
+	}()
+	exec, err := executor.New(executor.Config{
+		Agent: a.node, Handlers: r.Handlers(), Replanner: r, Publisher: a.bus, Journal: a.journal,
+		Logger: log, Deadlines: a.deadlines(), Lost: a.lost,
+	})
+	if err != nil {
+		log.Error("cannot run the plan", "error", err)
+		return
+	}
+	a.view.running(&api.Recovery{
+		ID: p.ID, Kind: string(p.Kind), Node: p.Node, State: api.RecoveryRunning, Source: p.Source, Started: time.Now(),
+	})
+	out := exec.Run(ctx, p)
+	a.view.running(nil)
+	a.concluded(p, out)
+}
+
+// concluded remembers how a run went and when to try again.
+func (a *Agent) concluded(p planner.Plan, out executor.Outcome) {
+	switch out.State {
+	case executor.Verified, executor.Rejoined, executor.Nothing:
+		a.attempts.succeeded(p.ID)
+		a.poke()
+	case executor.Failed:
+		a.attempts.failed(p.ID, out.Replan)
+	case executor.Yielded:
+		a.attempts.failed(p.ID, true)
+	case executor.Cancelled:
+	}
+	if r, ok := recoveryOf(p, out); ok {
+		a.view.ended(r)
+	}
+}
+
+// recoveryOf is a run's outcome as the status shows it. A run that yielded is
+// another agent's to show.
+func recoveryOf(p planner.Plan, out executor.Outcome) (api.Recovery, bool) {
+	states := map[executor.State]string{
+		executor.Verified: api.RecoveryVerified, executor.Rejoined: api.RecoveryVerified,
+		executor.Failed: api.RecoveryFailed, executor.Cancelled: api.RecoveryCancelled,
+	}
+	state, ok := states[out.State]
+	if !ok {
+		return api.Recovery{}, false
+	}
+	r := api.Recovery{
+		ID: p.ID, Kind: string(p.Kind), Node: p.Node, State: state, Source: out.Plan.Source,
+		Started: out.Started, Duration: api.Duration(out.Duration),
+	}
+	for _, s := range out.Steps {
+		r.Transactions += s.Figures[executor.FigureTransactions]
+		r.Repaired += s.Figures[executor.FigureRepaired]
+	}
+	if out.Err != nil {
+		r.Error = out.Err.Error()
+		var f *topology.Fault
+		if errors.As(out.Err, &f) {
+			r.Hint = f.Hint
+		}
+	}
+	return r, true
+}

@@ -1,0 +1,82 @@
+package app
+
+import (
+	"context"
+	"slices"
+
+	"healer/api"
+	"healer/detector"
+	"healer/topology"
+)
+
+// Status implements api.Source from memory.
+func (a *Agent) Status(context.Context) api.Status {
+	obs, at, current, last, refusals := a.view.snapshot()
+	s := api.Status{
+		Cluster: a.cfg.Cluster, Agent: a.node, Mode: string(a.cfg.Mode), Version: a.version, At: at,
+		Current: current, Last: last, Refusals: refusals,
+		Slots: slotsOf(obs, a.cfg.Slots.WarnBytes), Progress: progressOf(obs),
+	}
+	agents := a.detector.Agents()
+	for _, v := range a.detector.Verdicts() {
+		state, _ := obs.Node(v.Node)
+		s.Nodes = append(s.Nodes, nodeOf(v, state, slices.Contains(agents, v.Node)))
+	}
+	bus := a.bus.Status()
+	s.NATS = api.NATS{Connected: bus.Connected, StreamReady: bus.StreamReady, OutboxDepth: bus.Pending}
+	s.State, s.Reasons = api.Assess(s)
+	return s
+}
+
+func nodeOf(v detector.Verdict, n topology.NodeState, agent bool) api.Node {
+	_, blocked := n.Blocked()
+	out := api.Node{
+		Name: v.Node, Life: string(v.Life), Reason: v.Reason, Since: v.At, AgentAlive: agent,
+		Reachable: n.Reachable, Problem: n.Problem, Ready: n.Reachable && !blocked,
+		Findings: n.Findings, Version: n.Version, Subscriptions: []api.Subscription{},
+	}
+	for _, sub := range n.Subscriptions {
+		fenced := slices.ContainsFunc(n.Fences, func(f topology.Fence) bool { return f.Subscription == sub.Name })
+		out.Subscriptions = append(out.Subscriptions, api.Subscription{
+			Name: sub.Name, Provider: sub.Provider, Enabled: sub.Enabled, Worker: sub.Worker, Fenced: fenced,
+		})
+	}
+	return out
+}
+
+// progressOf is the matrix of origins and nodes.
+func progressOf(obs topology.Observation) []api.Progress {
+	rows := []api.Progress{}
+	for _, origin := range obs.Nodes {
+		var newest topology.LSN
+		first := len(rows)
+		for _, n := range obs.Nodes {
+			sub, ok := n.From(origin.Name)
+			if !ok {
+				continue
+			}
+			newest = max(newest, sub.Progress)
+			rows = append(rows, api.Progress{Origin: origin.Name, Node: n.Name, LSN: sub.Progress})
+		}
+		for i := first; i < len(rows); i++ {
+			rows[i].Missing = uint64(newest - rows[i].LSN)
+		}
+	}
+	return rows
+}
+
+func slotsOf(obs topology.Observation, warn int64) []api.Slot {
+	rows := []api.Slot{}
+	for _, n := range obs.Nodes {
+		for _, s := range n.Slots {
+			if s.Kind != topology.SlotRecovery && s.Kind != topology.SlotSeed && s.Kind != topology.SlotClone {
+				continue
+			}
+			rows = append(rows, api.Slot{
+				Node: n.Name, For: s.To, Name: s.Name, Kind: s.Kind, Confirmed: s.Confirmed,
+				RetainedBytes: s.RetainedBytes, WALStatus: s.WALStatus, AtRisk: s.RetainedBytes >= warn,
+			})
+		}
+	}
+	return rows
+}

@@ -1,0 +1,154 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"healer/api"
+	"healer/detector"
+	"healer/events"
+	"healer/keeper"
+	"healer/postgres/native"
+	"healer/topology"
+)
+
+// watch tells of each change of verdict and begins a pass.
+func (a *Agent) watch(ctx context.Context) {
+	lives := map[string]detector.Life{}
+	for v := range a.detector.Watch(ctx) {
+		was := lives[v.Node]
+		lives[v.Node] = v.Life
+		if was == v.Life {
+			continue
+		}
+		a.log.Info("verdict", "subject", v.Node, "life", v.Life, "was", was, "reason", v.Reason)
+		if kind, ok := kindOf(was, v.Life); ok {
+			a.tell(events.Fact{
+				Cluster: a.cfg.Cluster, Kind: kind, Node: v.Node, Incarnation: v.Incarnation,
+			}, v)
+		}
+		a.poke()
+	}
+}
+
+// kindOf is the event that a change of life makes.
+func kindOf(was, now detector.Life) (events.Kind, bool) {
+	if was == detector.LifeSuspected && now == detector.LifeUp {
+		return events.NodeRefuted, true
+	}
+	kinds := map[detector.Life]events.Kind{
+		detector.LifeSuspected: events.NodeSuspected, detector.LifeFailed: events.NodeFailed,
+		detector.LifeLeft: events.NodeLeft, detector.LifeReturning: events.NodeReturned,
+	}
+	kind, ok := kinds[now]
+	return kind, ok
+}
+
+// tell publishes a fact as this agent has it.
+func (a *Agent) tell(f events.Fact, data any) {
+	e, err := events.New(f, a.node, time.Now(), data)
+	a.publish(e, err)
+}
+
+// publish hands an event to the bus. Nothing depends on its getting anywhere.
+func (a *Agent) publish(e events.Event, err error) {
+	if err == nil {
+		err = a.bus.Publish(e)
+	}
+	if err != nil {
+		a.log.Error("event is not published", "kind", e.Kind(), "error", err)
+	}
+}
+
+// slotEvent tells of a slot. It is called by the keeper.
+func (a *Agent) slotEvent(e keeper.Event) {
+	kinds := map[keeper.EventKind]events.Kind{
+		keeper.Created: events.SlotCreated, keeper.AtRisk: events.SlotAtRisk,
+	}
+	kind, ok := kinds[e.Kind]
+	if !ok {
+		return
+	}
+	// The position tells this slot from a later one of the same name.
+	a.tell(events.Fact{
+		Cluster: a.cfg.Cluster, Kind: kind, Node: a.node, Detail: []string{e.Slot.Name, e.Slot.Confirmed.String()},
+	}, struct {
+		Node string        `json:"node"`
+		For  string        `json:"for"`
+		Slot topology.Slot `json:"slot"`
+		Why  string        `json:"why,omitempty"`
+	}{a.node, e.Peer, e.Slot, e.Why})
+}
+
+// learn remembers what a pass has seen of nodes that are part of the mesh. Of a
+// node that is lost, returning or fenced off nothing is learned: it may be an
+// impostor with the name of the one that was lost.
+func (a *Agent) learn(s situation) {
+	if s.readable() {
+		for _, n := range s.obs.Nodes {
+			if n.Reachable && s.life(n.Name) == detector.LifeUp && !s.fenced(n.Name) {
+				a.memory.learn(n.Name, native.MemoryOf(n))
+			}
+		}
+	}
+	lives := map[string]detector.Prior{}
+	for _, v := range s.verdicts {
+		lives[v.Node] = detector.Prior{Identity: v.Identity, Episode: v.Episode}
+	}
+	a.memory.learnLives(lives)
+	a.memory.learnProviders(a.engine.Providers())
+	a.memory.save()
+}
+
+// follow keeps the last recovery in view, whichever agent ran it.
+func (a *Agent) follow(ctx context.Context) {
+	stop, err := a.bus.Subscribe(ctx, events.Filter{From: events.FromStart()}, func(e events.Event) {
+		if r, ok := recoveryFrom(e); ok {
+			a.view.ended(r)
+		}
+	})
+	if err != nil {
+		a.log.Warn("recoveries of other agents are not shown", "error", err)
+		return
+	}
+	<-ctx.Done()
+	stop()
+}
+
+// recoveryFrom reads the end of a recovery from its event.
+func recoveryFrom(e events.Event) (api.Recovery, bool) {
+	switch e.Kind() {
+	case events.RecoveryVerified:
+		var d events.Verified
+		if json.Unmarshal(e.Data, &d) != nil {
+			return api.Recovery{}, false
+		}
+		r := recoveryAt(e, "recovery", api.RecoveryVerified, d.DurationMS)
+		r.Source, r.Transactions, r.Repaired = d.Source, d.TransactionsRecovered, d.RowsRepaired
+		return r, true
+	case events.NodeRejoined:
+		var d events.Rejoined
+		if json.Unmarshal(e.Data, &d) != nil {
+			return api.Recovery{}, false
+		}
+		return recoveryAt(e, "rejoin", api.RecoveryVerified, d.DurationMS), true
+	case events.RecoveryFailed:
+		var d events.Failed
+		if json.Unmarshal(e.Data, &d) != nil {
+			return api.Recovery{}, false
+		}
+		r := recoveryAt(e, d.Plan, api.RecoveryFailed, d.DurationMS)
+		r.Transactions, r.Error, r.Hint = d.TransactionsRecovered, d.Error, d.Hint
+		return r, true
+	}
+	return api.Recovery{}, false
+}
+
+func recoveryAt(e events.Event, kind, state string, durationMS int64) api.Recovery {
+	took := time.Duration(durationMS) * time.Millisecond
+	return api.Recovery{
+		ID: e.Recovery, Kind: kind, Node: e.Subject, State: state,
+		Started: e.Time.Add(-took), Duration: api.Duration(took),
+	}
+}

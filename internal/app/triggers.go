@@ -1,0 +1,116 @@
+package app
+
+import (
+	"slices"
+
+	"healer/detector"
+	"healer/planner"
+	"healer/topology"
+)
+
+// situation is what one pass of the reconcile loop decides on. Everything in
+// it is a value, so that what follows from it is a pure function.
+type situation struct {
+	self     string
+	agents   []string
+	verdicts []detector.Verdict
+	obs      topology.Observation
+}
+
+// lives returns the node's life; unknown when there is no verdict.
+func (s situation) life(node string) detector.Life {
+	for _, v := range s.verdicts {
+		if v.Node == node {
+			return v.Life
+		}
+	}
+	return detector.LifeUnknown
+}
+
+// lost lists the nodes that are judged lost: the failed ones, and those that
+// left on purpose and do not answer.
+func (s situation) lost() []string {
+	var out []string
+	for _, v := range s.verdicts {
+		n, _ := s.obs.Node(v.Node)
+		if v.Life == detector.LifeFailed || (v.Life == detector.LifeLeft && !n.Reachable) {
+			out = append(out, v.Node)
+		}
+	}
+	return out
+}
+
+// coordinates reports whether this agent is the one that acts: the first by
+// name of the agents that live, those beside a lost node last. Two agents that
+// see different members may both act; the lock on the laggard decides then.
+func (s situation) coordinates() bool {
+	lost := s.lost()
+	var beside, away []string
+	for _, a := range s.agents {
+		if slices.Contains(lost, a) {
+			away = append(away, a)
+		} else {
+			beside = append(beside, a)
+		}
+	}
+	slices.Sort(beside)
+	slices.Sort(away)
+	order := slices.Concat(beside, away)
+	return len(order) > 0 && order[0] == s.self
+}
+
+// fenced reports whether any survivor that could be read has a fence or an open
+// gap of the node.
+func (s situation) fenced(node string) bool {
+	return slices.ContainsFunc(s.obs.Nodes, func(n topology.NodeState) bool {
+		_, fence := n.FenceOf(node)
+		_, gap := n.GapOf(node)
+		return fence || gap
+	})
+}
+
+// readable reports whether every node that is not lost could be read, so that
+// the absence of marks means that there are none.
+func (s situation) readable() bool {
+	lost := s.lost()
+	return !slices.ContainsFunc(s.obs.Nodes, func(n topology.NodeState) bool {
+		return !n.Reachable && !slices.Contains(lost, n.Name)
+	})
+}
+
+// admissible lists the nodes that have returned and are not fenced off by
+// anybody: they are part of the mesh again, or never ceased to be.
+func (s situation) admissible() []string {
+	if !s.readable() {
+		return nil
+	}
+	var out []string
+	for _, v := range s.verdicts {
+		n, _ := s.obs.Node(v.Node)
+		if v.Life == detector.LifeReturning && n.Reachable && !s.fenced(v.Node) {
+			out = append(out, v.Node)
+		}
+	}
+	return out
+}
+
+// triggers lists what is to be planned for, losses first: a node that comes back
+// may wait until the survivors are equal.
+func (s situation) triggers(memory func(string) topology.Memory) []planner.Trigger {
+	lost := s.lost()
+	var losses, returns []planner.Trigger
+	for _, v := range s.verdicts {
+		t := planner.Trigger{
+			Node: v.Node, Incarnation: v.Incarnation, Lost: lost, Memory: memory(v.Node),
+		}
+		switch {
+		case v.Life == detector.LifeFailed:
+			t.Kind = planner.Recovery
+			losses = append(losses, t)
+		case (v.Life == detector.LifeReturning || v.Life == detector.LifeUp) && s.fenced(v.Node):
+			t.Kind = planner.Rejoin
+			returns = append(returns, t)
+		}
+	}
+	return append(losses, returns...)
+}

@@ -1,0 +1,126 @@
+package app
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"healer/api"
+	"healer/planner"
+	"healer/topology"
+)
+
+// view is what the agent knows now, written by its loops and read by the API.
+type view struct {
+	mu       sync.Mutex
+	obs      topology.Observation
+	at       time.Time
+	current  *api.Recovery
+	last     *api.Recovery
+	refusals map[string]*standing
+}
+
+// standing is a refusal that holds.
+type standing struct {
+	planner.Refusal
+	since time.Time
+	told  bool
+}
+
+// patience is how long an obstacle that may pass by itself must have stood
+// before anybody is told: most pass within one or two observations.
+const patience = 3 * time.Second
+
+func newView() *view { return &view{refusals: map[string]*standing{}} }
+
+func (v *view) observed(obs topology.Observation, at time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.obs, v.at = obs, at
+}
+
+func (v *view) observation() topology.Observation {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.obs
+}
+
+// running notes the recovery under way; nil when it has ended.
+func (v *view) running(r *api.Recovery) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.current = r
+}
+
+// ended notes a recovery's end, unless a later one is known already: an
+// agent's own outcome and the event of it arrive in any order.
+func (v *view) ended(r api.Recovery) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if r.Kind == string(planner.Rejoin) && r.State == api.RecoveryVerified {
+		return // it shows in the nodes' lives; what was healed before it is the news
+	}
+	if v.last == nil || !r.Started.Before(v.last.Started) {
+		v.last = &r
+	}
+}
+
+// refuse notes the standing refusal about a node; nil when there is none. It
+// reports whether it is time to tell of it.
+func (v *view) refuse(node string, r *planner.Refusal, now time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if r == nil {
+		delete(v.refusals, node)
+		return false
+	}
+	s, had := v.refusals[node]
+	if !had || s.Reason != r.Reason || s.Node != r.Node {
+		s = &standing{since: now}
+		v.refusals[node] = s
+	}
+	s.Refusal = *r
+	if s.told || (r.Wait && !byPolicy(r.Reason) && now.Sub(s.since) < patience) {
+		return false
+	}
+	s.told = true
+	return true
+}
+
+// byPolicy reports whether it is the operator who stands in the way: that does
+// not pass by itself, however long one waits.
+func byPolicy(r planner.Reason) bool {
+	return r == planner.ModeAdvises || r == planner.ModeObserves || r == planner.IsPaused
+}
+
+// snapshot copies what changes.
+func (v *view) snapshot() (topology.Observation, time.Time, *api.Recovery, *api.Recovery, []api.Refusal) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	refusals := make([]api.Refusal, 0, len(v.refusals))
+	for subject, r := range v.refusals {
+		refusals = append(refusals, api.Refusal{
+			Subject: subject, Reason: string(r.Reason), Node: r.Node, Why: r.Why, Remedy: r.Remedy, Wait: r.Wait,
+		})
+	}
+	slices.SortFunc(refusals, func(a, b api.Refusal) int { return strings.Compare(a.Subject, b.Subject) })
+	current := v.current
+	if current != nil {
+		c := *current
+		c.Duration = api.Duration(time.Since(c.Started))
+		current = &c
+	}
+	return v.obs, v.at, current, v.last, refusals
+}
+
+// keepRefusals forgets the refusals about nodes that ask for nothing any more.
+func (v *view) keepRefusals(triggers []planner.Trigger) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for node := range v.refusals {
+		if !slices.ContainsFunc(triggers, func(t planner.Trigger) bool { return t.Node == node }) {
+			delete(v.refusals, node)
+		}
+	}
+}
