@@ -20,9 +20,11 @@ const (
 	stopLimit = 30 * time.Second
 )
 
-// Drain waits until everything that the subscription received is applied: its
-// worker is gone, or idle in two readings in a row. It returns what it saw
-// last; after limit that may be a busy worker, and is no error.
+// Drain waits until what the subscription received is applied: its worker is
+// gone, or idle in two readings in a row. It returns what it saw last; after
+// limit that may be a busy worker, and is no error. It saves what can be saved:
+// PostgreSQL's worker itself gives up what it has received and not begun to
+// apply when, between transactions, it cannot send a status to its provider.
 func (e *Engine) Drain(ctx context.Context, node string, sub topology.Subscription, limit time.Duration) (topology.WorkerState, error) {
 	s, err := e.server(node)
 	if err != nil {
