@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"time"
 )
@@ -49,8 +48,13 @@ func (g *gate) pass(ctx context.Context) bool {
 	g.mu.Unlock()
 	select {
 	case <-opened:
-		return ctx.Err() == nil
+		return true
 	case <-ctx.Done():
+	}
+	select {
+	case <-opened: // both at once: the way was free
+		return true
+	default:
 		return false
 	}
 }
@@ -73,30 +77,28 @@ func newDuplex(client *net.TCPConn) *duplex {
 }
 
 // whileWaiting runs wait, and meanwhile takes what the client sends, only to see
-// whether it stays. It returns what came, and false when the client left or wait
-// gave up.
-func (c *duplex) whileWaiting(wait func() bool) (early []byte, alive bool) {
-	gone := make(chan bool, 1)
+// whether it stays: the end of its stream ends wait's context. It returns what
+// came, and whether wait succeeded.
+func (c *duplex) whileWaiting(wait func(context.Context) bool) (early []byte, passed bool) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	idle := make(chan struct{})
 	go func() {
+		defer close(idle)
 		buf := make([]byte, 4<<10)
 		for len(early) < maxEarly {
 			n, err := c.client.Read(buf)
 			early = append(early, buf[:n]...)
 			if err != nil {
-				left := !errors.Is(err, os.ErrDeadlineExceeded)
-				if left {
-					c.cancel() // ends wait
-				}
-				gone <- left
+				cancel()
 				return
 			}
 		}
-		gone <- false
 	}()
-	passed := wait()
+	passed = wait(ctx)
 	_ = c.client.SetReadDeadline(time.Unix(1, 0)) // ends the read
-	left := <-gone
-	return early, passed && !left && c.client.SetReadDeadline(time.Time{}) == nil
+	<-idle
+	return early, passed && c.client.SetReadDeadline(time.Time{}) == nil
 }
 
 // maxEarly bounds what is taken from a client before it has a server.

@@ -196,8 +196,10 @@ func (p *Proxy) relay(c *duplex) {
 	defer c.reset()
 	// Not even the handshake goes through a stalled network. A client that gives
 	// up in the meantime must not reach the server when the network is back.
-	early, alive := c.whileWaiting(func() bool { return p.gates[Up].pass(c.ctx) && p.gates[Down].pass(c.ctx) })
-	if !alive {
+	early, passed := c.whileWaiting(func(ctx context.Context) bool {
+		return p.gates[Up].pass(ctx) && p.gates[Down].pass(ctx)
+	})
+	if !passed {
 		return
 	}
 	var d net.Dialer
