@@ -15,15 +15,18 @@ func Explain(p Plan) string {
 		b.WriteString("nothing to do\n")
 		return b.String()
 	}
-	fmt.Fprintf(&b, "survivors: %s\n", strings.Join(p.Survivors, ", "))
+	if len(p.Survivors) > 0 {
+		fmt.Fprintf(&b, "survivors: %s\n", strings.Join(p.Survivors, ", "))
+	}
 	if !p.Fenced {
 		b.WriteString("an estimate until every survivor is fenced:\n")
 	}
-	fmt.Fprintf(&b, "watermark: %s", p.Watermark)
-	if p.Source != "" {
-		fmt.Fprintf(&b, " on %s", p.Source)
+	if p.Watermark > 0 {
+		fmt.Fprintf(&b, "watermark: %s\n", p.Watermark)
 	}
-	b.WriteString("\n")
+	if p.Source != "" {
+		fmt.Fprintf(&b, "source: %s\n", p.Source)
+	}
 	for _, l := range p.Lanes {
 		fmt.Fprintf(&b, "gap: %s gets (%s, %s] from %s, slot %s, clone %s\n", l.Target, l.From, l.To, l.Source, l.Slot, l.Clone)
 	}

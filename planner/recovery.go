@@ -73,7 +73,7 @@ func whoIsLeft(t Trigger, obs topology.Observation, pol Policy, nodes []topology
 			"%s is the only node left: no other holds anything it could lack", nodes[0].Name).wait(true)
 	case !pol.quorate(voters, len(obs.Nodes)):
 		return refuse(NoMajority, "", "start the other nodes, or set detection.quorum: half",
-			"%d of %d configured nodes are alive: too few to be sure that the others are not healing by themselves",
+			"%d of %d configured nodes are alive: too few to be sure that it is not these that are cut off",
 			voters, len(obs.Nodes)).wait(true)
 	}
 	return nil

@@ -258,7 +258,7 @@ func rejoinSteps(p Plan, f topology.NodeState, fenced []survivor, rel []released
 	slices.SortFunc(rel, func(a, b released) int { return strings.Compare(a.node+"\x00"+a.target, b.node+"\x00"+b.target) })
 	for _, r := range rel {
 		p.add(StepRelease, r.node, r.target, settled,
-			"no recovery of "+p.Node+" is open",
+			"the clone is of an earlier run, and no recovery of "+p.Node+" is open",
 			fmt.Sprintf("no clone for %s is left on %s", r.target, r.node))
 	}
 	return p

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 
 	"healer/events"
 )
@@ -51,11 +52,25 @@ func recoverySteps(p Plan, all []survivor, rel []released) Plan {
 		if id, ok := subscribed[r.target]; ok {
 			after = append(after, id)
 		}
-		p.add(StepRelease, r.node, r.target, after,
-			fmt.Sprintf("the rows carried to %s are verified, or none were", r.target),
-			fmt.Sprintf("no clone for %s is left on %s, and no gap mark on %s", r.target, r.node, r.target))
+		before, then := releaseText(p, r)
+		p.add(StepRelease, r.node, r.target, after, before, then)
 	}
 	return p
+}
+
+// releaseText tells the releases of lanes, of mere marks and of mere clones
+// apart.
+func releaseText(p Plan, r released) (before, then string) {
+	if r.node == r.target {
+		return fmt.Sprintf("the gap mark on %s stands for rows that other lanes cover, or that nobody is left to compare with", r.target),
+			fmt.Sprintf("no gap mark is left on %s", r.target)
+	}
+	then = fmt.Sprintf("no clone for %s is left on %s", r.target, r.node)
+	if !slices.Contains(p.Survivors, r.target) {
+		return fmt.Sprintf("the clone is of an earlier run, and %s takes no part", r.target), then
+	}
+	return fmt.Sprintf("the rows carried to %s are verified, or none were", r.target),
+		then + fmt.Sprintf(", and no gap mark on %s", r.target)
 }
 
 // laneSteps lists one lane's steps and returns the id of its last one before

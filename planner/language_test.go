@@ -1,0 +1,217 @@
+package planner_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"healer/planner"
+	"healer/topology"
+)
+
+// The language of the golden files: one line a node, "name: clause; clause".
+// clauses() lists what can be said of a node. A node reads with timeline 1 and
+// a system identifier made from the digits of its name unless it is told.
+
+// clause is one thing that can be said of a node.
+type clause struct {
+	pattern *regexp.Regexp
+	apply   func(t *testing.T, n *topology.NodeState, m []string)
+}
+
+func clauses() []clause {
+	table := []struct {
+		pattern string
+		apply   func(t *testing.T, n *topology.NodeState, m []string)
+	}{
+		{`reads (\w+) to (\S+)( fenced| fenced as system (\d+) timeline (\d+))?( disabled)?( draining)?`, readClause},
+		{`reads an unknown node`, func(_ *testing.T, n *topology.NodeState, _ []string) {
+			n.Subscriptions = append(n.Subscriptions, topology.Subscription{Name: "sub_unknown", Enabled: true})
+		}},
+		{`(slot|seed|mesh slot|clone) for (\w+)(?: of (\w+))?( lost)?`, slotClause},
+		{`gap of (\w+) from (\S+) to (\S+)`, func(t *testing.T, n *topology.NodeState, m []string) {
+			n.Gaps = append(n.Gaps, topology.GapMark{Origin: m[1], From: lsn(t, m[2]), To: lsn(t, m[3])})
+		}},
+		{`mark of a fence of (\w+) whose subscription is gone`, func(_ *testing.T, n *topology.NodeState, m []string) {
+			n.Fences = append(n.Fences, topology.Fence{Subscription: "gone", Origin: m[1], Identity: identity(m[1])})
+		}},
+		{`unreachable`, func(_ *testing.T, n *topology.NodeState, _ []string) {
+			*n = topology.NodeState{Name: n.Name, Problem: "connection refused"}
+		}},
+		{`standby`, func(_ *testing.T, n *topology.NodeState, _ []string) { n.InRecovery = true }},
+		{`lacks (\w+)`, func(_ *testing.T, n *topology.NodeState, m []string) {
+			n.Findings = append(n.Findings, topology.Finding{
+				Code: m[1], Detail: m[1] + " is off", Remedy: "ALTER SYSTEM SET " + m[1] + " = on", Blocking: true,
+			})
+		}},
+		{`system (\d+) timeline (\d+)`, func(t *testing.T, n *topology.NodeState, m []string) {
+			n.Identity = topology.Identity{SystemID: uint64(number(t, m[1])), Timeline: uint32(number(t, m[2]))}
+		}},
+		{`left timeline (\d+) at (\S+)`, func(t *testing.T, n *topology.NodeState, m []string) {
+			n.Forks = append(n.Forks, topology.Fork{Timeline: uint32(number(t, m[1])), SwitchLSN: lsn(t, m[2])})
+		}},
+		{`flushed (\S+)`, func(t *testing.T, n *topology.NodeState, m []string) { n.Flushed = lsn(t, m[1]) }},
+		{`up`, func(*testing.T, *topology.NodeState, []string) {}},
+	}
+	out := make([]clause, len(table))
+	for i, row := range table {
+		out[i] = clause{regexp.MustCompile("^" + row.pattern + "$"), row.apply}
+	}
+	return out
+}
+
+func readClause(t *testing.T, n *topology.NodeState, m []string) {
+	provider := m[1]
+	s := topology.Subscription{
+		Name: "sub_" + n.Name + "_" + provider, Provider: provider, Enabled: true,
+		Slot: "mesh_" + n.Name, Progress: lsn(t, m[2]), Worker: topology.WorkerIdle,
+	}
+	if m[3] != "" || m[6] != "" {
+		s.Enabled, s.Worker = false, topology.WorkerNone
+	}
+	if m[7] != "" {
+		s.Worker = topology.WorkerBusy
+	}
+	if m[3] != "" {
+		id := identity(provider)
+		if m[4] != "" {
+			id = topology.Identity{SystemID: uint64(number(t, m[4])), Timeline: uint32(number(t, m[5]))}
+		}
+		n.Fences = append(n.Fences, topology.Fence{Subscription: s.Name, Origin: provider, Identity: id})
+	}
+	n.Subscriptions = append(n.Subscriptions, s)
+}
+
+func slotClause(_ *testing.T, n *topology.NodeState, m []string) {
+	s := topology.Slot{To: m[2], Origin: m[3], WALStatus: "reserved"}
+	switch m[1] {
+	case "slot":
+		s.Kind, s.Name = topology.SlotRecovery, topology.RecoverySlotName("app", n.Name, s.To)
+	case "seed":
+		s.Kind, s.Name = topology.SlotSeed, topology.SeedSlotName("app", n.Name, s.To)
+	case "mesh slot":
+		s.Kind, s.Name = topology.SlotMesh, "mesh_"+s.To
+	case "clone":
+		s.Kind, s.Name = topology.SlotClone, topology.CloneSlotName("app", n.Name, s.To, s.Origin)
+	}
+	if m[4] != "" {
+		s.WALStatus = "lost"
+	}
+	n.Slots = append(n.Slots, s)
+}
+
+// identity is what a node is unless it is told otherwise: n3 is system 3.
+func identity(node string) topology.Identity {
+	id, err := strconv.ParseUint(strings.TrimLeft(node, "n"), 10, 64)
+	if err != nil {
+		id = 1000
+	}
+	return topology.Identity{SystemID: id, Timeline: 1}
+}
+
+func lsn(t *testing.T, s string) topology.LSN {
+	t.Helper()
+	l, err := topology.ParseLSN(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func number(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// parseMesh reads an observation.
+func parseMesh(t *testing.T, input string) topology.Observation {
+	t.Helper()
+	obs := topology.Observation{Cluster: "app"}
+	known := clauses()
+	for line := range strings.Lines(input) {
+		name, rest, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok {
+			t.Fatalf("no colon in %q", line)
+		}
+		n := topology.NodeState{Name: name, Reachable: true, Database: "app", Identity: identity(name), Flushed: 0xF00}
+		for said := range strings.SplitSeq(rest, ";") {
+			said = strings.TrimSpace(said)
+			i := slices.IndexFunc(known, func(c clause) bool { return c.pattern.MatchString(said) })
+			if i < 0 {
+				t.Fatalf("%s: nobody understands %q", name, said)
+			}
+			known[i].apply(t, &n, known[i].pattern.FindStringSubmatch(said))
+		}
+		obs.Nodes = append(obs.Nodes, n)
+	}
+	return obs
+}
+
+// parseTrigger reads the command of a golden test: recovery or rejoin, with
+// node, lost, memory (peer:LSN), identity, mode, quorum, paused, approved.
+func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planner.Policy) {
+	t.Helper()
+	tr := planner.Trigger{Kind: planner.Kind(d.Cmd), Incarnation: "life1.1"}
+	pol := planner.Policy{Mode: planner.ModeAuto}
+	for _, a := range d.CmdArgs {
+		switch a.Key {
+		case "node":
+			tr.Node = a.Vals[0]
+		case "lost":
+			tr.Lost = a.Vals
+		case "memory":
+			tr.Memory.Confirmed = map[string]topology.LSN{}
+			for _, v := range a.Vals {
+				peer, at, _ := strings.Cut(v, "@")
+				tr.Memory.Confirmed[peer] = lsn(t, at)
+			}
+		case "remembered":
+			tr.Memory.Identity = topology.Identity{SystemID: uint64(number(t, a.Vals[0])), Timeline: uint32(number(t, a.Vals[1]))}
+		case "mode":
+			pol.Mode = planner.Mode(a.Vals[0])
+		case "quorum":
+			pol.Quorum = planner.Quorum(a.Vals[0])
+		case "paused":
+			pol.Paused = true
+		case "approved":
+			pol.Approved = []string{planner.PlanID("app", tr.Kind, tr.Node, tr.Incarnation)}
+		default:
+			t.Fatalf("nobody understands argument %q", a.Key)
+		}
+	}
+	return tr, pol
+}
+
+// explainRefusal is a refusal as the golden files show it.
+func explainRefusal(r *planner.Refusal) string {
+	passes := "stays until somebody acts"
+	if r.Wait {
+		passes = "may pass by itself"
+	}
+	return fmt.Sprintf("REFUSED %s (%s)\n  why: %s\n  remedy: %s\n", r.Reason, passes, r.Why, r.Remedy)
+}
+
+func TestGoldens(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			tr, pol := parseTrigger(t, d)
+			plan, refusal := planner.Make(tr, parseMesh(t, d.Input), pol)
+			if refusal == nil {
+				return planner.Explain(plan)
+			}
+			if plan.Empty() {
+				return explainRefusal(refusal)
+			}
+			return explainRefusal(refusal) + planner.Explain(plan)
+		})
+	})
+}
