@@ -1,0 +1,75 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"healer/topology"
+)
+
+// Under load, everything committed before the barrier is at the other side
+// after it, again and again.
+func TestBarrierUnderLoad(t *testing.T) {
+	mesh := ownMesh(t, true)
+	ctx := t.Context()
+	e := engineOf(t, mesh, nil)
+	subscribed(t, e, "n2", "n1")
+	subscribed(t, e, "n1", "n2")
+	load, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := mesh.Node("n1").Connect(load)
+		if err != nil {
+			return
+		}
+		defer conn.Close(context.Background())
+		for i := 0; load.Err() == nil; i++ {
+			_, _ = conn.Exec(load, "INSERT INTO kv VALUES ($1, 'load')", 1_000_000+i)
+		}
+	}()
+	defer func() { stop(); <-done }()
+	for i := range 10 {
+		exec(t, mesh.Node("n1"), "INSERT INTO kv VALUES ($1, 'before')", i)
+		try(t, e.Barrier(ctx, []Pair{{"n1", "n2"}, {"n2", "n1"}}))
+		if n := value[int](t, mesh.Node("n2"), "SELECT count(*)::int FROM kv WHERE k = $1", i); n != 1 {
+			t.Fatalf("row %d was not there after the barrier", i)
+		}
+	}
+}
+
+func TestBarrierWaitsForAStalledLink(t *testing.T) {
+	mesh := ownMesh(t, true)
+	e := engineOf(t, mesh, nil)
+	subscribed(t, e, "n2", "n1")
+	mesh.Link("n1", "n2").Cut()
+	exec(t, mesh.Node("n1"), "INSERT INTO kv VALUES (1, 'x')")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*pollEvery)
+	defer cancel()
+	if err := e.Barrier(ctx, []Pair{{"n1", "n2"}}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("through a cut link: %v", err)
+	}
+	try(t, mesh.Link("n1", "n2").Heal())
+	try(t, e.Barrier(t.Context(), []Pair{{"n1", "n2"}}))
+	if n := value[int](t, mesh.Node("n2"), "SELECT count(*)::int FROM kv WHERE k = 1"); n != 1 {
+		t.Error("not there after the barrier")
+	}
+}
+
+// A fenced pair stands still on purpose; one disabled by somebody never passes.
+func TestBarrierAndDisabledSubscriptions(t *testing.T) {
+	mesh := ownMesh(t, false)
+	ctx := t.Context()
+	e := engineOf(t, mesh, nil)
+	sub := subscribed(t, e, "n1", "n3")
+	_, err := e.Fence(ctx, "n1", sub, topology.Identity{})
+	try(t, err)
+	try(t, mesh.Kill(ctx, "n3"))
+	try(t, e.Barrier(ctx, []Pair{{"n3", "n1"}, {"n2", "n1"}, {"n1", "n2"}}))
+	other := subscribed(t, e, "n1", "n2")
+	exec(t, mesh.Node("n1"), fmt.Sprintf("ALTER SUBSCRIPTION %s DISABLE", other.Name))
+	wantFault(t, e.Barrier(ctx, []Pair{{"n2", "n1"}}), topology.Permanent, "subscription_disabled")
+	wantFault(t, e.Barrier(ctx, []Pair{{"n1", "n9"}}), topology.Permanent, "unknown_node")
+}
