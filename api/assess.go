@@ -57,7 +57,7 @@ func assessNodes(s Status) (critical, degraded []string) {
 	usable := 0
 	for _, n := range s.Nodes {
 		d := nodeReasons(n)
-		if n.Life == LifeAlive && n.Reachable {
+		if n.Life == LifeUp && n.Reachable {
 			usable++
 		}
 		degraded = append(degraded, d...)
@@ -71,9 +71,9 @@ func assessNodes(s Status) (critical, degraded []string) {
 func nodeReasons(n Node) []string {
 	var out []string
 	switch {
-	case n.Life != LifeAlive && n.Reason != "":
+	case n.Life != LifeUp && n.Reason != "":
 		out = append(out, fmt.Sprintf("%s: is %s: %s", n.Name, n.Life, n.Reason))
-	case n.Life != LifeAlive:
+	case n.Life != LifeUp:
 		out = append(out, fmt.Sprintf("%s: is %s", n.Name, n.Life))
 	case !n.Reachable:
 		out = append(out, fmt.Sprintf("%s: cannot be read: %s", n.Name, n.Problem))

@@ -19,7 +19,7 @@ func healthy() api.Status {
 	}
 	names := []string{"n1", "n2", "n3"}
 	for _, name := range names {
-		n := api.Node{Name: name, Life: api.LifeAlive, Since: at, AgentAlive: true, Reachable: true, Ready: true, Version: 180004}
+		n := api.Node{Name: name, Life: api.LifeUp, Since: at, AgentAlive: true, Reachable: true, Ready: true, Version: 180004}
 		for _, peer := range names {
 			if peer == name {
 				continue
@@ -74,7 +74,7 @@ func TestAssess(t *testing.T) {
 		"all nodes away": {
 			func(s *api.Status) {
 				for i := range s.Nodes {
-					s.Nodes[i] = api.Node{Name: s.Nodes[i].Name, Life: api.LifeAlive, Problem: "timeout"}
+					s.Nodes[i] = api.Node{Name: s.Nodes[i].Name, Life: api.LifeUp, Problem: "timeout"}
 				}
 			},
 			api.Critical,

@@ -86,7 +86,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 
 func collectNodes(s Status, set func(string, float64, ...string)) {
 	for _, n := range s.Nodes {
-		for _, life := range []string{LifeAlive, LifeSuspect, LifeFailed, LifeLeft, LifeUnknown} {
+		for _, life := range []string{LifeUp, LifeSuspected, LifeFailed, LifeLeft, LifeReturning, LifeUnknown} {
 			set("node_life", one(n.Life == life), n.Name, life)
 		}
 		set("node_reachable", one(n.Reachable), n.Name)

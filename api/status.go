@@ -24,11 +24,12 @@ const (
 
 // The lives of a node as its agents judge them.
 const (
-	LifeAlive   = "alive"
-	LifeSuspect = "suspect"
-	LifeFailed  = "failed"
-	LifeLeft    = "left"
-	LifeUnknown = "unknown"
+	LifeUp        = "up"
+	LifeSuspected = "suspected"
+	LifeFailed    = "failed"
+	LifeLeft      = "left"
+	LifeReturning = "returning"
+	LifeUnknown   = "unknown"
 )
 
 // Status is everything that one agent knows of its cluster. It is the body of

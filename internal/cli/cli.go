@@ -57,7 +57,7 @@ func (e *Exit) Unwrap() error { return e.Err }
 // Run runs one command line, without the program's name, and returns its exit
 // code: 0 done, 1 failed, 64 wrongly called; status has its own.
 func (a App) Run(ctx context.Context, args []string) int {
-	root := a.root()
+	root := a.root() //nolint:contextcheck // the commands take theirs from ExecuteContext
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

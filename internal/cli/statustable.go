@@ -172,7 +172,7 @@ func stateTone(s api.State) tone {
 }
 
 func lifeTone(life string) tone {
-	return map[string]tone{api.LifeAlive: good, api.LifeSuspect: warn, api.LifeFailed: bad, api.LifeLeft: faint}[life]
+	return map[string]tone{api.LifeUp: good, api.LifeSuspected: warn, api.LifeReturning: warn, api.LifeFailed: bad, api.LifeLeft: faint}[life]
 }
 
 func recoveryTone(state string) tone {
