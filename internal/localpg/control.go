@@ -15,7 +15,7 @@ const killLimit = 30 * time.Second
 // Stop shuts the server down and waits until all its processes are gone. It is
 // no error when the server is down already. A frozen server is thawed first.
 func (s *Server) Stop(ctx context.Context, mode StopMode) error {
-	signal, ok := stopSignals[mode]
+	signal, ok := mode.signal()
 	if !ok {
 		return fmt.Errorf("stop %s: unknown mode %q", s.Name(), mode)
 	}
@@ -80,9 +80,9 @@ func (s *Server) kill(ctx context.Context, pm *postmaster) error {
 	return s.awaitEnd(ctx, pm)
 }
 
-// killUnbounded kills on the paths whose own context is over.
-func (s *Server) killUnbounded(pm *postmaster) {
-	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
+// killAnyway kills also when the context is over.
+func (s *Server) killAnyway(ctx context.Context, pm *postmaster) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killLimit)
 	defer cancel()
 	_ = s.kill(ctx, pm)
 }
@@ -175,7 +175,10 @@ func (s *Server) Reload() error {
 
 // Close kills the server, gives its port back and removes its directory. It may
 // be called again.
-func (s *Server) Close() error {
+func (s *Server) Close() error { return s.close(context.Background()) }
+
+// close closes also when the context is over.
+func (s *Server) close(ctx context.Context) error {
 	s.mu.Lock()
 	was := s.closed
 	s.closed = true
@@ -183,7 +186,7 @@ func (s *Server) Close() error {
 	if was {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killLimit)
 	defer cancel()
 	if err := s.Kill(ctx); err != nil {
 		return err // its files are in use: leave them

@@ -70,10 +70,15 @@ type duplex struct {
 	upstream *net.TCPConn
 }
 
-func newDuplex(client *net.TCPConn) *duplex {
-	c := &duplex{client: client}
+// newDuplex takes a TCP connection; there are no others here.
+func newDuplex(client net.Conn) (*duplex, bool) {
+	tcp, ok := client.(*net.TCPConn)
+	if !ok {
+		return nil, false
+	}
+	c := &duplex{client: tcp}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	return c
+	return c, true
 }
 
 // whileWaiting runs wait, and meanwhile takes what the client sends, only to see
@@ -106,14 +111,15 @@ const maxEarly = 64 << 10
 
 // setUpstream adds the server's side; false when the connection was reset in the
 // meantime.
-func (c *duplex) setUpstream(conn *net.TCPConn) bool {
+func (c *duplex) setUpstream(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.upstream = conn
-	if c.ctx.Err() != nil {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok || c.ctx.Err() != nil {
 		_ = conn.Close()
 		return false
 	}
+	c.upstream = tcp
 	return true
 }
 

@@ -1,6 +1,7 @@
 package localpg
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,15 +11,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"healer/topology"
 )
 
-// Majors that Find looks for, newest first. Subscriptions with origin = none,
-// without which a mesh loops, begin with 16.
-var majors = []int{18, 17, 16}
+// majors are the releases that Find looks for, newest first.
+func majors() []int { return []int{18, 17, 16} }
 
-// oldestMajor is the first release whose subscriptions know origin = none.
+// oldestMajor is the first release whose subscriptions know origin = none,
+// without which a mesh loops.
 const oldestMajor = 16
 
 // EnvBinDir names the environment variable that lists directories with
@@ -43,12 +45,14 @@ type Installation struct {
 // third_party/postgres/node_modules in the working directory, in the
 // executable's and in all above them, at PATH and at /usr/lib/postgresql. The
 // error is a *topology.Fault that names all of them.
-func Find(major int) (Installation, error) {
+func Find(major int) (Installation, error) { return find(context.Background(), major) }
+
+func find(ctx context.Context, major int) (Installation, error) {
 	if major != 0 && major < oldestMajor {
 		return Installation{}, topology.Faultf(topology.Permanent, "postgres_too_old",
 			"PostgreSQL %d cannot form a mesh: origin = none needs %d", major, oldestMajor)
 	}
-	wanted := majors
+	wanted := majors()
 	if major != 0 {
 		wanted = []int{major}
 	}
@@ -56,7 +60,7 @@ func Find(major int) (Installation, error) {
 	best := Installation{}
 	for _, place := range places(wanted) {
 		looked = append(looked, place.dir)
-		inst, err := place.read()
+		inst, err := place.read(ctx)
 		if err != nil || inst.Major < oldestMajor || (major != 0 && inst.Major != major) {
 			continue
 		}
@@ -88,11 +92,11 @@ type place struct {
 	chosen bool // the operator named it: preferred to a newer one elsewhere
 }
 
-func (p place) read() (Installation, error) {
+func (p place) read(ctx context.Context) (Installation, error) {
 	if p.npm {
 		return readPackage(p.dir)
 	}
-	return readBinDir(p.dir)
+	return readBinDir(ctx, p.dir)
 }
 
 func places(wanted []int) []place {
@@ -152,10 +156,14 @@ func upward() []string {
 	return dirs
 }
 
+// versionLimit bounds how long a program may take to tell its version: what lies
+// on PATH under the name of postgres may be anything.
+const versionLimit = 10 * time.Second
+
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
 
 // readBinDir asks the programs themselves.
-func readBinDir(dir string) (Installation, error) {
+func readBinDir(ctx context.Context, dir string) (Installation, error) {
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return Installation{}, err
@@ -169,7 +177,9 @@ func readBinDir(dir string) (Installation, error) {
 	if _, err := os.Stat(filepath.Join(native, "pg-symlinks.json")); err == nil {
 		return readPackage(native) // the operator named the package's bin directory
 	}
-	out, err := exec.Command(filepath.Join(dir, "postgres"), "--version").Output()
+	ctx, cancel := context.WithTimeout(ctx, versionLimit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, filepath.Join(dir, "postgres"), "--version").Output()
 	if err != nil {
 		return Installation{}, fmt.Errorf("postgres --version in %s: %w", dir, err)
 	}

@@ -28,7 +28,8 @@ const (
 	controlMax = 512
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// checksum is PostgreSQL's CRC-32C.
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 // errNoChecksum means that pg_control is damaged or of a layout unknown here.
 var errNoChecksum = errors.New("pg_control: no checksum matches its content")
@@ -77,13 +78,13 @@ func patchControl(control []byte, id uint64) error {
 		return errNoChecksum
 	}
 	binary.NativeEndian.PutUint64(control[sysidAt:], id)
-	binary.NativeEndian.PutUint32(control[at:], crc32.Checksum(control[:at], castagnoli))
+	binary.NativeEndian.PutUint32(control[at:], checksum(control[:at]))
 	return nil
 }
 
 func checksumOffset(control []byte) int {
 	for at := 8; at+4 <= min(len(control), controlMax); at += 4 {
-		if binary.NativeEndian.Uint32(control[at:]) == crc32.Checksum(control[:at], castagnoli) {
+		if binary.NativeEndian.Uint32(control[at:]) == checksum(control[:at]) {
 			return at
 		}
 	}

@@ -15,7 +15,8 @@ const childOf = "HEALER_LOCALPG_CHILD"
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childOf); role != "" {
-		os.Exit(childMain(role))
+		childMain(role) // returns only when it failed, and its parent then reads no answer
+		return
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -68,7 +68,7 @@ func StartMesh(ctx context.Context, opts Options) (*Mesh, error) {
 	}
 	m := &Mesh{opts: opts, work: work, names: map[string]*Server{}, links: map[pair]*Proxy{}, log: opts.Log}
 	if err := m.build(ctx, h); err != nil {
-		return nil, errors.Join(fmt.Errorf("mesh: %w", err), m.Close())
+		return nil, errors.Join(fmt.Errorf("mesh: %w", err), m.close(ctx))
 	}
 	m.log.DebugContext(ctx, "mesh started", "nodes", len(m.nodes), "postgres", h.inst.Version, "took", time.Since(begin))
 	return m, nil
@@ -105,7 +105,7 @@ func (o *Options) complete() error {
 
 func (m *Mesh) build(ctx context.Context, h *host) error {
 	for _, name := range m.opts.Names {
-		s, err := h.newServer(ServerOptions{
+		s, err := h.newServer(ctx, ServerOptions{
 			Name: name, Database: m.opts.Database, Durable: m.opts.Durable,
 			Scram: m.opts.Scram, Conf: m.opts.Conf, Log: m.log,
 		}, m.work.path)
@@ -120,7 +120,7 @@ func (m *Mesh) build(ctx context.Context, h *host) error {
 	}
 	if m.opts.Links {
 		for _, p := range m.pairs() {
-			proxy, err := h.cache.startProxy(m.names[p.from].Addr())
+			proxy, err := h.cache.startProxy(ctx, m.names[p.from].Addr())
 			if err != nil {
 				return err
 			}
@@ -213,7 +213,10 @@ func (m *Mesh) Exec(ctx context.Context, name, sql string, args ...any) error {
 
 // Close kills the servers, ends the links and removes everything. It may be
 // called again, from several goroutines, and needs no context that still lives.
-func (m *Mesh) Close() error {
+func (m *Mesh) Close() error { return m.close(context.Background()) }
+
+// close closes also when the context is over.
+func (m *Mesh) close(ctx context.Context) error {
 	m.closeOnce.Do(func() {
 		for _, proxy := range m.links {
 			proxy.Close()
@@ -221,7 +224,7 @@ func (m *Mesh) Close() error {
 		errs := make([]error, len(m.nodes))
 		var wg sync.WaitGroup
 		for i, s := range m.nodes {
-			wg.Go(func() { errs[i] = s.Close() })
+			wg.Go(func() { errs[i] = s.close(ctx) })
 		}
 		wg.Wait()
 		if m.closeErr = errors.Join(errs...); m.closeErr == nil {

@@ -17,7 +17,7 @@ func itoa(i int) string { return strconv.Itoa(i) }
 // childMain is what the test binary does as the child of
 // TestServersEndWithTheirOwner: it starts a server, tells where, and waits to be
 // killed.
-func childMain(role string) int {
+func childMain(role string) {
 	ctx := context.Background()
 	s, err := StartServer(ctx, ServerOptions{})
 	if err == nil && role == "frozen" {
@@ -25,10 +25,10 @@ func childMain(role string) int {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return
 	}
-	fmt.Println(s.host.inst.program("postgres"))
-	fmt.Println(s.DataDir())
+	fmt.Fprintln(os.Stdout, s.host.inst.program("postgres"))
+	fmt.Fprintln(os.Stdout, s.DataDir())
 	select {}
 }
 

@@ -38,7 +38,7 @@ func (l *portLease) release() {
 // leasePort picks a port that is free now and takes it out of the choice of
 // others until it is released or this process ends. Programs that do not use
 // this package may still take it: a server that finds it taken picks another.
-func (c *cache) leasePort() (*portLease, error) {
+func (c *cache) leasePort(ctx context.Context) (*portLease, error) {
 	dir := filepath.Join(c.dir, "ports")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -46,12 +46,15 @@ func (c *cache) leasePort() (*portLease, error) {
 	const span = lastPort - firstPort
 	start := rand.IntN(span)
 	for i := range span {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		port := firstPort + (start+i)%span
 		f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o644)
 		if err != nil {
 			return nil, err
 		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil && portFree(port) {
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil && portFree(ctx, port) {
 			return &portLease{port: port, file: f}, nil
 		}
 		_ = f.Close()
@@ -59,9 +62,9 @@ func (c *cache) leasePort() (*portLease, error) {
 	return nil, fmt.Errorf("%w between %d and %d", errNoPort, firstPort, lastPort)
 }
 
-func portFree(port int) bool {
+func portFree(ctx context.Context, port int) bool {
 	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
 	if err != nil {
 		return false
 	}

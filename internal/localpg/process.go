@@ -44,7 +44,7 @@ func spawn(program string, args []string, dir string, log *os.File, acc account)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		cmd := exec.Command(program, args...)
+		cmd := exec.Command(program, args...) //nolint:noctx // a server outlives the context of its start
 		cmd.Dir, cmd.Env = dir, childEnv()
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -170,7 +170,7 @@ func newGuard(pids []int, acc account) (*guard, error) {
 	for _, pid := range pids {
 		args = append(args, strconv.Itoa(pid))
 	}
-	cmd := exec.Command("/bin/sh", args...)
+	cmd := exec.Command("/bin/sh", args...) //nolint:noctx // it ends with the pipe
 	cmd.Dir, cmd.Env, cmd.Stdin = "/", childEnv(), r
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: acc.credential(), Setpgid: true}
 	if err := cmd.Start(); err != nil {

@@ -49,17 +49,17 @@ func StartProxy(upstream string) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.startProxy(upstream)
+	return c.startProxy(context.Background(), upstream)
 }
 
-func (c *cache) startProxy(upstream string) (*Proxy, error) {
+func (c *cache) startProxy(ctx context.Context, upstream string) (*Proxy, error) {
 	var err error
 	for range portTries {
 		p := &Proxy{upstream: upstream, conns: map[*duplex]struct{}{}, gates: [directions]*gate{newGate(), newGate()}}
-		if p.lease, err = c.leasePort(); err != nil {
+		if p.lease, err = c.leasePort(ctx); err != nil {
 			break
 		}
-		if err = p.listen(); err == nil {
+		if err = p.listen(ctx); err == nil {
 			return p, nil
 		}
 		p.lease.release()
@@ -69,14 +69,14 @@ func (c *cache) startProxy(upstream string) (*Proxy, error) {
 
 // listen begins to take connections. It is called with the lock held, or before
 // anybody else knows the proxy.
-func (p *Proxy) listen() error {
+func (p *Proxy) listen(ctx context.Context) error {
 	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", p.Addr())
+	l, err := lc.Listen(ctx, "tcp", p.Addr())
 	if err != nil {
 		return err
 	}
 	p.listener = l
-	p.wg.Go(func() { p.accept(l) })
+	p.wg.Go(func() { p.accept(l) }) //nolint:contextcheck // a proxy outlives the context of its start
 	return nil
 }
 
@@ -139,7 +139,7 @@ func (p *Proxy) Heal() error {
 	if p.listener != nil || p.closed {
 		return nil
 	}
-	if err := p.listen(); err != nil {
+	if err := p.listen(context.Background()); err != nil {
 		return fmt.Errorf("heal the proxy of %s: %w", p.upstream, err)
 	}
 	return nil
@@ -173,7 +173,10 @@ func (p *Proxy) accept(l net.Listener) {
 		if err != nil {
 			return // closed by Refuse
 		}
-		c := newDuplex(client.(*net.TCPConn))
+		c, ok := newDuplex(client)
+		if !ok {
+			continue
+		}
 		p.mu.Lock()
 		if p.listener != l {
 			p.mu.Unlock()
@@ -204,7 +207,7 @@ func (p *Proxy) relay(c *duplex) {
 	}
 	var d net.Dialer
 	upstream, err := d.DialContext(c.ctx, "tcp", p.upstream)
-	if err != nil || !c.setUpstream(upstream.(*net.TCPConn)) {
+	if err != nil || !c.setUpstream(upstream) {
 		return
 	}
 	if _, err := c.upstream.Write(early); err != nil {

@@ -126,7 +126,7 @@ func TestProxyLosesNoByte(t *testing.T) {
 		p, err := StartProxy(upstream)
 		must(t, err)
 		defer p.Close()
-		conn, err := net.Dial("tcp", p.Addr())
+		conn, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.ParseIP(loopback), Port: p.Port()})
 		must(t, err)
 		defer func() { _ = conn.Close() }()
 		must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
@@ -156,7 +156,7 @@ func TestProxyLosesNoByte(t *testing.T) {
 				must(t, p.Heal())
 			}
 		}
-		must(t, conn.(*net.TCPConn).CloseWrite())
+		must(t, conn.CloseWrite())
 		must(t, p.Heal())
 		if got := <-heard; !bytes.Equal(got, said[1:]) {
 			rt.Errorf("heard %d bytes after the first, said %d", len(got), len(said)-1)

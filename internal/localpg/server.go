@@ -62,8 +62,12 @@ const (
 	Immediate StopMode = "immediate"
 )
 
-var stopSignals = map[StopMode]syscall.Signal{
-	Smart: syscall.SIGTERM, Fast: syscall.SIGINT, Immediate: syscall.SIGQUIT,
+// signal is what the postmaster takes for the mode; false for an unknown one.
+func (m StopMode) signal() (syscall.Signal, bool) {
+	signal, ok := map[StopMode]syscall.Signal{
+		Smart: syscall.SIGTERM, Fast: syscall.SIGINT, Immediate: syscall.SIGQUIT,
+	}[m]
+	return signal, ok
 }
 
 // ErrNotRunning is what needs a live server gets from one that is down.
@@ -87,20 +91,20 @@ func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
 	if opts.Name == "" {
 		opts.Name = superuser
 	}
-	s, err := h.newServer(opts, work.path)
+	s, err := h.newServer(ctx, opts, work.path)
 	if err != nil {
 		work.remove()
 		return nil, err
 	}
 	s.work = work
 	if err := s.Start(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
 }
 
 // newServer makes the directory of a server and does not start it.
-func (h *host) newServer(opts ServerOptions, base string) (*Server, error) {
+func (h *host) newServer(ctx context.Context, opts ServerOptions, base string) (*Server, error) {
 	if opts.Database == "" {
 		opts.Database = superuser
 	}
@@ -111,14 +115,14 @@ func (h *host) newServer(opts ServerOptions, base string) (*Server, error) {
 	if err := os.Mkdir(s.dir, 0o711); err != nil {
 		return nil, fmt.Errorf("server %s: %w", opts.Name, err)
 	}
-	if err := s.create(); err != nil {
+	if err := s.create(ctx); err != nil {
 		s.lease.release()
 		return nil, errors.Join(fmt.Errorf("server %s: %w", opts.Name, err), os.RemoveAll(s.dir))
 	}
 	return s, nil
 }
 
-func (s *Server) create() error {
+func (s *Server) create(ctx context.Context) error {
 	if err := os.Chmod(s.dir, 0o711); err != nil {
 		return err
 	}
@@ -128,7 +132,7 @@ func (s *Server) create() error {
 	s.conf = defaults(s.host.inst.Major, s.opts.Durable)
 	maps.Copy(s.conf, s.opts.Conf)
 	var err error
-	s.lease, err = s.host.cache.leasePort()
+	s.lease, err = s.host.cache.leasePort(ctx)
 	return err
 }
 
@@ -185,7 +189,7 @@ func (s *Server) Start(ctx context.Context) error {
 			break
 		}
 		err = s.fault("start_failed", err)
-		if try == portTries || ctx.Err() != nil || !s.portTaken(mark) || !s.movePort() {
+		if try == portTries || ctx.Err() != nil || !s.portTaken(mark) || !s.movePort(ctx) {
 			return err
 		}
 	}
@@ -209,7 +213,7 @@ func (s *Server) startOnce(ctx context.Context) error {
 	}
 	if err := s.awaitReady(ctx, pm); err != nil {
 		// A server that nobody knows to be up must not stay.
-		s.killUnbounded(pm)
+		s.killAnyway(ctx, pm)
 		return err
 	}
 	return nil
@@ -295,13 +299,13 @@ func (s *Server) clearStale() {
 func (s *Server) family() []int { return family(s.host.inst.program("postgres"), s.DataDir()) }
 
 // movePort takes another port as long as nobody can know the present one.
-func (s *Server) movePort() bool {
+func (s *Server) movePort(ctx context.Context) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pinned {
 		return false
 	}
-	lease, err := s.host.cache.leasePort()
+	lease, err := s.host.cache.leasePort(ctx)
 	if err != nil {
 		return false
 	}

@@ -142,7 +142,7 @@ type host struct {
 }
 
 func newHost(ctx context.Context, major int) (*host, error) {
-	inst, err := Find(major)
+	inst, err := find(ctx, major)
 	if err != nil {
 		return nil, err
 	}

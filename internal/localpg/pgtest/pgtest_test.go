@@ -3,7 +3,6 @@ package pgtest_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,7 +13,7 @@ import (
 
 var shared pgtest.Shared
 
-func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+func TestMain(m *testing.M) { shared.Run(m) }
 
 // recorder is a test that may fail without failing ours.
 type recorder struct {

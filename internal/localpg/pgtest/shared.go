@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,7 +17,7 @@ import (
 //
 //	var shared pgtest.Shared
 //
-//	func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+//	func TestMain(m *testing.M) { shared.Run(m) }
 //
 // Each is started by the first test that asks for it. A test that breaks what
 // others need (kills, cuts) takes one of its own with Mesh or Server.
@@ -36,13 +35,13 @@ type entry struct {
 	err     error
 }
 
-// Run runs the tests and closes what they started; it returns the code to exit
-// with.
+// Run runs the tests and closes what they started. It returns the code to exit
+// with, which a TestMain may ignore: package testing exits with it. Servers that
+// do not end are a panic, for no test is left that could fail.
 func (s *Shared) Run(m *testing.M) int {
 	code := m.Run()
 	if err := s.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, "close the shared servers:", err)
-		return max(code, 1)
+		panic(fmt.Errorf("close the shared servers: %w", err))
 	}
 	return code
 }
