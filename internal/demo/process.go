@@ -1,0 +1,155 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// stopLimit is how long an agent may take to end by itself.
+const stopLimit = 5 * time.Second
+
+// agent is the agent process of one node, which can be killed and started anew.
+type agent struct {
+	node    string
+	program string
+	args    []string
+	log     string
+
+	mu   sync.Mutex
+	pid  int
+	done chan struct{} // nil before the first start; closed when it has ended
+	err  error
+}
+
+// start starts the process in a group of its own, so that Ctrl-C at a terminal
+// reaches only the demo, which then ends the agents.
+//
+// If the demo dies without doing so, the kernel kills the agent. That is bound
+// to the thread that forked, and Go ends threads when it likes: so one
+// goroutine, locked to its thread, forks and waits for the end.
+func (a *agent) start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done != nil {
+		select {
+		case <-a.done:
+		default:
+			return fmt.Errorf("the agent of %s runs already", a.node)
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(a.log), 0o755); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(a.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	started, done := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(done)
+		defer func() { _ = log.Close() }()
+		cmd := exec.Command(a.program, a.args...) //nolint:noctx // it outlives every context but the run's
+		cmd.Stdout, cmd.Stderr = log, log
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		a.pid = cmd.Process.Pid
+		started <- nil
+		err := cmd.Wait()
+		a.mu.Lock()
+		a.err = err
+		a.mu.Unlock()
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("agent of %s: %w", a.node, err)
+	}
+	a.done = done
+	return nil
+}
+
+// running reports whether the process lives.
+func (a *agent) running() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done == nil {
+		return false
+	}
+	select {
+	case <-a.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// ended is an error when the process has ended by itself: with the end of its
+// log, where it says why.
+func (a *agent) ended() error {
+	if a.running() {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return fmt.Errorf("the agent of %s has ended (%w); its log ends with:\n%s", a.node, a.err, a.tail(10))
+}
+
+// kill ends the process and all that it started, at once.
+func (a *agent) kill() {
+	a.signal(syscall.SIGKILL)
+	a.wait(context.Background())
+}
+
+// close asks the process to end, and kills it when it does not in time.
+func (a *agent) close() {
+	a.signal(syscall.SIGTERM)
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
+	if !a.wait(ctx) {
+		a.kill()
+	}
+}
+
+func (a *agent) signal(s syscall.Signal) {
+	if a.running() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		_ = syscall.Kill(-a.pid, s)
+	}
+}
+
+func (a *agent) wait(ctx context.Context) bool {
+	a.mu.Lock()
+	done := a.done
+	a.mu.Unlock()
+	if done == nil {
+		return true
+	}
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// tail is the end of the log.
+func (a *agent) tail(lines int) string {
+	b, err := os.ReadFile(a.log)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
