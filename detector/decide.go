@@ -62,6 +62,13 @@ func (t tally) suspicious() bool {
 	})
 }
 
+// answeredSince reports whether somebody had an answer after the given time. An
+// older answer does not show that a failed node returns: news of its death may
+// have overtaken it on the way here.
+func (t tally) answeredSince(since time.Time) bool {
+	return slices.ContainsFunc(t.refuting, func(r record) bool { return r.at.After(since) })
+}
+
 // need is how many members must accuse, and be heard, for a failure.
 func (j *Judge) need(t tally) int {
 	half := (len(j.members) + 1) / 2
@@ -101,7 +108,7 @@ func (j *Judge) Evaluate(now time.Time) []Verdict {
 	var changed []Verdict
 	for _, m := range j.members {
 		n := j.nodes[m]
-		j.learn(n)
+		j.learn(n, now)
 		v := j.conclude(n, now)
 		if v.same(n.verdict) {
 			v.At = n.verdict.At
@@ -116,7 +123,7 @@ func (j *Judge) Evaluate(now time.Time) []Verdict {
 // learn takes over what other members concluded: the greatest episode anybody
 // knows, and that the node failed in it. It never makes a node failed; it makes
 // an agent that missed the failure wait for the node's admission like the rest.
-func (j *Judge) learn(n *node) {
+func (j *Judge) learn(n *node, now time.Time) {
 	before, wasOpen, wasLost := n.episode, n.open, n.lost
 	for _, r := range n.records {
 		if r.Episode > n.episode {
@@ -129,8 +136,10 @@ func (j *Judge) learn(n *node) {
 		}
 		// Agents that failed it at the same instant may have known different
 		// identities; they settle on one so that all name one incarnation.
-		if !n.open || lessIdentity(n.lost, *r.Failed) {
-			n.open, n.lost = true, *r.Failed
+		if !n.open {
+			n.open, n.openedAt, n.lost = true, now, *r.Failed
+		} else if lessIdentity(n.lost, *r.Failed) {
+			n.lost = *r.Failed
 		}
 	}
 	if n.episode != before || n.open != wasOpen || n.lost != wasLost {
@@ -171,19 +180,19 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 	accused, obstacle := j.weigh(n, t, now)
 	switch {
 	case accused && obstacle == "":
-		j.fail(n, life)
+		j.fail(n, life, now)
 		return j.verdict(n, t, LifeFailed, "", now)
 	case accused && (life == LifeFailed || life == LifeReturning):
 		return j.verdict(n, t, life, "", now)
 	case accused:
 		return j.verdict(n, t, LifeSuspected, obstacle, now)
-	case n.open && len(t.refuting) > 0:
+	case n.open && t.answeredSince(n.openedAt):
 		return j.verdict(n, t, LifeReturning, "", now)
 	case life == LifeFailed || life == LifeReturning:
 		return j.verdict(n, t, life, "", now)
 	case t.suspicious():
 		return j.verdict(n, t, LifeSuspected, "", now)
-	case len(t.refuting) > 0:
+	case len(t.refuting) > 0 && !n.open:
 		return j.verdict(n, t, LifeUp, "", now)
 	default:
 		return j.verdict(n, t, life, "", now)
@@ -211,39 +220,25 @@ func (j *Judge) weigh(n *node, t tally, now time.Time) (accused bool, obstacle s
 
 // fail notes that n failed. A node that was returning fails anew, in a new
 // episode: what it did since it answered belongs to another outage.
-func (j *Judge) fail(n *node, before Life) {
+func (j *Judge) fail(n *node, before Life, now time.Time) {
 	switch {
 	case n.open && before == LifeReturning:
 		n.begin(n.episode + 1)
 	case n.open:
 		return
 	}
-	n.lost = n.identity(nil)
-	n.open = true
+	n.open, n.openedAt, n.lost = true, now, n.identity()
 	j.restamp(n)
 }
 
-// identity is what most members last read from the node, preferring those in
-// fresh; all agents with the same evidence choose the same.
-func (n *node) identity(fresh []record) topology.Identity {
-	votes := map[topology.Identity]int{}
-	for _, r := range fresh {
-		if r.Kind == Refuting && r.Identity.Known() {
-			votes[r.Identity]++
-		}
-	}
-	if len(votes) == 0 {
-		for _, r := range n.records {
-			if r.Identity.Known() {
-				votes[r.Identity]++
-			}
-		}
-	}
-	best := n.prior
-	for id, count := range votes {
-		switch {
-		case count > votes[best], count == votes[best] && lessIdentity(best, id):
-			best = id
+// identity is what any member last read from the node. Who read it last has met
+// its latest life: after a quick restart the others may still know the one before.
+func (n *node) identity() topology.Identity {
+	best, read := n.prior, time.Time{}
+	for _, r := range n.records {
+		at := r.read()
+		if r.Identity.Known() && (at.After(read) || at.Equal(read) && lessIdentity(best, r.Identity)) {
+			best, read = r.Identity, at
 		}
 	}
 	return best

@@ -27,6 +27,8 @@ type Evidence struct {
 	Age time.Duration `json:"age,omitempty"`
 	// Identity is the last that the observer itself read from the subject.
 	Identity topology.Identity `json:"identity,omitzero"`
+	// IdentityAge is how long before this piece the observer read Identity.
+	IdentityAge time.Duration `json:"identity_age,omitempty"`
 	// Episode is the number of the subject's present life, as far as the
 	// observer knows; the greatest one anybody knows counts.
 	Episode uint64 `json:"episode,omitempty"`
@@ -57,6 +59,9 @@ func (r record) fresh(now time.Time, ttl time.Duration) bool { return now.Sub(r.
 
 // onset is when the observer last had a live answer, in local time.
 func (r record) onset() time.Time { return r.at.Add(-r.Lasted) }
+
+// read is when the observer last read the subject's identity, in local time.
+func (r record) read() time.Time { return r.at.Add(-r.IdentityAge) }
 
 // truncate cuts s to at most n bytes without splitting a character.
 func truncate(s string, n int) string {

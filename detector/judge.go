@@ -34,17 +34,20 @@ type node struct {
 	prior   topology.Identity
 	seen    bool
 
-	// Own observation: the last identity read, since when there was no live
-	// answer, and when the last probe ended.
+	// Own observation: the last identity read and when, since when there was
+	// no live answer, and when the last probe ended.
 	ownIdentity topology.Identity
+	read        time.Time
 	since       time.Time
 	reported    time.Time
 
 	episode uint64
 	// open: the node failed in this episode and was not admitted since; lost
-	// is the identity that failed.
-	open bool
-	lost topology.Identity
+	// is the identity that failed, openedAt when this agent concluded or
+	// learned it.
+	open     bool
+	lost     topology.Identity
+	openedAt time.Time
 	// left: its agent announced a leave when the episode was leftIn.
 	left   bool
 	leftIn uint64
@@ -82,11 +85,14 @@ func (j *Judge) Report(subject string, f Finding, now time.Time) {
 		return
 	}
 	if f.Identity.Known() {
-		n.ownIdentity = f.Identity
+		n.ownIdentity, n.read = f.Identity, now
 	}
 	e := Evidence{
 		Observer: j.self, Subject: subject, Condition: f.Condition,
 		Detail: truncate(f.Detail, MaxDetail), Identity: n.ownIdentity,
+	}
+	if e.Identity.Known() {
+		e.IdentityAge = now.Sub(n.read)
 	}
 	e.Kind = j.table.kind(e)
 	n.clock(e.Kind, now, j.rules.EvidenceTTL)
@@ -210,6 +216,9 @@ func (j *Judge) Farewell(now time.Time) []Evidence {
 	n := j.nodes[j.self]
 	e := Evidence{
 		Observer: j.self, Subject: j.self, Condition: Leaving, Kind: Neutral, Identity: n.ownIdentity,
+	}
+	if e.Identity.Known() {
+		e.IdentityAge = now.Sub(n.read)
 	}
 	j.sign(n, e, now)
 	return []Evidence{n.records[j.self].Evidence}

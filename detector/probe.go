@@ -18,7 +18,8 @@ type probeLoop struct {
 // run probes until ctx ends.
 func (p *probeLoop) run(ctx context.Context) {
 	abandon := p.timing.ProbeAbandon
-	lost := false // an open session has ended and no new one was opened yet
+	lost := false  // an open session has ended and no new one was opened yet
+	brief := false // the last session ended before the next probe was due
 	for ctx.Err() == nil {
 		began := time.Now()
 		session, err := p.connect(ctx, abandon)
@@ -41,8 +42,12 @@ func (p *probeLoop) run(ctx context.Context) {
 		session.Close()
 		// Straight to the next connect: whether the server is gone or only
 		// the session shows there, and the sooner the better. But a server
-		// that ends every session at once is not to be stormed.
-		sleep(ctx, p.timing.ProbeInterval-time.Since(began))
+		// that ends one session after another is not to be stormed.
+		left := p.timing.ProbeInterval - time.Since(began)
+		if brief {
+			sleep(ctx, left)
+		}
+		brief = left > 0
 	}
 }
 

@@ -35,6 +35,7 @@ func evidence(t *rapid.T, names []string, seq uint64) Evidence {
 		Age:       time.Duration(rapid.IntRange(0, 2000).Draw(t, "age")) * time.Millisecond,
 	}
 	e.Identity = life(rapid.Int64Range(1, 3).Draw(t, "start"))
+	e.IdentityAge = time.Duration(rapid.IntRange(0, 3).Draw(t, "identity age")) * time.Second
 	return e
 }
 
@@ -48,8 +49,12 @@ type ledger struct {
 func (l *ledger) take(e Evidence, now time.Time) {
 	key := [2]string{e.Observer, e.Subject}
 	at := now.Add(-e.Age)
-	if old, ok := l.last[key]; !ok || old.Seq < e.Seq {
+	switch old, ok := l.last[key]; {
+	case !ok || old.Seq < e.Seq:
 		l.last[key] = record{e, at}
+	case old.Seq == e.Seq && at.Before(old.at):
+		old.at = at
+		l.last[key] = old
 	}
 }
 

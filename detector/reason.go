@@ -12,7 +12,7 @@ import (
 func (j *Judge) verdict(n *node, t tally, life Life, obstacle string, now time.Time) Verdict {
 	v := Verdict{
 		Node: n.name, Life: life, Abstained: obstacle != "", Findings: j.findings(n, t),
-		Episode: n.episode, Identity: n.identity(t.fresh), At: now,
+		Episode: n.episode, Identity: n.identity(), At: now,
 		Evidence: make([]Evidence, 0, len(t.fresh)),
 	}
 	if n.open {
