@@ -10,7 +10,7 @@ type Engine string
 
 // The engines of this release.
 const (
-	// EngineAuto lets the agent find out what the nodes run.
+	// EngineAuto is whatever the nodes run; in this release that is native.
 	EngineAuto Engine = "auto"
 	// EngineNative is PostgreSQL's own logical replication with
 	// origin = none, 16 and later.
@@ -134,13 +134,15 @@ type Recovery struct {
 	// DrainTimeout bounds the wait for an apply worker to finish what it has
 	// received before its subscription is disabled; default 10s.
 	DrainTimeout time.Duration
-	// StepTimeout bounds one attempt of a step that does not carry data;
-	// default 30s.
+	// StepTimeout bounds a step that neither carries nor compares data, over
+	// all of its attempts; default 2m. It ends what hangs: a node that dies is
+	// noticed by the detector.
 	StepTimeout time.Duration
-	// SubscribeTimeout bounds one attempt to carry a gap across; default 1h.
+	// SubscribeTimeout bounds carrying a gap across, over all attempts;
+	// default 2h. What was carried stays, and the next run goes on from there.
 	SubscribeTimeout time.Duration
-	// VerifyTimeout bounds the wait for the survivors to be equal; default
-	// 5m.
+	// VerifyTimeout bounds proving the survivors equal, over all attempts;
+	// default 1h.
 	VerifyTimeout time.Duration
 }
 
@@ -178,9 +180,9 @@ func Defaults() Config {
 		Recovery: Recovery{
 			Conflicts:        LastUpdateWins,
 			DrainTimeout:     10 * time.Second,
-			StepTimeout:      30 * time.Second,
-			SubscribeTimeout: time.Hour,
-			VerifyTimeout:    5 * time.Minute,
+			StepTimeout:      2 * time.Minute,
+			SubscribeTimeout: 2 * time.Hour,
+			VerifyTimeout:    time.Hour,
 		},
 		Keeper: Keeper{Interval: 200 * time.Millisecond},
 		Slots:  Slots{WarnBytes: 1 << 30},

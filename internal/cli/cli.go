@@ -92,7 +92,7 @@ it returns.`),
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return Usage(cmd, err) })
 	root.AddCommand(a.Commands...)
 	root.AddCommand(a.statusCommand(), a.configCommand(), a.versionCommand())
 	return root
@@ -108,13 +108,13 @@ func subcommand(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		return &hinted{code: exitUsage, err: err, hint: "did you mean " + quote(cmd.CommandPath()+" "+near[0]) + "?"}
 	}
-	return usage(cmd, err)
+	return Usage(cmd, err)
 }
 
-// noArgs refuses words behind a command that takes none.
-func noArgs(cmd *cobra.Command, args []string) error {
+// NoArgs refuses words behind a command that takes none, as its Args.
+func NoArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, errors.New(quote(cmd.CommandPath())+" takes no argument "+quote(args[0])))
+		return Usage(cmd, errors.New(quote(cmd.CommandPath())+" takes no argument "+quote(args[0])))
 	}
 	return nil
 }

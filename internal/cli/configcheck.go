@@ -35,7 +35,7 @@ func (a App) configCheckCommand() *cobra.Command {
 		Short: "Report everything that is wrong with the file, without connecting anywhere",
 		Long: "Report everything that is wrong with the file, without connecting anywhere.\n" +
 			"Exits 0 when an agent would start with it, 1 when it would not.",
-		Args: noArgs,
+		Args: NoArgs,
 	}
 	file, out := ConfigFlag(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -23,8 +23,8 @@ func (h *hinted) Error() string { return h.err.Error() }
 // Unwrap gives the cause and, so that Run finds the code, an Exit.
 func (h *hinted) Unwrap() []error { return []error{h.err, &Exit{Code: h.code, Err: h.err}} }
 
-// usage is the error of a command that was wrongly called.
-func usage(cmd *cobra.Command, err error) error {
+// Usage is the error of a command that was wrongly called.
+func Usage(cmd *cobra.Command, err error) error {
 	return &hinted{code: exitUsage, err: err, hint: "see " + quote(cmd.CommandPath()+" --help")}
 }
 

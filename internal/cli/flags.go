@@ -20,7 +20,7 @@ func ConfigFlag(cmd *cobra.Command) *string {
 // a command.
 func LoadConfig(cmd *cobra.Command, path string, check config.DSNCheck) (*config.Config, error) {
 	if path == "" {
-		return nil, usage(cmd, fmt.Errorf("%s needs --config FILE", quote(cmd.CommandPath())))
+		return nil, Usage(cmd, fmt.Errorf("%s needs --config FILE", quote(cmd.CommandPath())))
 	}
 	return config.Load(path, check)
 }

@@ -52,7 +52,7 @@ in its order that answers is shown, and those that do not answer are named.
 
 Exits 0 when the cluster is healthy, 1 degraded, 2 critical, and 3 when its state
 is not known, because no agent answers or none has observed it yet.`),
-		Args: noArgs,
+		Args: NoArgs,
 	}
 	file, out := ConfigFlag(cmd), outputFlag(cmd)
 	node := cmd.Flags().StringP("node", "n", "", "ask the agent of this node only")
@@ -87,14 +87,14 @@ func unknownUnless(err error) error {
 func (a App) agents(cmd *cobra.Command, file, node, addr string) ([]answer, error) {
 	switch {
 	case addr != "" && (file != "" || node != ""):
-		return nil, usage(cmd, errors.New("--api names one agent: it does not go with --config or --node"))
+		return nil, Usage(cmd, errors.New("--api names one agent: it does not go with --config or --node"))
 	case addr != "":
 		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return nil, usage(cmd, fmt.Errorf("--api %s is not HOST:PORT", quote(addr)))
+			return nil, Usage(cmd, fmt.Errorf("--api %s is not HOST:PORT", quote(addr)))
 		}
 		return []answer{{API: addr}}, nil
 	case file == "":
-		return nil, usage(cmd, fmt.Errorf("%s needs --config FILE or --api HOST:PORT", quote(cmd.CommandPath())))
+		return nil, Usage(cmd, fmt.Errorf("%s needs --config FILE or --api HOST:PORT", quote(cmd.CommandPath())))
 	}
 	c, err := LoadConfig(cmd, file, a.CheckDSN)
 	if err != nil {
