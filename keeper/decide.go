@@ -66,7 +66,8 @@ type Action struct {
 //
 // A disabled subscription of S counts like any other: its transactions are in
 // the log. An unreachable peer moves nothing and gets no seed either, since
-// nothing could promote it while one made later serves as well.
+// nothing could promote it while one made later serves as well. Nothing is made
+// on a node whose own last sample failed: it may lack what a slot needs.
 func Decide(h *History, peer PeerView, slots []topology.Slot) Action {
 	kept, hasKept := find(slots, topology.SlotRecovery, peer.Name)
 	seed, hasSeed := find(slots, topology.SlotSeed, peer.Name)
@@ -76,6 +77,8 @@ func Decide(h *History, peer PeerView, slots []topology.Slot) Action {
 		return Action{Kind: Promote, Peer: peer.Name, Why: "a promotion was interrupted"}
 	case !peer.Reachable:
 		return hold("cannot read " + peer.Name + ": " + peer.Problem)
+	case !hasKept && !hasSeed && !h.current():
+		return hold("this node cannot be read")
 	case !hasKept && !hasSeed:
 		return Action{Kind: Create, Peer: peer.Name, Why: "no recovery slot yet"}
 	case len(peer.Gaps) > 0:

@@ -89,6 +89,9 @@ func TestDecide(t *testing.T) {
 			Action{Kind: Hold, Why: "the slot is being made"},
 		},
 		"missing": {h, all, nil, Action{Kind: Create, Why: "no recovery slot yet"}},
+		"missing, but this node was not read": {
+			NewHistory(4), all, nil, Action{Kind: Hold, Why: "this node cannot be read"},
+		},
 		"lost": {
 			h, all,
 			[]topology.Slot{with(kept, func(s *topology.Slot) { s.WALStatus = "lost" })},

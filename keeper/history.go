@@ -78,6 +78,9 @@ func (h *History) Observe(now Sample) {
 // sample starts a new pair. Points stay true.
 func (h *History) Interrupt() { h.prev = nil }
 
+// current reports whether the last reading of the node succeeded.
+func (h *History) current() bool { return h.prev != nil }
+
 // restart forgets what was measured in another life of the server. What a peer
 // must have at least is forgotten only when it is another server altogether.
 func (h *History) restart(otherServer bool) {
