@@ -55,6 +55,7 @@ func Run(ctx context.Context, o Options, io IO) (Report, error) {
 	if err := o.check(); err != nil {
 		return newReport(o), err
 	}
+	caller := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stopSignals := onSignal(func() { cancel(ErrInterrupted) })
@@ -67,7 +68,7 @@ func Run(ctx context.Context, o Options, io IO) (Report, error) {
 	r.view = r.presenter(io, func() { cancel(ErrInterrupted) })
 	defer r.end()
 	err := r.story(ctx)
-	if err != nil && errors.Is(context.Cause(ctx), ErrInterrupted) {
+	if err != nil && (caller.Err() != nil || errors.Is(context.Cause(ctx), ErrInterrupted)) {
 		err = ErrInterrupted
 	}
 	r.conclude(err)
