@@ -81,7 +81,7 @@ func (r *run) announceVerified() {
 	data := events.Verified{
 		Node: r.plan.Node, Source: r.plan.Source, Watermark: r.plan.Watermark, Survivors: r.plan.Survivors,
 		Laggards: map[string]int64{}, PhasesMS: phases(r.all()), Run: r.id,
-		Remaining: r.given,
+		Remaining:  r.given,
 		DurationMS: span(r.all()).Milliseconds(),
 	}
 	targets := []string{r.plan.Watermark.String()}

@@ -33,9 +33,12 @@ type Journal struct {
 	maxBytes int64
 	keep     int
 
-	mu   sync.Mutex
-	file *os.File
-	size int64
+	mu sync.Mutex
+	// file is nil when the journal is closed, or when it could not be opened
+	// again after a rotation: then the next group tries.
+	file   *os.File
+	size   int64
+	closed bool
 }
 
 // OpenJournal opens the journal in dir, which it makes if need be. maxBytes and
@@ -67,7 +70,7 @@ func (j *Journal) path(n int) string {
 
 // open opens the file in use for appending after its last whole line.
 func (j *Journal) open() error {
-	f, err := os.OpenFile(j.path(0), os.O_RDWR|os.O_CREATE, 0o640)
+	f, err := os.OpenFile(j.path(0), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
@@ -115,8 +118,13 @@ func (j *Journal) Record(entries ...Entry) error {
 }
 
 func (j *Journal) append(group []byte) error {
-	if j.file == nil {
+	if j.closed {
 		return fs.ErrClosed
+	}
+	if j.file == nil {
+		if err := j.open(); err != nil {
+			return err
+		}
 	}
 	if j.size > 0 && j.size+int64(len(group)) > j.maxBytes {
 		if err := j.rotate(); err != nil {
@@ -155,6 +163,7 @@ func (j *Journal) rotate() error {
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.closed = true
 	if j.file == nil {
 		return nil
 	}
