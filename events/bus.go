@@ -47,7 +47,8 @@ type From struct {
 	at     time.Time
 }
 
-// FromNow begins with the next event.
+// FromNow begins with the next event that is sent or stored. An event that was
+// published before but could not be stored until now is one of them.
 func FromNow() From { return From{} }
 
 // FromStart begins with the oldest event that is kept.

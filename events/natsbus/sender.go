@@ -55,8 +55,8 @@ type sender struct {
 	announced uint64       // events up to this one were sent at least once
 	wait      *backoff.ExponentialBackOff
 	resend    *time.Timer
-	since     time.Time    // when head was first sent
-	stuck     bool         // it was logged that the stream does not acknowledge
+	since     time.Time // when head was first sent
+	stuck     bool      // it was logged that the stream does not acknowledge
 	emptied   chan struct{}
 }
 

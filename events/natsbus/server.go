@@ -1,6 +1,7 @@
 package natsbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +17,13 @@ import (
 	"healer/topology"
 )
 
-// maxStore bounds what JetStream may keep on a node's disk. Left to itself the
-// server would claim three quarters of the disk that PostgreSQL lives on.
-const maxStore = 1 << 30
+const (
+	// defaultMaxStore is four times what Healer's own stream may grow to.
+	defaultMaxStore = 4 * streamMaxBytes
+	// maxMemory bounds what is kept in memory; Healer keeps nothing there but
+	// the state of those who read the stream.
+	maxMemory = 64 << 20
+)
 
 // ServerOptions describes the NATS server that an agent embeds.
 type ServerOptions struct {
@@ -36,6 +41,10 @@ type ServerOptions struct {
 	Routes []string
 	// StoreDir is the directory of JetStream's files; it is made if missing.
 	StoreDir string
+	// MaxStore bounds what JetStream may keep in StoreDir, in bytes; zero
+	// means 1 GiB. Left to itself the server would claim three quarters of
+	// the disk that PostgreSQL lives on.
+	MaxStore int64
 	// Log gets the server's log lines. Nil discards them.
 	Log *slog.Logger
 }
@@ -136,7 +145,7 @@ func (o ServerOptions) serverOptions() (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: o.Node, Host: host, Port: port,
 		JetStream: true, StoreDir: o.StoreDir, SyncAlways: true,
-		JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxStore / 16,
+		JetStreamMaxStore: cmp.Or(o.MaxStore, defaultMaxStore), JetStreamMaxMemory: maxMemory,
 		// The agent owns the signals and the log.
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
 	}

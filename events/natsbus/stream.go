@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"healer/events"
@@ -45,6 +46,10 @@ type stream struct {
 	ready    bool
 	replicas int
 	problem  string
+	// since is when the problem began, warned whether it was logged. What
+	// passes within stuckAfter is the ordinary course of an election.
+	since  time.Time
+	warned bool
 }
 
 func newStream(c *Client, replicas int, look chan struct{}, again chan<- struct{}) *stream {
@@ -106,21 +111,25 @@ func (s *stream) keep(ctx context.Context) {
 // note remembers and logs what was found, each change once.
 func (s *stream) note(replicas int, err error) {
 	s.mu.Lock()
-	was, wasReplicas, wasProblem := s.ready, s.replicas, s.problem
-	s.ready, s.problem = err == nil, ""
-	if err != nil {
-		s.problem = err.Error()
-	}
+	defer s.mu.Unlock()
+	was, wasReplicas := s.ready, s.replicas
 	if replicas > 0 {
 		s.replicas = replicas
 	}
-	now := s.problem
-	s.mu.Unlock()
-	switch {
-	case err == nil && (!was || wasReplicas != replicas):
-		s.log.Info("stream is ready", "stream", s.name, "replicas", replicas, "wanted", s.want.Replicas)
-		poke(s.again)
-	case err != nil && now != wasProblem:
+	if err == nil {
+		s.ready, s.problem, s.since, s.warned = true, "", time.Time{}, false
+		if !was || wasReplicas != replicas {
+			s.log.Info("stream is ready", "stream", s.name, "replicas", replicas, "wanted", s.want.Replicas)
+			poke(s.again)
+		}
+		return
+	}
+	s.ready, s.problem = false, err.Error()
+	if s.since.IsZero() {
+		s.since = time.Now()
+	}
+	if !s.warned && time.Since(s.since) > stuckAfter {
+		s.warned = true
 		s.log.Warn("stream is not ready; events are kept and sent again", "stream", s.name, "error", err)
 	}
 }
@@ -178,7 +187,9 @@ func (s *stream) create(ctx context.Context) (int, error) {
 // explain says what a failed request to JetStream means to an operator.
 func explain(err error) error {
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected):
+		return errors.New("not connected to NATS")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("JetStream does not answer: it has no leader, which needs a majority of the NATS servers: %w", err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("the NATS server has no JetStream; enable it, or use the embedded server: %w", err)
