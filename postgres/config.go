@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// maxConns bounds the pool of one server: an observation, a barrier and
-	// two lanes side by side.
-	maxConns = 4
+	// maxConns bounds the pool of one server: observation, keeper, barriers
+	// and lanes side by side. What may wait without end has a connection of
+	// its own, so that it never keeps them waiting.
+	maxConns = 6
 	// connectTimeout bounds one attempt where the DSN does not say.
 	connectTimeout = 5 * time.Second
 	// cancelGrace is how long a statement may take to end after its context

@@ -8,7 +8,7 @@ import (
 )
 
 func TestOpenRejects(t *testing.T) {
-	for dsn, want := range map[string]string{
+	for dsn, want := range map[string]string{ //nolint:gosec // no secret: what must not be shown
 		"host=h port=abc dbname=app password=hunter2":                "port",
 		"host=h dbname=app sslmode=hunter2":                          "sslmode",
 		"host=h user=u password=hunter2":                             "names no database",

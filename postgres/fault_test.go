@@ -65,22 +65,25 @@ func TestWrapClassifiesTheRest(t *testing.T) {
 	}
 	known := topology.Faultf(topology.Conflict, "x", "y")
 	for _, err := range []error{nil, context.Canceled, context.DeadlineExceeded, known} {
-		if got := Wrap("n1", err); got != err {
+		if got := Wrap("n1", err); got != err { //nolint:errorlint // the very same
 			t.Errorf("Wrap(%v) = %v: want it unchanged", err, got)
 		}
 	}
 }
 
 func TestConnectFailureIsTransient(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().(*net.TCPAddr)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open("n1", fmt.Sprintf("host=127.0.0.1 port=%d dbname=app user=u password=hunter2", addr.Port))
+	s, err := Open("n1", "host=127.0.0.1 dbname=app user=u password=hunter2 port="+port)
 	if err != nil {
 		t.Fatal(err)
 	}

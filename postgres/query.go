@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // JSON runs a query that returns one row of one JSON value and decodes it. A
@@ -44,24 +43,22 @@ func (s *Server) Tx(ctx context.Context, settings []string, fn func(Tx) error) e
 }
 
 // Slow runs one statement that may take longer than the pool's statement
-// timeout, bounded by ctx alone, and scans its only row into dest, if any.
+// timeout, bounded by ctx alone, on a connection of its own, and scans its only
+// row into dest, if any. When ctx ends, the statement is cancelled at the
+// server, and Slow returns when it has ended there.
 func (s *Server) Slow(ctx context.Context, sql string, args []any, dest ...any) error {
-	err := s.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
-		// Not in a transaction block: several slot functions refuse one that
-		// has written, and a snapshot held open would hold back the slot.
-		if _, err := c.Exec(ctx, "SET statement_timeout = 0"); err != nil {
-			return err
-		}
-		defer func() {
-			// On a connection that broke this fails and the pool drops it.
-			_, _ = c.Exec(context.WithoutCancel(ctx), "RESET statement_timeout")
-		}()
-		if len(dest) == 0 {
-			_, err := c.Exec(ctx, sql, args...)
-			return err
-		}
-		return c.QueryRow(ctx, sql, args...).Scan(dest...)
-	})
+	cfg := s.cfg.ConnConfig.Copy()
+	cfg.RuntimeParams["statement_timeout"] = "0"
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return s.wrap(ctx, err)
+	}
+	defer Hangup(conn.PgConn())
+	if len(dest) == 0 {
+		_, err = conn.Exec(ctx, sql, args...)
+	} else {
+		err = conn.QueryRow(ctx, sql, args...).Scan(dest...)
+	}
 	return s.wrap(ctx, err)
 }
 
@@ -76,6 +73,6 @@ func setLocal(ctx context.Context, tx pgx.Tx, settings []string) error {
 // Ident quotes an SQL identifier.
 func Ident(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-// Simple, as the first argument of Tx.Exec, allows several statements in one
-// string and sends it unprepared, as some commands demand.
+// Simple is, as the first argument of Tx.Exec, what allows several statements
+// in one string.
 const Simple = pgx.QueryExecModeSimpleProtocol

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -77,27 +78,31 @@ func (s *Server) connect(ctx context.Context, params map[string]string) (*pgconn
 	return conn, nil
 }
 
-// Dial opens a replication connection with a subscription's own connection
-// string, to ask who answers there. The caller closes it. Errors are Faults
-// without a node.
-func Dial(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
-	cfg, err := pgconn.ParseConfig(conninfo)
+// Ask runs a query that returns one row of one JSON value at the other end of a
+// connection string that is not a node's own, such as a subscription's. Errors
+// are Faults without a node and never quote the string.
+func Ask(ctx context.Context, conninfo string, into any, sql string) error {
+	cfg, err := pgx.ParseConfig(conninfo)
 	if err != nil {
-		return nil, redact(conninfo, err)
+		return redact(conninfo, err)
 	}
 	clear(cfg.RuntimeParams)
-	prepare(cfg)
-	cfg.RuntimeParams["replication"] = "database"
-	cfg.BuildContextWatcherHandler = breakOff
-	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	prepare(&cfg.Config)
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, Wrap("", err)
+		return Wrap("", err)
 	}
-	return conn, nil
+	defer Hangup(conn.PgConn())
+	var raw []byte
+	if err := conn.QueryRow(ctx, sql).Scan(&raw); err != nil {
+		return Wrap("", err)
+	}
+	return json.Unmarshal(raw, into)
 }
 
-// Hangup closes a connection handed out by Session, Replication or Dial, and
-// does not wait long for a server that no longer answers.
+// Hangup closes a connection handed out by Session or Replication, and does
+// not wait long for a server that no longer answers.
 func Hangup(conn *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.Background(), cancelGrace)
 	defer cancel()

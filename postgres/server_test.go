@@ -111,9 +111,9 @@ func TestGapMarkGrowsAndKeepsItsBeginning(t *testing.T) {
 func TestGapMarkedByManyAtOnceIsOne(t *testing.T) {
 	s := fresh(t)
 	var wg sync.WaitGroup
-	for i := range 8 {
+	for i := range topology.LSN(8) {
 		wg.Go(func() {
-			if _, err := s.MarkGap(t.Context(), "n2", 10, topology.LSN(20+i)); err != nil {
+			if _, err := s.MarkGap(t.Context(), "n2", 10, 20+i); err != nil {
 				t.Error(err)
 			}
 		})

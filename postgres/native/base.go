@@ -83,9 +83,15 @@ func readBase(ctx context.Context, s *postgres.Server) (base, error) {
 
 // who is the least by which a server is told from every other.
 type who struct {
-	SystemID  uint64
-	StartedAt int64
-	Database  string
+	SystemID  uint64 `json:"system_id,string"`
+	StartedAt int64  `json:"started_at"`
+	Database  string `json:"database"`
 }
 
 func (b base) who() who { return who{b.SystemID, b.StartedAt, b.Database} }
+
+// whoSQL can be asked by any role: the one a subscription connects with has
+// hardly any privilege.
+const whoSQL = `SELECT jsonb_build_object(
+	'system_id', (SELECT system_identifier::text FROM pg_control_system()),
+	'started_at', ` + started + `, 'database', current_database())`

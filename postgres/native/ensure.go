@@ -184,7 +184,7 @@ func (w wishes) lists(ctx context.Context, tx postgres.Tx, have published, compl
 		}
 		name := pubAll
 		plain := s.Filter == "" && len(s.Columns) == 0
-		if identity == "" || (!plain && identity != s.Identity) || !(s.Update || s.Delete) {
+		if identity == "" || (!plain && identity != s.Identity) || (!s.Update && !s.Delete) {
 			name = pubInserts
 		}
 		lists[name] = append(lists[name], s)

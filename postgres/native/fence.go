@@ -68,6 +68,10 @@ func (e *Engine) Fence(ctx context.Context, node string, sub topology.Subscripti
 	if err != nil {
 		return topology.Fence{}, err
 	}
+	if sub.Provider == "" {
+		return topology.Fence{}, topology.Faultf(topology.Permanent, "no_provider",
+			"%s: subscription %q cannot be fenced: which node it reads from is unknown", node, sub.Name)
+	}
 	var fence topology.Fence
 	err = s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error {
 		fence, err = fenceTx(ctx, tx, s, sub, lost)

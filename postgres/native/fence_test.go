@@ -299,8 +299,10 @@ func TestUnfenceRefusesWhatIsNoMark(t *testing.T) {
 	e := engineOf(t, mesh, nil)
 	err := e.Unfence(t.Context(), "n1", topology.Fence{Mark: "pg_16384"})
 	wantFault(t, err, topology.Permanent, "bad_mark")
-	_, err = e.Fence(t.Context(), "n1", topology.Subscription{Name: "x", ID: 1}, lostID)
+	_, err = e.Fence(t.Context(), "n1", topology.Subscription{Name: "x", ID: 1, Provider: "n3"}, lostID)
 	wantFault(t, err, topology.Permanent, "no_subscription")
+	_, err = e.Fence(t.Context(), "n1", topology.Subscription{Name: "x", ID: 1}, lostID)
+	wantFault(t, err, topology.Permanent, "no_provider")
 }
 
 // Marks of another database of the same server are nobody's business here.

@@ -72,19 +72,19 @@ func settings(b base) []topology.Finding {
 func privileges(b base) []topology.Finding {
 	var out []topology.Finding
 	role := postgres.Ident(b.Role)
-	missing := func(ok, blocking bool, what, remedy string) {
+	missing := func(ok bool, what, remedy string) {
 		if !ok {
 			out = append(out, topology.Finding{
-				Code: "grant", Blocking: blocking, Detail: "role " + b.Role + " may not " + what, Remedy: remedy,
+				Code: "grant", Blocking: true, Detail: "role " + b.Role + " may not " + what, Remedy: remedy,
 			})
 		}
 	}
-	missing(b.Replicates, true, "use replication slots", "ALTER ROLE "+role+" REPLICATION")
-	missing(b.ReplicaSet == nil || *b.ReplicaSet, true, "set session_replication_role",
+	missing(b.Replicates, "use replication slots", "ALTER ROLE "+role+" REPLICATION")
+	missing(b.ReplicaSet == nil || *b.ReplicaSet, "set session_replication_role",
 		"GRANT SET ON PARAMETER session_replication_role TO "+role)
-	missing(b.ConnInfo, true, "read pg_subscription.subconninfo, which tells where a subscription reads from",
+	missing(b.ConnInfo, "read pg_subscription.subconninfo, which tells where a subscription reads from",
 		"GRANT SELECT (subconninfo) ON pg_subscription TO "+role)
-	missing(b.Stats, true, "see what an apply worker is doing", "GRANT pg_read_all_stats TO "+role)
+	missing(b.Stats, "see what an apply worker is doing", "GRANT pg_read_all_stats TO "+role)
 	var denied []string
 	for name, ok := range b.Functions {
 		if ok != nil && !*ok {
@@ -93,7 +93,7 @@ func privileges(b base) []topology.Finding {
 	}
 	slices.Sort(denied)
 	list := strings.Join(denied, ", ")
-	missing(len(denied) == 0, true, "execute "+list, "GRANT EXECUTE ON FUNCTION "+list+" TO "+role)
+	missing(len(denied) == 0, "execute "+list, "GRANT EXECUTE ON FUNCTION "+list+" TO "+role)
 	return out
 }
 
@@ -109,6 +109,7 @@ func room(b base, c catalog, n topology.NodeState, peers int) []topology.Finding
 		case topology.SlotClone:
 			slots--
 			clones--
+		default: // a seed goes when its recovery slot comes
 		}
 	}
 	originSetting := "max_active_replication_origins"

@@ -70,7 +70,7 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 	}
 	e.providers.met(node, b.who())
 	n := topology.NodeState{
-		Name: node, Reachable: true, Identity: b.identity(), Version: b.Version,
+		Name: node, Database: s.Database(), Reachable: true, Identity: b.identity(), Version: b.Version,
 		InRecovery: b.InRecovery, Flushed: b.Flushed,
 	}
 	if b.Version < minVersion {

@@ -3,11 +3,16 @@ package native
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
@@ -119,6 +124,68 @@ func TestObserveWrongPassword(t *testing.T) {
 	if n := e.Observe(t.Context(), "n1"); n.Reachable || !strings.Contains(n.Problem, "28P01") || strings.Contains(n.Problem, "hunter2") {
 		t.Errorf("%+v", n)
 	}
+}
+
+// One observation takes two statements on a connection that is there already.
+func TestObserveIsCheap(t *testing.T) {
+	mesh := sharedMesh(t)
+	e := engineOf(t, mesh, nil)
+	observed(t, e, "n1")
+	s, err := e.server("n1")
+	try(t, err)
+	backends := func() (n int) {
+		try(t, s.JSON(t.Context(), &n, "SELECT to_jsonb(count(*)) FROM pg_stat_activity WHERE application_name = 'healer'"))
+		return n
+	}
+	before := backends()
+	start := time.Now()
+	const times = 50
+	for range times {
+		observed(t, e, "n1")
+	}
+	t.Logf("%v for one observation", time.Since(start)/times)
+	if after := backends(); after > before {
+		t.Errorf("%d connections, before %d", after, before)
+	}
+}
+
+func TestObserveStandby(t *testing.T) {
+	server := pgtest.Server(t, localpg.ServerOptions{})
+	ctx := t.Context()
+	e := engineFor(t, map[string]string{"n1": server.DSN()}, nil)
+	observed(t, e, "n1")
+	try(t, server.Stop(ctx, localpg.Fast))
+	signal := filepath.Join(server.DataDir(), "standby.signal")
+	try(t, os.WriteFile(signal, nil, 0o600))
+	info, err := os.Stat(server.DataDir())
+	try(t, err)
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		try(t, os.Chown(signal, int(stat.Uid), int(stat.Gid)))
+	}
+	try(t, server.Start(ctx))
+	n := observed(t, e, "n1")
+	if f, ok := n.Blocked(); !n.InRecovery || !ok || f.Code != "in_recovery" || n.Identity.Timeline != 1 || n.Flushed == 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+func TestEngineLeavesNothingBehind(t *testing.T) {
+	mesh := sharedMesh(t)
+	before := goleak.IgnoreCurrent()
+	servers := make(map[string]*postgres.Server)
+	for _, n := range mesh.Nodes() {
+		s, err := postgres.Open(n.Name(), n.DSN())
+		try(t, err)
+		servers[n.Name()] = s
+	}
+	e := New(Options{Servers: servers, Log: slog.New(slog.DiscardHandler)})
+	e.ObserveAll(t.Context())
+	e.Close()
+	e.Observe(t.Context(), "n1") // too late, and harmless
+	for _, s := range servers {
+		s.Close()
+	}
+	goleak.VerifyNone(t, before)
 }
 
 func TestObserveTimelineHistory(t *testing.T) {

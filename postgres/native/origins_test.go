@@ -25,9 +25,9 @@ func TestOriginMapNamesAuthors(t *testing.T) {
 	try(t, err)
 	type row struct {
 		V      string
-		Origin int64
+		Origin uint32
 	}
-	rows, err := localpg.Rows(ctx, mesh.Node("n1"), pgx.RowToStructByPos[row], "SELECT v, (pg_xact_commit_timestamp_origin(xmin)).roident::bigint FROM kv")
+	rows, err := localpg.Rows(ctx, mesh.Node("n1"), pgx.RowToStructByPos[row], "SELECT v, (pg_xact_commit_timestamp_origin(xmin)).roident FROM kv")
 	try(t, err)
 	if len(rows) != 3 {
 		t.Fatalf("%d rows", len(rows))
@@ -37,7 +37,7 @@ func TestOriginMapNamesAuthors(t *testing.T) {
 		if want == "n1" {
 			want = "" // its own
 		}
-		if got := authors[uint32(r.Origin)]; got != want {
+		if got := authors[r.Origin]; got != want {
 			t.Errorf("row of %s: origin %d is of %q", r.V, r.Origin, got)
 		}
 	}

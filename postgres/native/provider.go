@@ -2,6 +2,7 @@ package native
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -232,8 +233,8 @@ func (p *providers) answer(node string, s subscription, k string, a *asking) {
 }
 
 func (p *providers) identify(ctx context.Context, node string, s subscription) (string, error) {
-	far, err := askWho(ctx, s.ConnInfo)
-	if err != nil {
+	var far who
+	if err := postgres.Ask(ctx, s.ConnInfo, &far, whoSQL); err != nil {
 		return "", err
 	}
 	if name := p.match(node, far); name != "" {
@@ -243,7 +244,7 @@ func (p *providers) identify(ctx context.Context, node string, s subscription) (
 	if name := p.match(node, far); name != "" {
 		return name, nil
 	}
-	return "", fmt.Errorf("the server at the other end is none of the configured nodes")
+	return "", errors.New("the server at the other end is none of the configured nodes")
 }
 
 // match finds the only other node that is far.
@@ -270,8 +271,9 @@ func (p *providers) refresh(ctx context.Context) {
 	var wg sync.WaitGroup
 	for name, server := range p.servers {
 		wg.Go(func() {
-			if b, err := readBase(ctx, server); err == nil {
-				p.met(name, b.who())
+			var w who
+			if err := server.JSON(ctx, &w, whoSQL); err == nil {
+				p.met(name, w)
 			}
 		})
 	}
