@@ -1,6 +1,7 @@
 package detector
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -150,10 +151,8 @@ func (j *Judge) learn(n *node, now time.Time) {
 // lessIdentity orders identities in order to choose the same everywhere, not
 // because the order means anything.
 func lessIdentity(a, b topology.Identity) bool {
-	if a.StartedAt != b.StartedAt {
-		return a.StartedAt < b.StartedAt
-	}
-	return a.SystemID < b.SystemID
+	return cmp.Or(cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(a.SystemID, b.SystemID),
+		cmp.Compare(a.Timeline, b.Timeline)) < 0
 }
 
 // conclude is the state machine of one node.

@@ -126,7 +126,10 @@ func (o Options) validate() error {
 	if !slices.Contains(o.Members, o.Self) {
 		return fmt.Errorf("detector: %q is not one of the members %v", o.Self, o.Members)
 	}
-	for _, m := range o.Members {
+	for i, m := range o.Members {
+		if slices.Contains(o.Members[:i], m) {
+			return fmt.Errorf("detector: member %q is named twice", m)
+		}
 		if o.Probers[m] == nil {
 			return fmt.Errorf("detector: there is no prober for member %q", m)
 		}

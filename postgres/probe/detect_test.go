@@ -123,6 +123,25 @@ func (s *site) await(node string, life detector.Life) time.Time {
 	}
 }
 
+// settled waits until every agent has heard from every other that node answers.
+func (s *site) settled(node string) {
+	s.t.Helper()
+	over := time.Now().Add(limit)
+	for _, a := range s.agents {
+		for {
+			v := s.verdict(a, node)
+			if v.Life == detector.LifeUp && len(v.Evidence) == len(s.names) && !slices.ContainsFunc(v.Evidence,
+				func(e detector.Evidence) bool { return e.Condition != detector.Answered || e.Identity != v.Identity }) {
+				break
+			}
+			if time.Now().After(over) {
+				s.t.Fatalf("%s is not settled: %+v", node, v)
+			}
+			time.Sleep(time.Millisecond) // evidence that changes no verdict is not announced
+		}
+	}
+}
+
 func (s *site) verdict(a *detector.Detector, node string) detector.Verdict {
 	vs := a.Verdicts()
 	return vs[slices.IndexFunc(vs, func(v detector.Verdict) bool { return v.Node == node })]
@@ -146,7 +165,7 @@ func (s *site) incarnation(node string) string {
 func TestThreeAgentsAgreeOnRealServers(t *testing.T) {
 	s := newSite(t)
 	for _, n := range s.names {
-		s.await(n, detector.LifeUp)
+		s.settled(n)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*limit)
 	defer cancel()
@@ -180,7 +199,7 @@ func TestThreeAgentsAgreeOnRealServers(t *testing.T) {
 				break
 			}
 		}
-		s.await("n3", detector.LifeUp)
+		s.settled("n3")
 		if inc := s.incarnation("n3"); inc == up {
 			t.Errorf("%s: up again in the same incarnation %s", kill.name, inc)
 		}

@@ -1,0 +1,136 @@
+package detector
+
+import (
+	"testing"
+	"time"
+)
+
+func TestConditionsAreATable(t *testing.T) {
+	seen := map[Condition]bool{}
+	for _, m := range Conditions() {
+		if seen[m.Condition] || m.Text == "" || m.Severity == "" {
+			t.Errorf("row %+v is double or incomplete", m)
+		}
+		seen[m.Condition] = true
+	}
+}
+
+// A condition of a newer agent counts as what that agent says it is; one of the
+// table counts as what this agent holds, whatever the peer says.
+func TestKindOfPeersEvidence(t *testing.T) {
+	for _, c := range []struct {
+		e    Evidence
+		want Kind
+	}{
+		{Evidence{Condition: "from_the_future", Kind: Refuting}, Refuting},
+		{Evidence{Condition: "from_the_future", Kind: Positive}, Positive},
+		{Evidence{Condition: "from_the_future", Kind: "new_kind"}, Neutral},
+		{Evidence{Condition: Answered, Kind: Positive}, Refuting},
+	} {
+		if got := newTable().kind(c.e); got != c.want {
+			t.Errorf("%+v is %q: want %q", c.e, got, c.want)
+		}
+	}
+}
+
+// Silence lasts only while it is watched: a pause of this process is no silence
+// of the node.
+func TestPauseDoesNotRipenSilence(t *testing.T) {
+	now := time.Unix(1000, 0)
+	j := NewJudge("n1", []string{"n1", "n2", "n3"}, Rules{}, nil, now)
+	report := func() time.Duration {
+		j.Report("n2", Finding{Condition: HostSilent}, now)
+		return j.Own(now)[0].Lasted
+	}
+	report()
+	now = now.Add(time.Second)
+	if got := report(); got != time.Second {
+		t.Errorf("after a second of probes silence has lasted %s", got)
+	}
+	now = now.Add(time.Hour)
+	if got := report(); got != 0 {
+		t.Errorf("after an hour's pause silence has lasted %s: want 0", got)
+	}
+}
+
+// Evidence that a third agent hands on is as old as it is.
+func TestHandedOnEvidenceIsNotFresh(t *testing.T) {
+	now := time.Unix(1000, 0)
+	members := []string{"n1", "n2", "n3"}
+	a, b := NewJudge("n1", members, Rules{}, nil, now), NewJudge("n2", members, Rules{}, nil, now)
+	a.Merge(Evidence{Observer: "n3", Subject: "n1", Seq: 1, Condition: Answered, Identity: life(1)}, now)
+	now = now.Add(time.Second)
+	for _, e := range a.State(now) {
+		b.Merge(e, now)
+	}
+	now = now.Add(time.Second)
+	if v := evaluated(b, "n1", now); len(v.Evidence) != 0 {
+		t.Errorf("evidence of two seconds ago counts as fresh: %+v", v.Evidence)
+	}
+}
+
+func evaluated(j *Judge, node string, now time.Time) Verdict {
+	j.Evaluate(now)
+	for _, v := range j.Verdicts() {
+		if v.Node == node {
+			return v
+		}
+	}
+	return Verdict{}
+}
+
+// An agent whose clock went back over its restart still outdoes its earlier
+// self, once it hears what that one said.
+func TestRestartWithAnEarlierClock(t *testing.T) {
+	members := []string{"n1", "n2", "n3"}
+	now := time.Unix(1000, 0)
+	peer := NewJudge("n2", members, Rules{}, nil, now)
+	old := NewJudge("n1", members, Rules{}, nil, now)
+	old.Report("n3", Finding{Condition: Answered, Identity: life(1)}, now)
+	hand(old, peer, now)
+
+	reborn := NewJudge("n1", members, Rules{}, nil, now.Add(-time.Hour))
+	hand(peer, reborn, now)
+	reborn.Report("n3", Finding{Condition: Refused}, now)
+	hand(reborn, peer, now)
+	v := evaluated(peer, "n3", now)
+	if len(v.Evidence) != 1 || v.Evidence[0].Condition != Refused {
+		t.Errorf("the peer holds to the old: %+v", v.Evidence)
+	}
+}
+
+func hand(from, to *Judge, now time.Time) {
+	for _, e := range from.State(now) {
+		to.Merge(e, now)
+	}
+}
+
+// What was remembered names the incarnation of a node that is already dead.
+func TestPriorNamesTheIncarnation(t *testing.T) {
+	now := time.Unix(1000, 0)
+	j := NewJudge("n1", []string{"n1"}, Rules{}, map[string]Prior{"n1": {Identity: life(36), Episode: 2}}, now)
+	j.Report("n1", Finding{Condition: Refused}, now)
+	v := evaluated(j, "n1", now)
+	if v.Life != LifeFailed || v.Incarnation != "10.2" || v.Identity != life(36) {
+		t.Errorf("verdict %+v", v)
+	}
+}
+
+func TestStrangersAreNotHeard(t *testing.T) {
+	now := time.Unix(1000, 0)
+	j := NewJudge("n1", []string{"n1", "n2"}, Rules{}, nil, now)
+	for _, e := range []Evidence{
+		{Observer: "n9", Subject: "n2", Seq: 1, Condition: Answered},
+		{Observer: "n2", Subject: "n9", Seq: 1, Condition: Answered},
+		{Observer: "n1", Subject: "n2", Seq: 1, Condition: Answered},
+	} {
+		if j.Merge(e, now) {
+			t.Errorf("taken: %+v", e)
+		}
+	}
+	j.Heard("n9", now)
+	j.Report("n9", Finding{Condition: Answered}, now)
+	if j.Admit("n9") || len(j.State(now)) != 0 || len(j.Verdicts()) != 2 {
+		t.Errorf("a stranger left a trace: %+v", j.State(now))
+	}
+}
