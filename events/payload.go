@@ -53,7 +53,7 @@ type Step struct {
 	Target string `json:"target,omitempty"`
 	// Run is the run that saw it.
 	Run string `json:"run"`
-	// State is done, already, failed, yielded or cancelled.
+	// State is done, already, failed or cancelled.
 	State    string `json:"state"`
 	Attempts int    `json:"attempts"`
 	// DurationMS is the time from the first attempt to the end, in

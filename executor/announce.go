@@ -56,12 +56,16 @@ func (r *run) announceStart() {
 	})
 }
 
-// announceStep publishes recovery.step.
+// announceStep publishes recovery.step. That another coordinator is at it is no
+// news: it comes up again each time this agent looks.
 func (r *run) announceStep(o StepOutcome) {
+	if o.State == StepYielded {
+		return
+	}
 	data := events.Step{
 		Step: o.Step.ID, Kind: string(o.Step.Kind), Node: o.Step.Node, Target: o.Step.Target,
 		Run: r.id, State: string(o.State), Attempts: o.Attempts, DurationMS: o.Duration.Milliseconds(),
-		Evidence: o.Evidence, Figures: o.Figures,
+		Evidence: clip(o.Evidence), Figures: o.Figures,
 	}
 	detail := []string{o.Step.ID, string(StepDone)}
 	if !o.State.ok() {
@@ -256,14 +260,19 @@ func span(steps []StepOutcome) time.Duration {
 	return last.Sub(first)
 }
 
-// text is an error as events and the journal carry it: one line, of bounded
-// length.
+// text is an error as events and the journal carry it.
 func text(err error) string {
 	if err == nil {
 		return ""
 	}
-	const most = 2000
-	t := strings.ReplaceAll(err.Error(), "\n", "; ")
+	return clip(err.Error())
+}
+
+// clip makes one line of bounded length of a text, so that an event which names
+// thousands of keys is still one that can be sent.
+func clip(t string) string {
+	const most = 4000
+	t = strings.ReplaceAll(t, "\n", "; ")
 	if len(t) > most {
 		t = strings.ToValidUTF8(t[:most], "") + " ..."
 	}

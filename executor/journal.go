@@ -67,7 +67,7 @@ func (r *run) note(e Entry) {
 func stepEntry(o StepOutcome) Entry {
 	return Entry{
 		Event: EntryStep, Step: &o.Step, State: string(o.State), Attempts: o.Attempts, Duration: o.Duration,
-		Evidence: o.Evidence, Figures: o.Figures, Error: text(o.Err), Hint: hintOf(o.Err),
+		Evidence: clip(o.Evidence), Figures: o.Figures, Error: text(o.Err), Hint: hintOf(o.Err),
 	}
 }
 

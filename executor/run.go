@@ -222,13 +222,13 @@ func newFences(p, next planner.Plan) bool {
 }
 
 // swap puts the observed plan in the place of the old one. What is done stays
-// done. When the new plan fences further survivors, their progress was not
+// done. When the new plan has to fence further survivors, their progress was not
 // still when it was made: those fences come first, and then another look.
 func (r *run) swap() {
 	r.mu.Lock()
 	next := *r.next
 	r.mu.Unlock()
-	again := newFences(r.plan, next)
+	again := !next.Fenced && newFences(r.plan, next)
 	for _, s := range r.plan.Steps {
 		if o, over := r.out[s.ID]; over && !slices.ContainsFunc(next.Steps, func(n planner.Step) bool { return n.ID == s.ID }) {
 			r.past = append(r.past, o)
@@ -268,17 +268,14 @@ func (r *run) outcome(parent context.Context) Outcome {
 		}
 		o.Steps = append(o.Steps, so)
 	}
-	states := map[StepState]bool{}
+	states, worst := map[StepState]bool{}, 0
 	for _, so := range o.Steps {
 		states[so.State] = true
-		if so.Err == nil {
-			continue
-		}
-		if so.State == StepFailed && replannable(so.Err) {
+		if so.State == StepFailed && topology.ClassOf(so.Err) == topology.Transient {
 			o.Replan = true
 		}
-		if o.Err == nil || (topology.ClassOf(so.Err) == topology.Permanent && topology.ClassOf(o.Err) != topology.Permanent) {
-			o.Err = so.Err
+		if w := weight(so); w > worst {
+			worst, o.Err = w, so.Err
 		}
 	}
 	switch {
@@ -294,8 +291,20 @@ func (r *run) outcome(parent context.Context) Outcome {
 	return o
 }
 
-// replannable: obstacles that may pass, and nodes that were lost.
-func replannable(err error) bool { return topology.ClassOf(err) == topology.Transient }
+// weight orders errors by what an operator must know of first: what stays, what
+// may pass, what others are doing.
+func weight(o StepOutcome) int {
+	switch {
+	case o.Err == nil:
+		return 0
+	case o.State != StepFailed:
+		return 1
+	case topology.ClassOf(o.Err) == topology.Transient:
+		return 2
+	default:
+		return 3
+	}
+}
 
 // failpoint lets a test end the run here, as if the process had died.
 func (r *run) failpoint(at At, s planner.Step) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -348,6 +349,64 @@ func TestConflictYields(t *testing.T) {
 		// It advanced the clone, so it did start; it failed nothing.
 		if k := b.bus.kinds(); k[events.RecoveryFailed] != 0 || k[events.RecoveryVerified] != 0 {
 			t.Errorf("events %v", k)
+		}
+	})
+}
+
+func TestWhoYieldsAtOnceSaysNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newMesh(30, 10), &bus{}, "n1")
+		b.mesh.trouble = func(context.Context, planner.Step) error {
+			return topology.Faultf(topology.Conflict, "lock_held", "somebody else is at it")
+		}
+		if o := b.recover(t, t.Context()); o.State != executor.Yielded {
+			t.Fatalf("run ended %s, %v", o.State, o.Err)
+		}
+		if diff := cmp.Diff(map[events.Kind]int{events.RecoveryPlanned: 1}, b.bus.kinds()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// What failed is told of, and not that another lane is in other hands.
+func TestFailureOutweighsConflict(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newMesh(30, 10, 20, 25), &bus{}, "n1")
+		b.mesh.trouble = func(_ context.Context, s planner.Step) error {
+			switch name(s) {
+			case "clone n1 n2":
+				return topology.Faultf(topology.Conflict, "lock_held", "held")
+			case "clone n1 n3":
+				return transient()
+			case "clone n1 n4":
+				return topology.Faultf(topology.Permanent, "53400", "no slot is free")
+			}
+			return nil
+		}
+		o := b.recover(t, t.Context())
+		if o.State != executor.Failed || !o.Replan || topology.ClassOf(o.Err) != topology.Permanent {
+			t.Fatalf("run ended %s, %v", o.State, o.Err)
+		}
+		if f := decode[events.Failed](t, only(t, b.bus, events.RecoveryFailed)); f.Reason != "53400" || f.Kind != "clone" {
+			t.Errorf("%+v", f)
+		}
+		if got := states(o)["verify n1"]; got != executor.StepBlocked {
+			t.Errorf("verify without a lane: %s", got)
+		}
+	})
+}
+
+// A step may name thousands of keys; it is told of all the same.
+func TestLongEvidenceFits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newMesh(30, 10), &bus{}, "n1")
+		b.mesh.trouble = flaky("verify n1", 1, errors.New(strings.Repeat("key \u00e9\n", 50_000)))
+		b.recover(t, t.Context())
+		if f := decode[events.Failed](t, only(t, b.bus, events.RecoveryFailed)); len(f.Error) < 3000 || f.Kind != "verify" {
+			t.Errorf("%d bytes of error of %s", len(f.Error), f.Kind)
 		}
 	})
 }

@@ -186,7 +186,7 @@ func (r *run) retried(next attempt) action {
 			if !retryable(last) || parent.Err() != nil {
 				return struct{}{}, backoff.Permanent(last)
 			}
-			r.note(Entry{Event: EntryAttempt, Step: &s, Attempts: out.Attempts, Error: last.Error()})
+			r.note(Entry{Event: EntryAttempt, Step: &s, Attempts: out.Attempts, Error: text(last)})
 			r.log.Debug("step failed, trying again", "step", s.Kind, "node", s.Node, "target", s.Target, "err", last)
 			return struct{}{}, last
 		}, backoff.WithBackOff(pause()), backoff.WithMaxElapsedTime(0))
