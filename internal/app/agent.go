@@ -208,6 +208,7 @@ func (a *Agent) startLoops(ctx context.Context, _ Options) error {
 		return nil
 	})
 	a.loops.Go(func() { a.reconcile(ctx) })
+	a.loops.Go(func() { a.look(ctx) })
 	a.loops.Go(func() { a.watch(ctx) })
 	a.loops.Go(func() { a.follow(ctx) })
 	return nil

@@ -67,13 +67,36 @@ func (a *Agent) pass(ctx context.Context) {
 	}
 }
 
-// situation observes the mesh. The verdicts are read after it: a plan must not
-// rest on a life that ended while the servers were read.
-func (a *Agent) situation(ctx context.Context) situation {
+// look keeps the view fresh while a pass is busy with a run, and with it what
+// the engine knows of subscriptions that it has not met before.
+func (a *Agent) look(ctx context.Context) {
+	tick := time.NewTicker(idle)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if time.Since(a.view.observedAt()) >= idle/2 {
+				a.observe(ctx)
+			}
+		}
+	}
+}
+
+// observe reads the mesh for whoever wants to see it.
+func (a *Agent) observe(ctx context.Context) topology.Observation {
 	obs := a.engine.ObserveAll(ctx)
 	if ctx.Err() == nil {
 		a.view.observed(obs, time.Now())
 	}
+	return obs
+}
+
+// situation observes the mesh. The verdicts are read after it: a plan must not
+// rest on a life that ended while the servers were read.
+func (a *Agent) situation(ctx context.Context) situation {
+	obs := a.observe(ctx)
 	return situation{self: a.node, agents: a.detector.Agents(), verdicts: a.detector.Verdicts(), obs: obs}
 }
 

@@ -40,6 +40,12 @@ func (v *view) observed(obs topology.Observation, at time.Time) {
 	v.obs, v.at = obs, at
 }
 
+func (v *view) observedAt() time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.at
+}
+
 func (v *view) observation() topology.Observation {
 	v.mu.Lock()
 	defer v.mu.Unlock()

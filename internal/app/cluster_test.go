@@ -1,0 +1,219 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"healer/api"
+	"healer/config"
+	"healer/internal/app"
+	"healer/internal/localpg"
+	"healer/internal/localpg/pgtest"
+)
+
+// waitLimit bounds every wait of these tests. It is generous: it ends a test
+// that hangs and decides nothing.
+const waitLimit = 90 * time.Second
+
+const schema = `CREATE TABLE account (
+	id bigint PRIMARY KEY, owner text NOT NULL, amount bigint NOT NULL DEFAULT 0, note text);
+CREATE TABLE entry (
+	region text, no bigint, body jsonb, PRIMARY KEY (region, no))`
+
+// cluster is a mesh of real servers with an agent beside each, in this process.
+type cluster struct {
+	t    *testing.T
+	mesh *localpg.Mesh
+	cfg  *config.Config
+
+	mu     sync.Mutex
+	agents map[string]*agent
+	dirs   map[string]string
+}
+
+// agent is one running agent.
+type agent struct {
+	cancel context.CancelFunc
+	done   chan error
+	log    *lockedBuffer
+}
+
+// lockedBuffer collects what several goroutines log.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// newCluster starts a mesh. dsn may replace a node's DSN as the agents have it.
+func newCluster(t *testing.T, opts localpg.Options, dsn func(*localpg.Server) string) *cluster {
+	t.Helper()
+	opts.Links = true
+	opts.Schema = append([]string{schema}, opts.Schema...)
+	c := &cluster{t: t, mesh: pgtest.Mesh(t, opts), agents: map[string]*agent{}, dirs: map[string]string{}}
+	cfg := config.Defaults()
+	cfg.Cluster = "test"
+	for _, s := range c.mesh.Nodes() {
+		n := config.Node{
+			Name: s.Name(), DSN: s.DSN(), Gossip: freeAddr(t), API: freeAddr(t),
+			NATS: config.NodeNATS{Client: freeAddr(t), Cluster: freeAddr(t)},
+		}
+		if dsn != nil {
+			n.DSN = dsn(s)
+		}
+		cfg.Nodes = append(cfg.Nodes, n)
+		c.dirs[n.Name] = t.TempDir()
+	}
+	c.cfg = &cfg
+	t.Cleanup(c.stopAll)
+	return c
+}
+
+// freeAddr returns an address on which nobody listens now.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start starts the agent of a node. Its data directory outlives it.
+func (c *cluster) start(node string) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &agent{cancel: cancel, done: make(chan error, 1), log: &lockedBuffer{}}
+	log := slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.mu.Lock()
+	c.agents[node] = a
+	c.mu.Unlock()
+	go func() {
+		a.done <- app.Run(ctx, app.Options{Config: c.cfg, Node: node, DataDir: c.dirs[node], Version: "test", Log: log})
+	}()
+}
+
+// startAll starts every agent and waits until all recovery slots are in place.
+func (c *cluster) startAll() {
+	c.t.Helper()
+	for _, n := range c.cfg.Nodes {
+		c.start(n.Name)
+	}
+	c.eventually("every node keeps a recovery slot for every peer", func() error {
+		for _, n := range c.cfg.Nodes {
+			s, err := c.status(n.Name)
+			if err != nil {
+				return err
+			}
+			kept := 0
+			for _, slot := range s.Slots {
+				if slot.Kind == "recovery" {
+					kept++
+				}
+			}
+			if want := len(c.cfg.Nodes) * (len(c.cfg.Nodes) - 1); kept != want {
+				return fmt.Errorf("%s sees %d recovery slots of %d", n.Name, kept, want)
+			}
+			if s.State != api.Healthy {
+				return fmt.Errorf("%s is %s: %v", n.Name, s.State, s.Reasons)
+			}
+		}
+		return nil
+	})
+}
+
+// stop stops the agent of a node and reports how it ended.
+func (c *cluster) stop(node string) error {
+	c.mu.Lock()
+	a := c.agents[node]
+	delete(c.agents, node)
+	c.mu.Unlock()
+	if a == nil {
+		return nil
+	}
+	a.cancel()
+	err := <-a.done
+	if c.t.Failed() {
+		c.t.Logf("log of agent %s:\n%s", node, a.log)
+	}
+	return err
+}
+
+func (c *cluster) stopAll() {
+	for _, n := range c.cfg.Nodes {
+		if err := c.stop(n.Name); err != nil {
+			c.t.Errorf("agent %s: %v", n.Name, err)
+		}
+	}
+}
+
+// status asks the agent of a node over HTTP, as an operator does.
+func (c *cluster) status(node string) (api.Status, error) {
+	n, _ := c.cfg.Node(node)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return api.FetchStatus(ctx, http.DefaultClient, n.API)
+}
+
+// eventually waits until check has nothing to object to.
+func (c *cluster) eventually(what string, check func() error) {
+	c.t.Helper()
+	deadline := time.Now().Add(waitLimit)
+	var err error
+	for time.Now().Before(deadline) {
+		if err = check(); err == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	c.t.Fatalf("%s: not within %s: %v", what, waitLimit, err)
+}
+
+func (c *cluster) exec(node, sql string, args ...any) {
+	c.t.Helper()
+	if err := c.mesh.Exec(context.Background(), node, sql, args...); err != nil {
+		c.t.Fatalf("%s: %s: %v", node, sql, err)
+	}
+}
+
+// value runs a query for one value.
+func value[T any](c *cluster, node, sql string, args ...any) T {
+	c.t.Helper()
+	v, err := localpg.Value[T](context.Background(), c.mesh.Node(node), sql, args...)
+	if err != nil {
+		c.t.Fatalf("%s: %s: %v", node, sql, err)
+	}
+	return v
+}
+
+// progress is what node has applied of origin.
+func (c *cluster) progress(node, origin string) string {
+	return value[string](c, node, `SELECT coalesce(s.remote_lsn, '0/0')::text FROM pg_subscription u
+		LEFT JOIN pg_replication_origin_status s ON s.external_id = 'pg_' || u.oid WHERE u.subname = $1`,
+		localpg.SubscriptionName(node, origin))
+}
+
+// rows is a fingerprint of all rows of all tables.
+func (c *cluster) rows(node string) string {
+	return value[string](c, node, `SELECT md5(coalesce((SELECT string_agg(a::text, E'\n' ORDER BY id) FROM account a), '')
+		|| coalesce((SELECT string_agg(e::text, E'\n' ORDER BY region, no) FROM entry e), ''))`)
+}
