@@ -1,6 +1,7 @@
 package rescue
 
 import (
+	"context"
 	"slices"
 
 	"healer/topology"
@@ -26,6 +27,13 @@ type Gap struct {
 	// DELETE in S's WAL is known by its author. A transaction without an
 	// origin is S's own.
 	Authors map[string]string
+	// Settle is called once T has the gap. It waits until every survivor has
+	// applied what the others had committed (a Barrier), and returns S's flushed
+	// LSN after that. What S logged up to there T may have received while it
+	// lacked the rows of the gap, and skipped; the stream is read to there, for
+	// deletions and moved keys. Nil ends the stream at its Until, and leaves what
+	// came later to what Verify can infer.
+	Settle func(ctx context.Context) (topology.LSN, error)
 }
 
 // has reports whether a transaction is one of the gap.

@@ -162,6 +162,12 @@ func (l *lab) gap() Gap {
 	return Gap{
 		Origin: "n1", Source: "n2", SourceOrigin: l.origin("n2", "n1"),
 		Floor: l.floor, Watermark: l.progress("n2"), Tables: l.tables, Authors: l.authors("n2"),
+		Settle: func(ctx context.Context) (topology.LSN, error) {
+			if err := l.m.WaitCaughtUp(ctx, "n2", "n3"); err != nil {
+				return 0, err
+			}
+			return l.flushed("n2"), nil
+		},
 	}
 }
 
@@ -225,4 +231,50 @@ func (l *lab) same(tables ...string) {
 func head(s string) string {
 	lines := strings.SplitAfter(s, "\n")
 	return strings.Join(lines[:min(len(lines), 20)], "")
+}
+
+// verify compares and repairs n2 and n3.
+func (l *lab) verify(touched ...*Touched) (VerifyReport, error) {
+	l.Helper()
+	peers := make([]Peer, 0, 2)
+	for _, n := range []string{"n3", "n2"} {
+		peers = append(peers, Peer{Node: n, Conn: l.connect(n, ""), Authors: l.authors(n)})
+	}
+	return Verify(l.Context(), peers, touched, func(ctx context.Context) error {
+		return l.m.WaitCaughtUp(ctx, "n2", "n3")
+	}, Policy{})
+}
+
+// heal replays, verifies and expects both to succeed.
+func (l *lab) heal() (Report, VerifyReport) {
+	l.Helper()
+	report, touched, err := l.replay()
+	l.must(err)
+	verified, err := l.verify(touched)
+	l.must(err)
+	return report, verified
+}
+
+// watch makes a slot on n3 which sees everything n3 commits from now on.
+func (l *lab) watch() {
+	l.Helper()
+	l.exec("n3", `select pg_create_logical_replication_slot('watch', 'pgoutput')`)
+}
+
+// watched decodes what n3 has committed since watch, of any origin or of those
+// which the mesh forwards: none.
+func (l *lab) watched(origin string) []message {
+	l.Helper()
+	l.flushed("n3")
+	raw, err := localpg.Column[[]byte](l.Context(), l.m.Node("n3"), `
+		select data from pg_logical_slot_peek_binary_changes('watch', null, null,
+			'proto_version', '1', 'publication_names', 'mesh', 'origin', '`+origin+`')`)
+	l.must(err)
+	var out []message
+	for _, b := range raw {
+		m, err := new(decoder).decode(b)
+		l.must(err)
+		out = append(out, m)
+	}
+	return out
 }

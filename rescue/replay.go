@@ -14,6 +14,8 @@ import (
 // io.EOF at its end.
 type source interface {
 	next(ctx context.Context) (message, error)
+	// extend moves the end of the stream, never back.
+	extend(until topology.LSN)
 }
 
 // target applies changes; applier is the real one.
@@ -44,6 +46,9 @@ func Replay(ctx context.Context, s *Session, stream *Stream, gap Gap) (Report, *
 	err = r.run(ctx, stream)
 	if err == nil {
 		err = s.reach(ctx, gap.Watermark)
+	}
+	if err == nil && gap.Settle != nil {
+		err = r.settle(ctx, stream)
 	}
 	report.To = s.progress
 	if err != nil {
@@ -123,6 +128,16 @@ func (r *replay) run(ctx context.Context, from source) error {
 			return err
 		}
 	}
+}
+
+// settle reads on to where T can have skipped a change for lack of the gap.
+func (r *replay) settle(ctx context.Context, from source) error {
+	until, err := r.gap.Settle(ctx)
+	if err != nil {
+		return fmt.Errorf("settle %s: %w", r.node, err)
+	}
+	from.extend(until)
+	return r.run(ctx, from)
 }
 
 func (r *replay) handle(ctx context.Context, m message) error {
@@ -279,14 +294,15 @@ func (r *replay) touch(c *change, key Key) {
 		e.deleted(by)
 		if moved, ok := c.b.keyOf(c.new); ok {
 			e = r.touched.add(c.b.rel.table, c.b.keyColumns(), moved, r.gap.Source)
-			e.inserted = true
 		}
 	}
 	e.written(by)
 }
 
-// watch takes a change that is not of the gap: when it deletes a row of the gap,
-// that is remembered, so that Verify can tell a deleted row from a lost one.
+// watch takes a change that is not of the gap: when it removes a row of the gap,
+// that is remembered, so that Verify can tell a deleted row from a lost one. When
+// it moves the row to another key, that key is touched as well: T may have skipped
+// the move for lack of the row.
 func (r *replay) watch(ctx context.Context, m message) error {
 	rel := r.rels[m.relID]
 	if m.kind == msgInsert || m.oldKind == 0 || rel == nil || r.touched.tables[rel.table] == nil {
@@ -300,10 +316,13 @@ func (r *replay) watch(ctx context.Context, m message) error {
 	if err != nil {
 		return err
 	}
-	if c.kind == msgDelete || c.moved {
-		if e := r.touched.find(rel.table, key); e != nil {
-			e.deleted(stamp{at: r.tx.time, author: r.gap.author(r.tx.origin)})
-		}
+	e := r.touched.find(rel.table, key)
+	if e == nil || (c.kind != msgDelete && !c.moved) {
+		return nil
+	}
+	e.deleted(stamp{at: r.tx.time, author: r.gap.author(r.tx.origin)})
+	if moved, ok := b.keyOf(c.new); ok {
+		r.touched.add(rel.table, b.keyColumns(), moved, r.gap.Source)
 	}
 	return nil
 }

@@ -37,8 +37,8 @@ type StreamOptions struct {
 	Slot string
 	// Publications are S's, covering the tables T subscribes to from F.
 	Publications []string
-	// Until is the LSN of S at which the stream ends: S's flushed LSN once the
-	// survivors were fenced.
+	// Until is the LSN of S up to which the gap may lie: S's flushed LSN once
+	// the survivors were fenced.
 	Until topology.LSN
 }
 
@@ -54,17 +54,30 @@ type Stream struct {
 
 	cur chunk
 	dec decoder
-	// finished is set by a BEGIN at or after Until.
-	finished bool
+	// until ends the stream for its consumer; passed is how far the server has
+	// said it is.
+	until, passed topology.LSN
 }
 
-// chunk is a run of messages in one buffer; end is where each stops.
+// chunk is a run of messages in one buffer; ends is where each stops.
 type chunk struct {
 	data []byte
 	ends []int
 	next int
-	// err ends the stream after the messages; io.EOF when it is complete.
+	// passed is the server's position once the messages are read; 0 when it
+	// has not told.
+	passed topology.LSN
+	// err ends the stream after the messages.
 	err error
+}
+
+// message returns the next message's bytes.
+func (c *chunk) message() []byte {
+	start := 0
+	if c.next > 0 {
+		start = c.ends[c.next-1]
+	}
+	return c.data[start:c.ends[c.next]]
 }
 
 // OpenStream starts streaming the clone on a connection opened with
@@ -91,7 +104,7 @@ func OpenStream(ctx context.Context, conn *pgconn.PgConn, opts StreamOptions) (*
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Stream{
-		opts: opts, conn: conn, cancel: cancel,
+		opts: opts, conn: conn, cancel: cancel, until: opts.Until,
 		chunks: make(chan chunk, chunksAhead), done: make(chan struct{}),
 	}
 	go s.read(run)
@@ -109,44 +122,42 @@ func (s *Stream) Close(ctx context.Context) error {
 }
 
 // next returns the next message, valid until the following call, and io.EOF
-// when everything up to Until has been returned.
+// when every transaction committed before the end has been returned.
 func (s *Stream) next(ctx context.Context) (message, error) {
-	for {
-		if s.finished {
+	for s.cur.next == len(s.cur.ends) {
+		if s.cur.err != nil {
+			return message{}, s.cur.err
+		}
+		s.passed = max(s.passed, s.cur.passed)
+		s.cur = chunk{}
+		if s.passed >= s.until {
 			return message{}, io.EOF
 		}
-		if s.cur.next == len(s.cur.ends) {
-			if s.cur.err != nil {
-				return message{}, s.cur.err
-			}
-			select {
-			case s.cur = <-s.chunks:
-			case <-ctx.Done():
-				return message{}, ctx.Err()
-			}
-			continue
+		select {
+		case s.cur = <-s.chunks:
+		case <-ctx.Done():
+			return message{}, ctx.Err()
 		}
-		start := 0
-		if s.cur.next > 0 {
-			start = s.cur.ends[s.cur.next-1]
-		}
-		m, err := s.dec.decode(s.cur.data[start:s.cur.ends[s.cur.next]])
-		s.cur.next++
-		if err != nil {
-			return message{}, &topology.Fault{
-				Class: topology.Permanent, Code: "stream_malformed", Node: s.opts.Node, Err: err,
-				Hint: "the source speaks a pgoutput this version does not know: check its version",
-			}
-		}
-		// A transaction whose commit record lies at or after Until was
-		// committed after the survivors were fenced.
-		if m.kind == msgBegin && m.lsn >= s.opts.Until {
-			s.finished = true
-			continue
-		}
-		return m, nil
 	}
+	m, err := s.dec.decode(s.cur.message())
+	if err != nil {
+		return message{}, &topology.Fault{
+			Class: topology.Permanent, Code: "stream_malformed", Node: s.opts.Node, Err: err,
+			Hint: "the source speaks a pgoutput this version does not know: check its version",
+		}
+	}
+	// A commit record at or after the end is not wanted, and no later
+	// transaction is: they come in the order of their commits. It is not taken
+	// from the chunk, in case the end moves.
+	if m.kind == msgBegin && m.lsn >= s.until {
+		return message{}, io.EOF
+	}
+	s.cur.next++
+	return m, nil
 }
+
+// extend moves the end of the stream, never back; next carries on.
+func (s *Stream) extend(until topology.LSN) { s.until = max(s.until, until) }
 
 // read moves messages from the connection to the channel until the stream ends.
 func (s *Stream) read(ctx context.Context) {
@@ -170,7 +181,7 @@ type reader struct {
 	heard, asked, deadline time.Time
 }
 
-// run reads until the stream is complete (io.EOF) or broken.
+// run reads until the stream is closed or broken.
 func (r *reader) run(ctx context.Context) error {
 	conn := r.stream.conn
 	// Reading with a context costs a goroutine per message; a deadline that is
@@ -193,7 +204,7 @@ func (r *reader) run(ctx context.Context) error {
 			return fmt.Errorf("stream of %s: %w", r.stream.opts.Node, err)
 		}
 		r.heard = time.Now()
-		if done, err := r.handle(ctx, msg); done || err != nil {
+		if err := r.handle(ctx, msg); err != nil {
 			return err
 		}
 	}
@@ -223,54 +234,51 @@ func (r *reader) ask() error {
 	return r.status(true)
 }
 
-// handle takes one message of the replication protocol. It returns io.EOF when
-// the server's position has passed Until.
-func (r *reader) handle(ctx context.Context, msg pgproto3.BackendMessage) (bool, error) {
+// handle takes one message of the replication protocol.
+func (r *reader) handle(ctx context.Context, msg pgproto3.BackendMessage) error {
 	switch msg := msg.(type) {
 	case *pgproto3.CopyData:
-		return r.copyData(ctx, msg.Data)
+		if err := r.copyData(ctx, msg.Data); err != nil {
+			return fmt.Errorf("stream of %s: %w", r.stream.opts.Node, err)
+		}
+		return nil
 	case *pgproto3.ErrorResponse:
-		return true, fmt.Errorf("stream of %s: %w", r.stream.opts.Node, pgconn.ErrorResponseToPgError(msg))
+		return fmt.Errorf("stream of %s: %w", r.stream.opts.Node, pgconn.ErrorResponseToPgError(msg))
 	case *pgproto3.CopyDone:
-		return true, fmt.Errorf("stream of %s: %w", r.stream.opts.Node, io.ErrUnexpectedEOF)
+		return fmt.Errorf("stream of %s: %w", r.stream.opts.Node, io.ErrUnexpectedEOF)
 	default: // notices, parameter changes
-		return false, nil
+		return nil
 	}
 }
 
-func (r *reader) copyData(ctx context.Context, b []byte) (bool, error) {
+func (r *reader) copyData(ctx context.Context, b []byte) error {
 	if len(b) == 0 {
-		return false, nil
+		return nil
 	}
-	until := r.stream.opts.Until
 	switch b[0] {
 	case pglogrepl.PrimaryKeepaliveMessageByteID:
 		k, err := pglogrepl.ParsePrimaryKeepaliveMessage(b[1:])
 		if err != nil {
-			return true, fmt.Errorf("stream of %s: %w", r.stream.opts.Node, err)
+			return err
 		}
-		r.received = max(r.received, topology.LSN(k.ServerWALEnd))
 		// The server's position is what it has decoded and sent.
-		if r.received >= until {
-			return true, io.EOF
-		}
+		r.received = max(r.received, topology.LSN(k.ServerWALEnd))
+		r.out.passed = topology.LSN(k.ServerWALEnd)
 		if k.ReplyRequested {
 			if err := r.status(false); err != nil {
-				return true, err
+				return err
 			}
 		}
-		if len(r.out.ends) > 0 {
-			return false, r.handOver(ctx)
-		}
+		return r.handOver(ctx)
 	case pglogrepl.XLogDataByteID:
 		x, err := pglogrepl.ParseXLogData(b[1:])
 		if err != nil {
-			return true, fmt.Errorf("stream of %s: %w", r.stream.opts.Node, err)
+			return err
 		}
 		r.received = max(r.received, topology.LSN(x.WALStart))
-		return false, r.add(ctx, x.WALData)
+		return r.add(ctx, x.WALData)
 	}
-	return false, nil
+	return nil
 }
 
 // add copies a message into the chunk and hands the chunk over at the end of a

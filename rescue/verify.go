@@ -3,8 +3,13 @@ package rescue
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/topology"
 )
 
 // Peer is a survivor to compare.
@@ -15,6 +20,8 @@ type Peer struct {
 	Conn *pgconn.PgConn
 	// Authors maps the names of the node's replication origins to nodes.
 	Authors map[string]string
+	// Tables are those the node replicates; nil means every touched one.
+	Tables []topology.TableName
 }
 
 // Policy bounds a verification. A zero field means the default.
@@ -26,8 +33,20 @@ type Policy struct {
 	Repairs int
 	// Batch is the number of rows read at once: 500 by default.
 	Batch int
-	// ReportOnly compares and repairs nothing: what differs is a Fault.
+	// ReportOnly repairs nothing: a true divergence is a Fault at once.
 	ReportOnly bool
+}
+
+func (p Policy) complete() Policy {
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&p.Rounds, 20}, {&p.Repairs, 3}, {&p.Batch, 500}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	return p
 }
 
 // VerifyReport is what a verification found.
@@ -53,10 +72,254 @@ type VerifyTable struct {
 // committed when it was called.
 type Barrier func(ctx context.Context) error
 
+// namedKeys is how many keys a Fault names.
+const namedKeys = 20
+
 // Verify compares every touched row on all peers and repairs what differs by
-// last update wins. It fails with a permanent Fault "diverged" that names the
-// keys which still differ, and with a transient Fault "unsettled" when rows are
-// written faster than they can be compared.
-func Verify(ctx context.Context, peers []Peer, touched []*Touched, barrier Barrier, policy Policy) (VerifyReport, error) {
-	return VerifyReport{}, errors.New("verification is not there yet")
+// last update wins.
+//
+// Rows that differ may be on their way: only what differs in the same versions
+// before and after a barrier is a true divergence. A repair is written on the
+// losers with the winner's commit timestamp, under an origin that the mesh does
+// not forward, and only over the very version that was compared, so that it never
+// replaces a concurrent write. What was repaired is compared again.
+//
+// It fails with a permanent Fault "diverged" which names the keys that still
+// differ, and with a transient Fault "unsettled" when rows are written faster
+// than they can be compared. The report is valid with an error too.
+func Verify(ctx context.Context, peers []Peer, touched []*Touched, barrier Barrier, policy Policy) (report VerifyReport, err error) {
+	all, err := merge(touched)
+	if err != nil {
+		return report, err
+	}
+	v := &verifier{touched: all, barrier: barrier, policy: policy.complete()}
+	defer func() { err = errors.Join(err, v.release(ctx)) }()
+	for _, p := range peers {
+		s, err := openSurvivor(ctx, p)
+		if err != nil {
+			return report, err
+		}
+		v.survivors = append(v.survivors, s)
+	}
+	// Decisions must not depend on the order in which the caller lists nodes.
+	slices.SortFunc(v.survivors, func(a, b *survivor) int { return strings.Compare(a.node, b.node) })
+	err = v.run(ctx)
+	for _, t := range v.tables {
+		report.add(t.report)
+	}
+	return report, err
+}
+
+func (r *VerifyReport) add(t VerifyTable) {
+	r.Rows += t.Rows
+	r.Differing += t.Differing
+	r.Repaired += t.Repaired
+	r.Tables = append(r.Tables, t)
+}
+
+type verifier struct {
+	survivors []*survivor
+	touched   *Touched
+	barrier   Barrier
+	policy    Policy
+	tables    []*compared
+	// stuck are the rows that differ for good.
+	stuck []*suspect
+}
+
+// compared is a table under comparison.
+type compared struct {
+	name    topology.TableName
+	columns []string
+	// on are the survivors that replicate the table, each with its definition.
+	on     []*replica
+	names  []string
+	report VerifyTable
+}
+
+// replica is a table as one survivor has it.
+type replica struct {
+	*survivor
+	tab *table
+	key []keyColumn
+}
+
+// suspect is a row that is not known to be equal everywhere.
+type suspect struct {
+	table *compared
+	key   Key
+	touch *touch
+	// versions is the last reading, seen the latest version ever read, for each
+	// replica.
+	versions  []version
+	seen      []stamp
+	divergent bool
+	repairs   int
+	// problem is why a repair was refused.
+	problem error
+}
+
+func (v *verifier) run(ctx context.Context) error {
+	var suspects []*suspect
+	for _, name := range v.touched.names() {
+		t, err := v.open(ctx, name)
+		if err != nil {
+			return err
+		}
+		if len(t.on) < 2 {
+			continue // nothing to be equal to
+		}
+		v.tables = append(v.tables, t)
+		found, err := v.compare(ctx, t, v.touched.tables[name])
+		if err != nil {
+			return err
+		}
+		suspects = append(suspects, found...)
+	}
+	for round := 0; len(suspects) > 0; round++ {
+		if round == v.policy.Rounds {
+			return unsettled(suspects)
+		}
+		if err := v.barrier(ctx); err != nil {
+			return fmt.Errorf("barrier: %w", err)
+		}
+		var err error
+		if suspects, err = v.judge(ctx, suspects); err != nil {
+			return err
+		}
+	}
+	if len(v.stuck) > 0 {
+		return diverged(v.stuck)
+	}
+	return nil
+}
+
+// compare reads all touched rows of a table and returns those that differ.
+func (v *verifier) compare(ctx context.Context, t *compared, touched *touchedTable) ([]*suspect, error) {
+	var found []*suspect
+	batch := make([]*suspect, 0, v.policy.Batch)
+	flush := func() error {
+		if err := v.read(ctx, t, batch); err != nil {
+			return err
+		}
+		for _, s := range batch {
+			if !equal(s.versions) {
+				found = append(found, s)
+			}
+		}
+		t.report.Rows += int64(len(batch))
+		batch = batch[:0]
+		return nil
+	}
+	for id, e := range touched.keys {
+		batch = append(batch, &suspect{table: t, key: decodeKey(id), touch: e})
+		if len(batch) == cap(batch) {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return found, flush()
+}
+
+// judge reads the suspects again after a barrier, lets go those that are equal
+// now, repairs the true divergences, and returns who must be looked at again.
+func (v *verifier) judge(ctx context.Context, suspects []*suspect) ([]*suspect, error) {
+	before := make(map[*suspect][]version, len(suspects))
+	byTable := map[*compared][]*suspect{}
+	for _, s := range suspects {
+		before[s] = s.versions
+		byTable[s.table] = append(byTable[s.table], s)
+	}
+	var again []*suspect
+	for _, t := range v.tables {
+		for batch := range slices.Chunk(byTable[t], v.policy.Batch) {
+			if err := v.read(ctx, t, batch); err != nil {
+				return nil, err
+			}
+			for _, s := range batch {
+				keep, err := v.settle(ctx, s, before[s])
+				if err != nil {
+					return nil, err
+				}
+				if keep {
+					again = append(again, s)
+				}
+			}
+		}
+	}
+	return again, nil
+}
+
+// settle decides about one suspect; false when nothing more is to be done.
+func (v *verifier) settle(ctx context.Context, s *suspect, before []version) (bool, error) {
+	if equal(s.versions) {
+		if s.divergent {
+			s.table.report.Repaired++
+		}
+		return false, nil
+	}
+	if !slices.Equal(before, s.versions) {
+		return true, nil // somebody writes it: look again
+	}
+	if !s.divergent {
+		s.divergent = true
+		s.table.report.Differing++
+	}
+	if v.policy.ReportOnly || s.problem != nil || s.repairs == v.policy.Repairs {
+		v.stuck = append(v.stuck, s)
+		return false, nil
+	}
+	s.repairs++
+	return true, v.repair(ctx, s)
+}
+
+func (v *verifier) release(ctx context.Context) error {
+	errs := make([]error, 0, len(v.survivors))
+	for _, s := range v.survivors {
+		errs = append(errs, s.release(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func diverged(stuck []*suspect) error {
+	err := fmt.Errorf("%d rows differ between the survivors: %s", len(stuck), list(stuck))
+	for _, s := range stuck {
+		if s.problem != nil {
+			err = fmt.Errorf("%w; a repair failed: %w", err, s.problem)
+			break
+		}
+	}
+	return &topology.Fault{
+		Class: topology.Permanent, Code: "diverged", Err: err,
+		Hint: "make the named rows equal by hand, then run the recovery again",
+	}
+}
+
+func unsettled(suspects []*suspect) error {
+	return &topology.Fault{
+		Class: topology.Transient, Code: "unsettled",
+		Err: fmt.Errorf("%d rows are written faster than they can be compared: %s",
+			len(suspects), list(suspects)),
+	}
+}
+
+func list(rows []*suspect) string {
+	rows = slices.Clone(rows)
+	name := func(s *suspect) string {
+		parts := make([]string, len(s.key))
+		for i, v := range s.key {
+			parts[i] = s.table.on[0].key[i].name + "=" + v
+		}
+		return s.table.name.String() + "(" + strings.Join(parts, ", ") + ")"
+	}
+	names := make([]string, len(rows))
+	for i, s := range rows {
+		names[i] = name(s)
+	}
+	slices.Sort(names)
+	if len(names) > namedKeys {
+		names = append(names[:namedKeys], "...")
+	}
+	return strings.Join(names, "; ")
 }
