@@ -68,15 +68,14 @@ func (s *Server) kill(ctx context.Context, pm *postmaster) error {
 	}
 	if pm.running() {
 		// Stopped, it bears no child that the count of the family would miss.
-		_ = syscall.Kill(pm.pid, syscall.SIGSTOP)
-		if err := until(ctx, func() bool { return stopped(pm.pid) }); err != nil {
+		if err := stopOne(ctx, pm.pid); err != nil {
 			return err
 		}
 	}
 	if err := killAll(ctx, s.host.inst.program("postgres"), s.DataDir()); err != nil {
 		return err
 	}
-	s.thawLocked() // only ends the guard: there is nothing left to continue
+	s.frozen = false
 	return s.awaitEnd(ctx, pm)
 }
 
@@ -105,27 +104,18 @@ func (s *Server) KillPostmaster(ctx context.Context) error {
 
 // Freeze stops every process of the server: its connections stay open, and
 // nothing answers. It returns when all have stopped. If we die while it is
-// frozen, it wakes and ends.
+// frozen, it wakes and ends (see spawn).
 func (s *Server) Freeze(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pm == nil || !s.pm.running() {
 		return fmt.Errorf("freeze %s: %w", s.Name(), ErrNotRunning)
 	}
-	if s.frozen != nil {
-		return nil
-	}
-	pids, err := stopAll(ctx, s.host.inst.program("postgres"), s.DataDir(), s.pm.pid)
-	if err == nil {
-		s.frozen, err = newGuard(pids, s.host.acc)
-	}
-	if err != nil {
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		}
-		_ = syscall.Kill(s.pm.pid, syscall.SIGCONT)
+	if err := stopAll(ctx, s.host.inst.program("postgres"), s.DataDir(), s.pm.pid); err != nil {
+		continueAll(s.host.inst.program("postgres"), s.DataDir())
 		return fmt.Errorf("freeze %s: %w", s.Name(), err)
 	}
+	s.frozen = true
 	return nil
 }
 
@@ -133,13 +123,9 @@ func (s *Server) Freeze(ctx context.Context) error {
 func (s *Server) Thaw() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.thawLocked()
-}
-
-func (s *Server) thawLocked() {
-	if s.frozen != nil {
-		s.frozen.release()
-		s.frozen = nil
+	if s.frozen {
+		continueAll(s.host.inst.program("postgres"), s.DataDir())
+		s.frozen = false
 	}
 }
 

@@ -7,7 +7,7 @@
 //   - a server is a real one, started from an initdb template in a fraction of
 //     a second, with a system identifier of its own, reachable on 127.0.0.1;
 //   - what it starts ends: with Close, or when the process that started it
-//     dies, however it dies (see spawn and freeze);
+//     dies, however it dies (see spawn);
 //   - faults are faithful: Kill leaves a server no time to say or write anything,
 //     Freeze leaves its connections open, and a cut link stalls bytes as a
 //     network does and never loses some of them;

@@ -38,6 +38,11 @@ func (p *postmaster) running() bool {
 // immediate shutdown, which takes its children along. That signal is bound to
 // the thread that forked, and Go ends threads when it likes: so one goroutine,
 // locked to its thread, forks, waits for the end, and thereby keeps the thread.
+//
+// A frozen server would not take that signal. But its group is then without a
+// parent in our session, and the kernel continues the stopped members of such a
+// group: the postmaster wakes, finds SIGQUIT, and after 5 s kills the children
+// that do not react.
 func spawn(program string, args []string, dir string, log *os.File, acc account) (*postmaster, error) {
 	p := &postmaster{done: make(chan struct{})}
 	started := make(chan error)
@@ -124,10 +129,9 @@ func until(ctx context.Context, cond func() bool) error {
 
 // stopAll sends SIGSTOP to a whole server: first the postmaster, so that no
 // child is born while the children are counted.
-func stopAll(ctx context.Context, program, dataDir string, postmasterPID int) ([]int, error) {
-	_ = syscall.Kill(postmasterPID, syscall.SIGSTOP)
-	if err := until(ctx, func() bool { return stopped(postmasterPID) }); err != nil {
-		return nil, err
+func stopAll(ctx context.Context, program, dataDir string, postmasterPID int) error {
+	if err := stopOne(ctx, postmasterPID); err != nil {
+		return err
 	}
 	pids := family(program, dataDir)
 	for _, pid := range pids {
@@ -135,10 +139,15 @@ func stopAll(ctx context.Context, program, dataDir string, postmasterPID int) ([
 	}
 	for _, pid := range pids {
 		if err := until(ctx, func() bool { return stopped(pid) }); err != nil {
-			return pids, err
+			return err
 		}
 	}
-	return pids, nil
+	return nil
+}
+
+func stopOne(ctx context.Context, pid int) error {
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	return until(ctx, func() bool { return stopped(pid) })
 }
 
 // killAll sends SIGKILL to every process of a server until none is left.
@@ -152,38 +161,11 @@ func killAll(ctx context.Context, program, dataDir string) error {
 	})
 }
 
-// guard wakes a frozen server when we die. SIGQUIT at our death (see spawn) would
-// stay pending in a stopped process for ever; so a shell holds the other end of a
-// pipe, and at its end, whether we closed it or died, it continues them.
-type guard struct {
-	pipe *os.File
-	cmd  *exec.Cmd
-}
-
-func newGuard(pids []int, acc account) (*guard, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
+// continueAll sends SIGCONT to every process of a server.
+func continueAll(program, dataDir string) {
+	for _, pid := range family(program, dataDir) {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
-	defer func() { _ = r.Close() }()
-	args := []string{"-c", `read -r _; kill -CONT "$@"`, "healer-freeze-guard"}
-	for _, pid := range pids {
-		args = append(args, strconv.Itoa(pid))
-	}
-	cmd := exec.Command("/bin/sh", args...) //nolint:noctx // it ends with the pipe
-	cmd.Dir, cmd.Env, cmd.Stdin = "/", childEnv(), r
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: acc.credential(), Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		_ = w.Close()
-		return nil, fmt.Errorf("guard of a frozen server: %w", err)
-	}
-	return &guard{pipe: w, cmd: cmd}, nil
-}
-
-// release continues the frozen processes.
-func (g *guard) release() {
-	_ = g.pipe.Close()
-	_ = g.cmd.Wait() // kill fails for those that are dead; nobody misses them
 }
 
 // pidFileName is the file in the data directory that a live server keeps.

@@ -44,7 +44,7 @@ type Server struct {
 	pinned bool // somebody may have learnt the port: it does not change any more
 	conf   map[string]string
 	pm     *postmaster // the newest; nil before the first start
-	frozen *guard
+	frozen bool
 	closed bool
 }
 

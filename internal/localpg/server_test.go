@@ -78,6 +78,19 @@ func TestKillAndStartAgain(t *testing.T) {
 	}
 }
 
+// After a crash the number of the old postmaster may be another process's, and
+// PostgreSQL would take that one for the owner of the directory.
+func TestStartAfterAKillWhosePIDWasTakenAgain(t *testing.T) {
+	ctx, s, other := limit(t), startServer(t, ServerOptions{}), startServer(t, ServerOptions{})
+	pidFile := s.DataDir() + "/" + pidFileName
+	lines, err := os.ReadFile(pidFile)
+	must(t, err)
+	must(t, s.Kill(ctx))
+	_, rest, _ := strings.Cut(string(lines), "\n")
+	must(t, os.WriteFile(pidFile, []byte(itoa(other.postmaster().pid)+"\n"+rest), 0o600))
+	must(t, s.Start(ctx))
+}
+
 func TestKillPostmaster(t *testing.T) {
 	ctx, s := limit(t), startServer(t, ServerOptions{})
 	must(t, s.KillPostmaster(ctx))
