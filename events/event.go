@@ -75,6 +75,9 @@ func New(f Fact, agent string, at time.Time, data any) (Event, error) {
 	if !ok {
 		return Event{}, fmt.Errorf("event kind %q is unknown", f.Kind)
 	}
+	if f.Cluster == "" {
+		return Event{}, fmt.Errorf("event %s has no cluster", f.Kind)
+	}
 	e := Event{
 		SpecVersion: "1.0", ID: f.ID(), Source: "/healer/" + f.Cluster + "/" + agent,
 		Type: "healer.v1." + string(f.Kind), Subject: f.Node, Time: at.UTC(),

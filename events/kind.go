@@ -1,5 +1,10 @@
 package events
 
+import (
+	"maps"
+	"slices"
+)
+
 // Kind is what happened, as the last two tokens of an event's subject.
 type Kind string
 
@@ -51,6 +56,9 @@ func severities() map[Kind]Severity {
 		ControlPaused: Warning, ControlResumed: Info,
 	}
 }
+
+// Kinds returns all kinds, sorted.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(severities())) }
 
 // Severity returns the grade of the kind, and false when the kind is unknown.
 func (k Kind) Severity() (Severity, bool) {
