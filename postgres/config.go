@@ -58,9 +58,7 @@ func parse(dsn string) (*pgxpool.Config, error) {
 	}
 	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = maxConns, 0, 0
 	cfg.MaxConnIdleTime = 5 * time.Minute
-	// A connection may have died with its server while it lay in the pool;
-	// that must not make a living server look dead.
-	cfg.ShouldPing = func(_ context.Context, _ pgxpool.ShouldPingParams) bool { return true }
+	cfg.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // use does
 	prepare(&cfg.ConnConfig.Config)
 	// One round trip for each statement, and nothing cached that a change of
 	// schema could make stale.
@@ -80,9 +78,7 @@ func prepare(c *pgconn.Config) {
 			c.RuntimeParams[k] = v
 		}
 	}
-	c.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3,
-	}}).DialContext
+	c.DialFunc = newDialer(c.ConnectTimeout).DialContext
 	c.BuildContextWatcherHandler = cancelStatement
 }
 

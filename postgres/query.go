@@ -14,8 +14,9 @@ import (
 // round trip and one snapshot. No row is an error (pgx.ErrNoRows).
 func (s *Server) JSON(ctx context.Context, into any, sql string, args ...any) error {
 	var raw []byte
-	if err := s.pool.QueryRow(ctx, sql, args...).Scan(&raw); err != nil {
-		return s.wrap(ctx, err)
+	err := s.use(ctx, func(c *pgx.Conn) error { return c.QueryRow(ctx, sql, args...).Scan(&raw) })
+	if err != nil {
+		return err
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
 		return fmt.Errorf("%s: answer of the server: %w", s.name, err)
@@ -25,21 +26,53 @@ func (s *Server) JSON(ctx context.Context, into any, sql string, args ...any) er
 
 // Exec runs one statement.
 func (s *Server) Exec(ctx context.Context, sql string, args ...any) error {
-	_, err := s.pool.Exec(ctx, sql, args...)
-	return s.wrap(ctx, err)
+	return s.use(ctx, func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, sql, args...)
+		return err
+	})
 }
 
 // Tx runs fn in one READ COMMITTED transaction and commits it if fn returns
 // nil. Every SET in settings, such as "lock_timeout = '2s'", holds for this
 // transaction alone.
 func (s *Server) Tx(ctx context.Context, settings []string, fn func(Tx) error) error {
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if err := setLocal(ctx, tx, settings); err != nil {
-			return err
-		}
-		return fn(tx)
+	return s.use(ctx, func(c *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+			if err := setLocal(ctx, tx, settings); err != nil {
+				return err
+			}
+			return fn(tx)
+		})
 	})
-	return s.wrap(ctx, err)
+}
+
+// use runs fn on a connection of the pool that has just answered: one may have
+// died with its server while it lay there, and that must not make a living
+// server look dead. A connection that broke leaves the pool at once. (The driver
+// cancels what ran on it in the background, for many seconds when the server
+// hangs; the pool would be full of those, and of no use when the server is back.)
+func (s *Server) use(ctx context.Context, fn func(*pgx.Conn) error) error {
+	for try := 0; ; try++ {
+		conn, err := s.pool.Acquire(ctx)
+		if err != nil {
+			return s.wrap(ctx, err)
+		}
+		alive := conn.Ping(ctx)
+		if alive == nil {
+			err = fn(conn.Conn())
+		}
+		if conn.Conn().IsClosed() {
+			conn.Hijack()
+		} else {
+			conn.Release()
+		}
+		if alive == nil {
+			return s.wrap(ctx, err)
+		}
+		if try == maxConns || ctx.Err() != nil {
+			return s.wrap(ctx, alive)
+		}
+	}
 }
 
 // Slow runs one statement that may take longer than the pool's statement
@@ -47,7 +80,7 @@ func (s *Server) Tx(ctx context.Context, settings []string, fn func(Tx) error) e
 // row into dest, if any. When ctx ends, the statement is cancelled at the
 // server, and Slow returns when it has ended there.
 func (s *Server) Slow(ctx context.Context, sql string, args []any, dest ...any) error {
-	cfg := s.cfg.ConnConfig.Copy()
+	cfg := s.session.Copy()
 	cfg.RuntimeParams["statement_timeout"] = "0"
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,8 +17,10 @@ import (
 type Server struct {
 	name     string
 	endpoint Endpoint
-	cfg      *pgxpool.Config
-	pool     *pgxpool.Pool
+	// session is the configuration of connections outside the pool.
+	session *pgx.ConnConfig
+	pool    *pgxpool.Pool
+	sockets *sockets
 }
 
 // Open makes the handle of the node called name. It only parses: connections
@@ -28,13 +31,16 @@ func Open(name, dsn string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dsn of node %s: %w", name, err)
 	}
+	c := cfg.ConnConfig
+	session := c.Copy()
+	pooled := newSockets(c.ConnectTimeout)
+	c.DialFunc = pooled.dial
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", name, err)
 	}
-	c := cfg.ConnConfig
 	return &Server{
-		name: name, cfg: cfg, pool: pool,
+		name: name, session: session, pool: pool, sockets: pooled,
 		endpoint: Endpoint{Host: c.Host, Port: c.Port, Database: c.Database},
 	}, nil
 }
@@ -48,9 +54,14 @@ func (s *Server) Database() string { return s.endpoint.Database }
 // Endpoint is where the DSN leads to.
 func (s *Server) Endpoint() Endpoint { return s.endpoint }
 
-// Close ends the pool and waits for its connections, a few seconds at most
-// for one whose server does not answer. Sessions handed out live on.
-func (s *Server) Close() { s.pool.Close() }
+// Close ends the pool, after a moment for statements that are being cancelled,
+// and waits until its connections have gone. Sessions handed out live on.
+func (s *Server) Close() {
+	ending := time.AfterFunc(cancelGrace, s.sockets.close)
+	defer ending.Stop()
+	s.pool.Close()
+	s.sockets.close()
+}
 
 // Session opens a connection of its own, outside the pool and without a
 // statement timeout, for work that holds a lock, an origin or a stream of
@@ -66,7 +77,7 @@ func (s *Server) Replication(ctx context.Context) (*pgconn.PgConn, error) {
 }
 
 func (s *Server) connect(ctx context.Context, params map[string]string) (*pgconn.PgConn, error) {
-	cfg := s.cfg.ConnConfig.Config.Copy()
+	cfg := s.session.Config.Copy()
 	cfg.RuntimeParams["statement_timeout"] = "0"
 	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
 	maps.Copy(cfg.RuntimeParams, params)

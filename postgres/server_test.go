@@ -234,3 +234,29 @@ func TestSlotsOfAServer(t *testing.T) {
 		}
 	}
 }
+
+// A server that hangs must not hold up the end of the process.
+func TestCloseDoesNotWaitForAHangingServer(t *testing.T) {
+	server := pgtest.Server(t, localpg.ServerOptions{})
+	before := goleak.IgnoreCurrent()
+	s, err := postgres.Open("n1", server.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.FlushedLSN(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Freeze(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Thaw()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := s.FlushedLSN(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a hanging server: %v", err)
+	}
+	s.Close()
+	// Not even what the driver does in the background goes on, although the
+	// server still says nothing.
+	goleak.VerifyNone(t, before)
+}

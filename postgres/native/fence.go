@@ -188,15 +188,28 @@ func lookup(ctx context.Context, tx postgres.Tx, s *postgres.Server, oid uint32)
 	return f, rows.Err()
 }
 
-// awaitStop waits until no worker of a disabled subscription can apply: a
-// worker looks at its subscription again before each transaction it begins.
+// endConnectingSQL ends the workers of a disabled subscription that still try to
+// reach a publisher who does not answer. They have received nothing, so nothing
+// is lost with them; but they hold the origin, which the recovery needs, for as
+// long as TCP keeps trying.
+const endConnectingSQL = `SELECT to_jsonb(count(pg_terminate_backend(w.pid)))
+	FROM pg_stat_subscription w JOIN pg_stat_activity a ON a.pid = w.pid
+	JOIN pg_subscription s ON s.oid = w.subid AND NOT s.subenabled
+	WHERE w.subid::bigint = $1 AND a.backend_type LIKE 'logical replication%' AND lower(a.wait_event) LIKE 'libpqwalreceiver%'`
+
+// awaitStop waits until no worker of a disabled subscription is left: a worker
+// looks at its subscription again before each transaction it begins.
 func (e *Engine) awaitStop(ctx context.Context, s *postgres.Server, oid uint32) error {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
 	for {
 		now, ok, err := e.byOID(ctx, s, oid)
-		if err == nil && (!ok || now.stopped()) {
+		if err == nil && (!ok || len(now.Workers) == 0) {
 			return nil
+		}
+		if err == nil && now.stopped() {
+			var ended int
+			err = s.JSON(ctx, &ended, endConnectingSQL, int64(oid))
 		}
 		if err == nil {
 			err = postgres.Pause(ctx, pollEvery)

@@ -167,21 +167,22 @@ func (p *providers) learn(ctx context.Context, node string, subs []subscription,
 func (p *providers) note(node string, subs []subscription, fences []topology.Fence) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	maps.DeleteFunc(p.fenced, func(k, _ string) bool { return strings.HasPrefix(k, node+"/") })
+	for _, f := range fences {
+		if m, ok := mark.ParseFence(p.servers[node].Database(), f.Mark); ok {
+			p.fenced[fenceKey(node, m.Subscription)] = f.Origin
+		}
+	}
 	here := make(map[string]bool)
 	for _, s := range subs {
+		if s.ConnInfo == "" {
+			return // where it leads cannot be told now, nor what has changed
+		}
 		here[key(node, s)] = true
 	}
 	gone := func(k, _ string) bool { return strings.HasPrefix(k, node+"/") && !here[k] }
 	maps.DeleteFunc(p.asked, gone)
 	maps.DeleteFunc(p.remembered, gone)
-	maps.DeleteFunc(p.fenced, func(k, _ string) bool { return strings.HasPrefix(k, node+"/") })
-	for _, f := range fences {
-		if server, ok := p.servers[node]; ok {
-			if m, ok := mark.ParseFence(server.Database(), f.Mark); ok {
-				p.fenced[fenceKey(node, m.Subscription)] = f.Origin
-			}
-		}
-	}
 }
 
 // ask starts to ask for the subscription's provider unless that is known, being
