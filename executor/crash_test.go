@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -80,6 +81,9 @@ func killAndResume(t *testing.T, where string) {
 	o := first.recover(t, t.Context())
 	if o.State != executor.Failed || !errors.Is(o.Err, errKilled) {
 		t.Fatalf("killed run ended %s, %v", o.State, o.Err)
+	}
+	if n := m.calls["verify n1"]; n > 0 && !strings.HasSuffix(where, "verify n1") && !strings.Contains(where, "release") {
+		t.Error("the other lane of a killed run went on")
 	}
 	entries := *first.journal.Load()
 	if last := entries[len(entries)-1]; last.Event == executor.EntryEnd {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,7 +124,11 @@ func TestTornTail(t *testing.T) {
 			rt.Fatal(err)
 		}
 		cut := rapid.IntRange(0, len(whole)).Draw(rt, "bytes that made it to disk")
-		if err := os.WriteFile(path, whole[:cut], 0o600); err != nil {
+		torn := slices.Clone(whole[:cut])
+		for range rapid.IntRange(0, 400).Draw(rt, "bytes of a longer group") {
+			torn = append(torn, 'x')
+		}
+		if err := os.WriteFile(path, torn, 0o600); err != nil {
 			rt.Fatal(err)
 		}
 		survive := strings.Count(string(whole[:cut]), "\n")

@@ -293,9 +293,7 @@ type bus struct {
 	mu   sync.Mutex
 	seen map[string]bool
 	got  []events.Event
-	// drops counts what was dropped.
-	drops int
-	err   error
+	err  error
 }
 
 func (b *bus) Publish(e events.Event) error {
@@ -308,7 +306,6 @@ func (b *bus) Publish(e events.Event) error {
 		b.seen = map[string]bool{}
 	}
 	if b.seen[e.ID] {
-		b.drops++
 		return nil
 	}
 	b.seen[e.ID] = true

@@ -183,7 +183,7 @@ func (r *run) retried(next attempt) action {
 			if last == nil {
 				return struct{}{}, nil
 			}
-			if !retryable(last) || parent.Err() != nil {
+			if !retryable(last) {
 				return struct{}{}, backoff.Permanent(last)
 			}
 			r.note(Entry{Event: EntryAttempt, Step: &s, Attempts: out.Attempts, Error: text(last)})

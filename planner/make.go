@@ -22,6 +22,8 @@ func Make(t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
 	p := Plan{
 		ID: PlanID(obs.Cluster, t.Kind, t.Node, t.Incarnation), Kind: t.Kind,
 		Cluster: obs.Cluster, Node: t.Node, Incarnation: t.Incarnation,
+		// Empty and not nil: readers of the JSON find lists.
+		Survivors: []string{}, Lanes: []Lane{}, Steps: []Step{},
 	}
 	makers := map[Kind]func(Plan, Trigger, topology.Observation, Policy) (Plan, *Refusal){
 		Recovery: makeRecovery, Rejoin: makeRejoin,

@@ -91,13 +91,12 @@ func (p *Plan) laneSteps(l Lane, after string) string {
 // lane is gone and it is no survivor any more. The steps are kept, so that ids
 // and dependencies still mean the same.
 func (p Plan) Without(target string) Plan {
-	var lanes []Lane
+	lanes, left := []Lane{}, []string{}
 	for _, l := range p.Lanes {
 		if l.Target != target {
 			lanes = append(lanes, l)
 		}
 	}
-	var left []string
 	for _, s := range p.Survivors {
 		if s != target {
 			left = append(left, s)
