@@ -163,11 +163,15 @@ func (c *cache) runnable(ctx context.Context, inst Installation) (Installation, 
 	return inst, nil
 }
 
-// sourceIdentity tells one build from another that lies in the same place.
+// sourceIdentity tells one build from another of the same version. A published
+// package is the same wherever and whenever it was unpacked.
 func sourceIdentity(inst Installation) (string, error) {
 	info, err := os.Stat(inst.program("postgres"))
 	if err != nil {
 		return "", err
+	}
+	if inst.published != "" {
+		return shortHash(inst.published, fmt.Sprint(info.Size())), nil
 	}
 	return shortHash(inst.root, inst.Version, fmt.Sprint(info.Size()), fmt.Sprint(info.ModTime().UnixNano())), nil
 }

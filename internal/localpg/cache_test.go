@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -123,6 +124,7 @@ func TestRunnableCopiesAPackageAndLeavesItAlone(t *testing.T) {
 	if diff := cmp.Diff(before, listTree(t, native)); diff != "" {
 		t.Errorf("the package changed (-before +after):\n%s", diff)
 	}
+	must(t, os.Chtimes(inst.program("postgres"), time.Time{}, time.Unix(1, 0))) // unpacked anew
 	again, err := c.runnable(ctx, inst)
 	must(t, err)
 	if again.BinDir != got.BinDir {

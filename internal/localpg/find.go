@@ -36,6 +36,8 @@ type Installation struct {
 	// links are the symbolic links that the npm package lists and cannot hold;
 	// without them the programs do not load. Keyed by link, relative to root.
 	links map[string]string
+	// published is the full version of the npm package; empty for others.
+	published string
 	// root holds bin, lib and share where those lie together; else empty.
 	root string
 }
@@ -233,7 +235,7 @@ func readPackage(native string) (Installation, error) {
 	version = strings.TrimSuffix(version, ".0")
 	return Installation{
 		Major: major, Version: version,
-		BinDir: filepath.Join(native, "bin"), links: links, root: native,
+		BinDir: filepath.Join(native, "bin"), links: links, root: native, published: manifest.Version,
 	}, nil
 }
 

@@ -65,14 +65,13 @@ func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 	return nil
 }
 
-// Connector opens sessions: a *Server, or a *Node of a mesh.
+// Connector opens sessions, as a *Server does.
 type Connector interface {
 	Connect(ctx context.Context) (*pgx.Conn, error)
 }
 
-// Rows runs a query in a session of its own and returns its rows, each scanned
-// into a T: one column into a plain value, several into a struct's fields by
-// position.
+// Rows runs a query in a session of its own and returns its rows, each as scan
+// (such as pgx.RowToStructByPos) makes a T of it.
 func Rows[T any](ctx context.Context, on Connector, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
 	conn, err := on.Connect(ctx)
 	if err != nil {
