@@ -52,6 +52,7 @@ test: postgres ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" fo
 	if [[ $$(go env CGO_ENABLED) == 1 ]] && command -v "$${cc%% *}" >/dev/null; then
 		race=-race
 	else
+		export CGO_ENABLED=0
 		echo "make test: no C compiler ($$cc): the tests run without the race detector" >&2
 	fi
 	set -x
