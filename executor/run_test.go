@@ -16,7 +16,6 @@ import (
 	"healer/events"
 	"healer/executor"
 	"healer/planner"
-	"healer/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
