@@ -25,7 +25,15 @@ const waitLimit = 90 * time.Second
 const schema = `CREATE TABLE account (
 	id bigint PRIMARY KEY, owner text NOT NULL, amount bigint NOT NULL DEFAULT 0, note text);
 CREATE TABLE entry (
-	region text, no bigint, body jsonb, PRIMARY KEY (region, no))`
+	region text, no bigint, body jsonb, PRIMARY KEY (region, no));
+-- Counts the row changes that reach a node from others, which a sequence does
+-- without being replicated itself.
+CREATE SEQUENCE received;
+CREATE FUNCTION receive() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.received'); RETURN NULL; END $$;
+CREATE TRIGGER receive AFTER INSERT OR UPDATE OR DELETE ON account FOR EACH ROW EXECUTE FUNCTION receive();
+CREATE TRIGGER receive AFTER INSERT OR UPDATE OR DELETE ON entry FOR EACH ROW EXECUTE FUNCTION receive();
+ALTER TABLE account ENABLE REPLICA TRIGGER receive;
+ALTER TABLE entry ENABLE REPLICA TRIGGER receive`
 
 // cluster is a mesh of real servers with an agent beside each, in this process.
 type cluster struct {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"healer/api"
 	"healer/internal/localpg"
+	"healer/internal/localpg/pgtest"
 )
 
 // lag makes n3 fall behind n1 while n2 follows it: the situation in which the
@@ -84,12 +86,17 @@ func (c *cluster) recovered(agent, lost string, survivors ...string) api.Recover
 		if a, b := c.progress(n, lost), c.progress(survivors[0], lost); a != b {
 			c.t.Errorf("progress of %s is %s on %s, %s on %s", lost, a, n, b, survivors[0])
 		}
-		if left := value[int64](c, n, `SELECT (SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'healer%')
-			+ (SELECT count(*) FROM pg_replication_origin WHERE roname LIKE 'healer:gap:%')
-			+ (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')`); left != 0 {
-			c.t.Errorf("%d clones, gap marks or locks are left on %s", left, n)
-		}
 	}
+	c.eventually("nothing but the fences is left", func() error {
+		for _, n := range survivors {
+			if left := value[int64](c, n, `SELECT (SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'healer%')
+				+ (SELECT count(*) FROM pg_replication_origin WHERE roname LIKE 'healer:gap:%')
+				+ (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')`); left != 0 {
+				return fmt.Errorf("%d clones, gap marks or locks on %s", left, n)
+			}
+		}
+		return nil
+	})
 	return last
 }
 
@@ -126,13 +133,21 @@ func (c *cluster) rejoined(node string) {
 	}
 }
 
+// received counts the row changes that reached node from others.
+func (c *cluster) received(node string) int64 {
+	return value[int64](c, node, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM received`)
+}
+
 // A killed node heals itself: the main job, end to end.
 func TestKilledNodeHealsItself(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, localpg.Options{}, nil)
 	c.startAll()
 	c.lag(500)
-	before := c.progress("n3", "n1")
+	// One transaction that nobody receives before the end: n1 alone has it.
+	c.mesh.Link("n1", "n2").Cut()
+	c.exec("n1", `INSERT INTO account VALUES (60001, 'n1', 1, 'unsent')`)
+	before := c.received("n2")
 	if err := c.mesh.Kill(context.Background(), "n1"); err != nil {
 		t.Fatal(err)
 	}
@@ -140,12 +155,16 @@ func TestKilledNodeHealsItself(t *testing.T) {
 	if last.Source != "n2" || last.Transactions != 500 {
 		t.Errorf("carried %d transactions from %s: want 500 from n2", last.Transactions, last.Source)
 	}
-	if after := c.progress("n3", "n1"); after == before {
-		t.Errorf("progress of n3 is still %s", after)
-	}
 	c.equal("n2", "n3")
 
-	// What n3 was given must not travel on: n2 has it.
+	// What n3 was given must not travel on to n2, which has it. A write of
+	// n3's own shows that the way is open and the counter counts.
+	c.exec("n3", `INSERT INTO account VALUES (50002, 'n3', 1, 'counted')`)
+	c.caughtUp("n2", "n3")
+	if got := c.received("n2"); got != before+1 {
+		t.Errorf("n2 received %d row changes since the loss: want the one of n3's own", got-before)
+	}
+
 	if err := c.mesh.Heal(); err != nil {
 		t.Fatal(err)
 	}
@@ -157,4 +176,120 @@ func TestKilledNodeHealsItself(t *testing.T) {
 	c.exec("n3", `INSERT INTO account VALUES (50003, 'n3', 1, 'after')`)
 	c.caughtUp()
 	c.equal("n1", "n2", "n3")
+	for _, n := range c.mesh.Names() {
+		if got := value[int64](c, n, `SELECT count(*) FROM account WHERE note = 'unsent'`); got != 1 {
+			t.Errorf("%s has the unsent transaction %d times", n, got)
+		}
+	}
+}
+
+// A wrong verdict harms nothing: every agent is kept from n1, which lives and
+// writes on all the while.
+func TestFalseVerdictHarmsNothing(t *testing.T) {
+	t.Parallel()
+	var door *localpg.Proxy
+	c := newCluster(t, localpg.Options{}, func(s *localpg.Server) string {
+		if s.Name() != "n1" {
+			return s.DSN()
+		}
+		door = pgtest.Proxy(t, s.Addr())
+		return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=app", door.Port())
+	})
+	c.startAll()
+	stop := c.write("n1")
+	door.Refuse()
+	c.recovered("n2", "n1", "n2", "n3")
+	for _, n := range []string{"n2", "n3"} {
+		if got := value[bool](c, n, `SELECT subenabled FROM pg_subscription WHERE subname = $1`, localpg.SubscriptionName(n, "n1")); got {
+			t.Errorf("%s was not fenced off from n1", n)
+		}
+	}
+	if err := door.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	c.rejoined("n1")
+	written := stop()
+	c.caughtUp()
+	c.equal("n1", "n2", "n3")
+	if got := value[int64](c, "n3", `SELECT count(*) FROM entry WHERE region = 'n1'`); got != written {
+		t.Errorf("n3 has %d of %d transactions of n1", got, written)
+	}
+}
+
+// write commits transactions on a node until the returned function is called,
+// which tells how many there were.
+func (c *cluster) write(node string) (stop func() int64) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan int64, 1)
+	conn, err := c.mesh.Node(node).Connect(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	go func() {
+		defer conn.Close(context.Background())
+		var n int64
+		for ctx.Err() == nil {
+			if _, err := conn.Exec(context.Background(), `INSERT INTO entry VALUES ($1, $2, '{}')`, node, n); err != nil {
+				c.t.Errorf("write on %s: %v", node, err)
+				break
+			}
+			n++
+			select { // a pace that leaves the machine to the others
+			case <-ctx.Done():
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		done <- n
+	}()
+	return func() int64 {
+		cancel()
+		return <-done
+	}
+}
+
+// The keeper never passes a gap while the link is cut, and moves on when it
+// heals.
+func TestKeeperHoldsTheGap(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, localpg.Options{}, nil)
+	c.startAll()
+	c.exec("n1", `INSERT INTO account SELECT i, 'n1', i FROM generate_series(1, 1000) i`)
+	c.caughtUp()
+	slot := func(to string) (at int64) {
+		return value[int64](c, "n2", `SELECT (confirmed_flush_lsn - '0/0'::pg_lsn)::bigint FROM pg_replication_slots WHERE slot_name = $1`,
+			"spock_app_recovery_n2_"+to)
+	}
+	now := func() int64 {
+		return value[int64](c, "n2", `SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint`)
+	}
+	c.mesh.Link("n1", "n3").Cut()
+	start := now()
+	c.gap(50)
+	c.caughtUp("n1", "n2")
+	end := now()
+	// That the slot for n1, which lacks nothing, passes the gap shows that the
+	// keeper had its chances to take the other one along.
+	c.eventually("the slot for n1 passes the gap", func() error {
+		c.exec("n2", `SELECT pg_logical_emit_message(true, 'test', '')`)
+		if at := slot("n3"); at > start {
+			return fmt.Errorf("the slot for n3 is at %d, the gap begins behind %d", at, start)
+		}
+		if at := slot("n1"); at <= end {
+			return fmt.Errorf("still at %d", at)
+		}
+		return nil
+	})
+	if at := slot("n3"); at > start {
+		t.Fatalf("the slot for n3 has moved to %d, the gap begins behind %d", at, start)
+	}
+	if err := c.mesh.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the slot for n3 moves on", func() error {
+		if at := slot("n3"); at <= end {
+			return fmt.Errorf("still at %d", at)
+		}
+		return nil
+	})
 }
