@@ -48,6 +48,7 @@ func (j *Judge) tally(n *node, now time.Time) tally {
 			if r.Lasted >= j.rules.SilentAfter {
 				t.counted = append(t.counted, r)
 			}
+		case Neutral:
 		}
 	}
 	return t

@@ -22,8 +22,8 @@ type Judge struct {
 	// heard is when each member last spoke to this agent.
 	heard map[string]time.Time
 	// agents are the living agents as gossip sees them; nil until it has said
-	// so for the first time.
-	agents map[string]bool
+	// so for the first time. met are those that lived at any time.
+	agents, met map[string]bool
 }
 
 // node is what the Judge holds about one subject.
@@ -63,8 +63,8 @@ func NewJudge(self string, members []string, rules Rules, prior map[string]Prior
 		table: newTable(), started: now,
 		// The first number comes from the clock so that a restarted agent
 		// outdoes its earlier self; Merge mends it when the clock went back.
-		seq:   uint64(max(now.UnixMicro(), 1)), //nolint:gosec // positive
-		nodes: map[string]*node{}, heard: map[string]time.Time{},
+		seq:   uint64(max(now.UnixMicro(), 1)),
+		nodes: map[string]*node{}, heard: map[string]time.Time{}, met: map[string]bool{},
 	}
 	for _, m := range j.members {
 		p := prior[m]
@@ -189,7 +189,7 @@ func (j *Judge) Heard(member string, at time.Time) {
 func (j *Judge) Agents(alive []string) {
 	j.agents = make(map[string]bool, len(alive))
 	for _, a := range alive {
-		j.agents[a] = true
+		j.agents[a], j.met[a] = true, true
 	}
 }
 

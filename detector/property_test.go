@@ -43,7 +43,6 @@ func evidence(t *rapid.T, names []string, seq uint64) Evidence {
 type ledger struct {
 	rules Rules
 	last  map[[2]string]record
-	heard map[string]time.Time
 }
 
 func (l *ledger) take(e Evidence, now time.Time) {

@@ -11,7 +11,7 @@ import (
 // from a failure, or empty.
 func (j *Judge) verdict(n *node, t tally, life Life, obstacle string, now time.Time) Verdict {
 	v := Verdict{
-		Node: n.name, Life: life, Abstained: obstacle != "", Findings: j.findings(n, t),
+		Node: n.name, Life: life, Abstained: obstacle != "", Findings: j.findings(n, t, now),
 		Episode: n.episode, Identity: n.identity(), At: now,
 		Evidence: make([]Evidence, 0, len(t.fresh)),
 	}
@@ -50,8 +50,11 @@ func (j *Judge) condition(n *node, t tally, life Life) Condition {
 }
 
 // findings are the conditions an operator must hear of, in the table's order.
-func (j *Judge) findings(n *node, t tally) []Condition {
-	found := map[Condition]bool{AgentGone: j.agents != nil && !j.agents[n.name] && !t.leaving}
+func (j *Judge) findings(n *node, t tally, now time.Time) []Condition {
+	// While agents start one after another, one that is not there yet is not
+	// missed.
+	missed := j.met[n.name] || now.Sub(j.started) >= j.rules.StartupGrace
+	found := map[Condition]bool{AgentGone: missed && j.agents != nil && !j.agents[n.name] && !t.leaving}
 	for _, r := range t.fresh {
 		found[r.Condition] = true
 	}

@@ -30,8 +30,10 @@ func parseLine(line []byte) (slog.Level, string) {
 		prefix string
 		level  slog.Level
 	}{
-		{"[DEBUG]", slog.LevelDebug}, {"[INFO]", slog.LevelDebug},
-		{"[WARN]", slog.LevelInfo}, {"[ERR]", slog.LevelWarn},
+		{"[DEBUG]", slog.LevelDebug},
+		{"[INFO]", slog.LevelDebug},
+		{"[WARN]", slog.LevelInfo},
+		{"[ERR]", slog.LevelWarn},
 	} {
 		if rest, ok := bytes.CutPrefix(line, []byte(m.prefix)); ok {
 			return m.level, string(bytes.TrimPrefix(bytes.TrimSpace(rest), []byte("memberlist: ")))

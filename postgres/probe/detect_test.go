@@ -126,7 +126,7 @@ func (s *site) await(node string, life detector.Life) time.Time {
 // settled waits until every agent has heard from every other that node answers.
 func (s *site) settled(node string) {
 	s.t.Helper()
-	over := time.Now().Add(limit)
+	over := time.After(limit)
 	for _, a := range s.agents {
 		for {
 			v := s.verdict(a, node)
@@ -134,10 +134,12 @@ func (s *site) settled(node string) {
 				func(e detector.Evidence) bool { return e.Condition != detector.Answered || e.Identity != v.Identity }) {
 				break
 			}
-			if time.Now().After(over) {
+			// Evidence that changes no verdict is not announced: look again.
+			select {
+			case <-over:
 				s.t.Fatalf("%s is not settled: %+v", node, v)
+			case <-time.After(time.Millisecond):
 			}
-			time.Sleep(time.Millisecond) // evidence that changes no verdict is not announced
 		}
 	}
 }
