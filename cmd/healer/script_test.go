@@ -131,7 +131,7 @@ func mesh() api.Status {
 		NATS: api.NATS{Connected: true, StreamReady: true},
 	}
 	for i, name := range []string{"n1", "n2", "n3"} {
-		n := api.Node{Name: name, Life: api.LifeAlive, Since: at, AgentAlive: true, Reachable: true, Ready: true, Version: 180004}
+		n := api.Node{Name: name, Life: api.LifeUp, Since: at, AgentAlive: true, Reachable: true, Ready: true, Version: 180004}
 		for j, peer := range []string{"n1", "n2", "n3"} {
 			if i == j {
 				continue
