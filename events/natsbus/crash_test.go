@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -67,7 +68,7 @@ func TestKilledAgentsEventsAreDeliveredByTheNext(t *testing.T) {
 	check(t, err)
 	f, err := os.OpenFile(files[len(files)-1], os.O_APPEND|os.O_WRONLY, 0)
 	check(t, err)
-	_, err = f.Write([]byte{0, 0, 1, 0, 0xde, 0xad, 0xbe, 0xef, 'M', 0, 0})
+	_, err = f.Write([]byte{0, 0, 0, 0, 0, 0, 1, 0, 0xde, 0xad, 0xbe, 0xef, 'M', 0, 0})
 	check(t, err)
 	check(t, f.Close())
 
@@ -78,4 +79,21 @@ func TestKilledAgentsEventsAreDeliveredByTheNext(t *testing.T) {
 	if d := cmp.Diff(ids(all), streamIDs(t, m, crashCluster)); d != "" {
 		t.Errorf("stream (-want +got):\n%s", d)
 	}
+}
+
+// spoil changes a byte of a message in the outbox's files.
+func spoil(t *testing.T, dir, id string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	check(t, err)
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		check(t, err)
+		if i := bytes.Index(data, []byte(id)); i >= 0 {
+			data[i] ^= 1
+			check(t, os.WriteFile(path, data, 0o600))
+			return
+		}
+	}
+	t.Fatalf("no file has the event %s", id)
 }

@@ -64,7 +64,7 @@ func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.checkListen(opts); err != nil {
+	if err := o.checkListen(ctx, opts); err != nil {
 		return nil, err
 	}
 	if err := o.checkStore(); err != nil {
@@ -89,10 +89,7 @@ func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
 				fmt.Errorf("NATS server does not start: %s", msg))
 		case <-ctx.Done():
 			s.stop()
-			return nil, &topology.Fault{
-				Class: topology.Transient, Code: "nats_start", Node: o.Node, Hint: "start it again with more time",
-				Err: fmt.Errorf("NATS server is not ready yet: %w", context.Cause(ctx)),
-			}
+			return nil, o.late(ctx)
 		default:
 		}
 		if ns.ReadyForConnections(20 * time.Millisecond) {
@@ -183,7 +180,7 @@ func splitAddress(addr string) (string, int, error) {
 
 // checkListen finds out beforehand whether the addresses can be had, because
 // the server itself only logs that they cannot and then never becomes ready.
-func (o ServerOptions) checkListen(opts *server.Options) error {
+func (o ServerOptions) checkListen(ctx context.Context, opts *server.Options) error {
 	addrs := map[string]int{o.Client: opts.Port}
 	if opts.Cluster.Port != 0 {
 		addrs[o.Route] = opts.Cluster.Port
@@ -192,7 +189,10 @@ func (o ServerOptions) checkListen(opts *server.Options) error {
 		if port == server.RANDOM_PORT {
 			continue
 		}
-		l, err := net.Listen("tcp", addr)
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		if ctx.Err() != nil && err != nil {
+			return o.late(ctx)
+		}
 		if err != nil {
 			return o.fault("nats_address",
 				"free "+addr+" (is another agent running?) or give the node another address",
@@ -219,6 +219,14 @@ func (o ServerOptions) checkStore() error {
 			fmt.Errorf("NATS cannot use its directory: %w", err))
 	}
 	return nil
+}
+
+// late says that ctx ended before the server was ready.
+func (o ServerOptions) late(ctx context.Context) error {
+	return &topology.Fault{
+		Class: topology.Transient, Code: "nats_start", Node: o.Node, Hint: "start it again with more time",
+		Err: fmt.Errorf("NATS server is not ready yet: %w", context.Cause(ctx)),
+	}
 }
 
 // fault wraps err for the operator: it stays until somebody mends it.

@@ -121,7 +121,7 @@ func Open(dir string, limits Limits, log *slog.Logger) (*Box, error) {
 
 // lockDir keeps a second process out of dir. The lock ends with the process.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o640)
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("outbox lock: %w", err)
 	}

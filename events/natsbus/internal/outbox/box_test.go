@@ -237,7 +237,7 @@ func TestTornTailAtEveryByte(t *testing.T) {
 		at += f.size
 		ends = append(ends, at)
 	}
-	for cut := range len(whole) {
+	for cut := range whole {
 		for _, tail := range [][]byte{nil, make([]byte, 64), bytes.Repeat([]byte{0xff}, 30)} {
 			torn := filepath.Join(t.TempDir(), "torn")
 			if err := os.Mkdir(torn, 0o700); err != nil {

@@ -25,7 +25,8 @@ const (
 )
 
 const (
-	frameHeader = 8
+	// frameHeader is the length of the body and its checksum.
+	frameHeader = 8 + 4
 	// minBody is the type and the sequence number, which every body has.
 	minBody = 9
 	// maxBody bounds what a length read from a damaged file can ask for.
@@ -46,10 +47,10 @@ type frame struct {
 
 // encodeMessage returns the frame of a message.
 func encodeMessage(seq uint64, m Message) []byte {
-	b := make([]byte, frameHeader, frameHeader+minBody+8+8+len(m.ID)+len(m.Subject)+len(m.Body))
+	b := make([]byte, frameHeader, frameHeader+minBody+3*binary.MaxVarintLen64+len(m.ID)+len(m.Subject)+len(m.Body))
 	b = append(b, typeMessage)
 	b = binary.BigEndian.AppendUint64(b, seq)
-	b = binary.BigEndian.AppendUint64(b, uint64(m.At.UnixNano()))
+	b = binary.AppendVarint(b, m.At.UnixNano())
 	for _, s := range []string{m.ID, m.Subject} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
@@ -66,8 +67,8 @@ func encodeAck(seq uint64) []byte {
 // seal fills in the header that b has room for at its beginning.
 func seal(b []byte) []byte {
 	body := b[frameHeader:]
-	binary.BigEndian.PutUint32(b, uint32(len(body)))
-	binary.BigEndian.PutUint32(b[4:], checksum(body))
+	binary.BigEndian.PutUint64(b, uint64(len(body)))
+	binary.BigEndian.PutUint32(b[8:], checksum(body))
 	return b
 }
 
@@ -79,16 +80,16 @@ func decodeFrame(b []byte) (frame, error) {
 	if len(b) < frameHeader+minBody {
 		return frame{}, errTorn
 	}
-	n := int(binary.BigEndian.Uint32(b))
+	n, body := binary.BigEndian.Uint64(b), b[frameHeader:]
 	// A file that grew by zeros at a loss of power reads as length zero.
-	if n < minBody || n > maxBody || n > len(b)-frameHeader {
+	if n < minBody || n > maxBody || n > uint64(len(body)) {
 		return frame{}, errTorn
 	}
-	body := b[frameHeader : frameHeader+n]
-	if checksum(body) != binary.BigEndian.Uint32(b[4:]) {
+	body = body[:n]
+	if checksum(body) != binary.BigEndian.Uint32(b[8:]) {
 		return frame{}, errTorn
 	}
-	f := frame{kind: body[0], seq: binary.BigEndian.Uint64(body[1:]), size: frameHeader + n}
+	f := frame{kind: body[0], seq: binary.BigEndian.Uint64(body[1:]), size: frameHeader + len(body)}
 	rest := body[minBody:]
 	switch f.kind {
 	case typeAck:
@@ -107,18 +108,20 @@ func decodeFrame(b []byte) (frame, error) {
 
 func decodeMessage(b []byte) (Message, bool) {
 	var m Message
-	if len(b) < 8 {
+	at, used := binary.Varint(b)
+	if used <= 0 {
 		return m, false
 	}
-	m.At = time.Unix(0, int64(binary.BigEndian.Uint64(b)))
-	b = b[8:]
+	m.At, b = time.Unix(0, at), b[used:]
 	for _, s := range []*string{&m.ID, &m.Subject} {
 		n, used := binary.Uvarint(b)
-		if used <= 0 || n > uint64(len(b)-used) {
+		if used <= 0 {
 			return m, false
 		}
-		*s = string(b[used : used+int(n)])
-		b = b[used+int(n):]
+		if b = b[used:]; n > uint64(len(b)) {
+			return m, false
+		}
+		*s, b = string(b[:n]), b[n:]
 	}
 	m.Body = b
 	return m, true

@@ -9,7 +9,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	f.Add(encodeMessage(7, msg(9)))
 	f.Add(encodeAck(3))
 	f.Add(append(encodeAck(3), encodeMessage(8, msg(1))...))
-	f.Add(seal(append(make([]byte, frameHeader), "M12345678........\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"...)))
+	f.Add(seal(append(make([]byte, frameHeader), "M12345678\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"...)))
 	f.Add(make([]byte, 100))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := decodeFrame(b)

@@ -99,7 +99,11 @@ func (m *model) crash(t *rapid.T) {
 	if err := os.CopyFS(copied, os.DirFS(m.dir)); err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(copied)
+	defer func() {
+		if err := os.RemoveAll(copied); err != nil {
+			t.Fatal(err)
+		}
+	}()
 	killed, err := Open(copied, m.limits, quiet())
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ type segment struct {
 // createSegment makes the segment whose first message will be seq.
 func createSegment(dir string, seq uint64) (*segment, error) {
 	path := filepath.Join(dir, fmt.Sprintf("%016x%s", seq, segmentSuffix))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o640)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
