@@ -59,8 +59,12 @@ func (k keeperStore) Slots(ctx context.Context) ([]topology.Slot, error) {
 	return k.engine.Slots(ctx, k.node)
 }
 
-// CreateSeed implements keeper.Store.
+// CreateSeed implements keeper.Store. What the slot's WAL is to be decoded with
+// comes first: a publication younger than the WAL cannot decode it.
 func (k keeperStore) CreateSeed(ctx context.Context, peer string) error {
+	if _, err := k.engine.EnsurePublication(ctx, k.node); err != nil {
+		return err
+	}
 	return k.engine.CreateSeed(ctx, k.node, peer)
 }
 

@@ -233,7 +233,7 @@ func (r *Run) applyRelease(ctx context.Context, p planner.Plan, s planner.Step) 
 		evidence = "clone " + slot.Name + " dropped"
 	}
 	if r.participates(p, s.Target) {
-		if err := r.Engine.UnmarkGap(ctx, s.Target, p.Node, p.Watermark); err != nil {
+		if err := r.Engine.UnmarkGap(ctx, s.Target, p.Node, r.marked(p, s.Target)); err != nil {
 			return executor.Result{}, err
 		}
 		evidence += ", gap mark removed"
@@ -245,6 +245,18 @@ func (r *Run) applyRelease(ctx context.Context, p planner.Plan, s planner.Step) 
 		_ = l.drop(ctx)
 	}
 	return executor.Result{Evidence: evidence}, nil
+}
+
+// marked is how far a mark may reach that this plan has dealt with: to the
+// watermark, or to where the mark behind the fences reached that an earlier run
+// left, whose source is gone since. A mark that reaches further was made by
+// another coordinator.
+func (r *Run) marked(p planner.Plan, node string) topology.LSN {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, _ := r.obs.Node(node)
+	gap, _ := n.GapOf(p.Node)
+	return max(p.Watermark, gap.To)
 }
 
 // participates reports whether the plan may act on the node.

@@ -52,7 +52,8 @@ func (r *Run) applyVerify(ctx context.Context, p planner.Plan, _ planner.Step) (
 	}, nil
 }
 
-// atWatermark reads each survivor's progress, on disk.
+// atWatermark reads each survivor's progress, on disk: a laggard has its gap,
+// and nobody else has moved since the fences.
 func (r *Run) atWatermark(ctx context.Context, p planner.Plan) error {
 	for _, node := range p.Survivors {
 		_, sub, err := r.seen(p, node)
@@ -63,11 +64,12 @@ func (r *Run) atWatermark(ctx context.Context, p planner.Plan) error {
 		if err != nil {
 			return err
 		}
-		if at != p.Watermark {
+		lane, lagged := p.Lane(node)
+		if (lagged && at < lane.To) || (!lagged && at != sub.Progress) {
 			return &topology.Fault{
 				Class: topology.Permanent, Code: "off_watermark", Node: node,
 				Hint: "somebody else changed the replication origin " + sub.Origin + ": healer status",
-				Err:  fmt.Errorf("progress of %s is %s, the watermark is %s", p.Node, at, p.Watermark),
+				Err:  fmt.Errorf("progress of %s is %s, was %s at the fence, the watermark is %s", p.Node, at, sub.Progress, p.Watermark),
 			}
 		}
 	}
