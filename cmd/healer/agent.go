@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,7 +11,6 @@ import (
 	"healer/internal/app"
 	"healer/internal/build"
 	"healer/internal/cli"
-	"healer/topology"
 )
 
 // agentCommand runs the agent of one node until it is told to stop.
@@ -21,7 +21,7 @@ func agentCommand(info build.Info) *cobra.Command {
 		Long: `Run the agent of one node until SIGINT or SIGTERM. It watches the mesh, keeps
 recovery slots on its own node, and, as the first by name of the agents that live,
 recovers what the loss of a node left different. It logs to standard error.`,
-		Args: cobra.NoArgs,
+		Args: cli.NoArgs,
 	}
 	file := cli.ConfigFlag(cmd)
 	node := cmd.Flags().StringP("node", "n", "", "the node, by its `NAME` in the file, whose agent this is")
@@ -34,30 +34,24 @@ recovers what the loss of a node left different. It logs to standard error.`,
 			return err
 		}
 		log, err := logger(cmd.ErrOrStderr(), *level, *form)
-		if err != nil {
-			return err
-		}
-		for flag, value := range map[string]string{"node": *node, "data-dir": *dir} {
-			if value == "" {
-				return missing(flag)
-			}
+		switch {
+		case err != nil:
+			return cli.Usage(cmd, err)
+		case *node == "":
+			return cli.Usage(cmd, fmt.Errorf("the agent needs --node NAME, one of %v", c.Names()))
+		case *dir == "":
+			return cli.Usage(cmd, errors.New("the agent needs --data-dir DIR"))
 		}
 		return app.Run(cmd.Context(), app.Options{Config: c, Node: *node, DataDir: *dir, Version: info.Version, Log: log})
 	}
 	return cmd
 }
 
-func missing(flag string) error {
-	return &topology.Fault{Code: "usage", Hint: "see `healer agent --help`", Err: fmt.Errorf("`healer agent` needs --%s", flag)}
-}
-
 // logger makes the log of a process that runs unattended.
 func logger(w io.Writer, level, form string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, &topology.Fault{
-			Code: "usage", Hint: "use debug, info, warn or error", Err: fmt.Errorf("--log-level %q is no level", level),
-		}
+		return nil, fmt.Errorf("--log-level %q is not debug, info, warn or error", level)
 	}
 	o := &slog.HandlerOptions{Level: l}
 	switch form {
@@ -66,7 +60,5 @@ func logger(w io.Writer, level, form string) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, o)), nil
 	}
-	return nil, &topology.Fault{
-		Code: "usage", Hint: "use text or json", Err: fmt.Errorf("--log-format %q is no format", form),
-	}
+	return nil, fmt.Errorf("--log-format %q is not text or json", form)
 }

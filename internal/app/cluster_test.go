@@ -191,7 +191,7 @@ func (c *cluster) eventually(what string, check func() error) {
 		if err = check(); err == nil {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 	c.t.Fatalf("%s: not within %s: %v", what, waitLimit, err)
 }
