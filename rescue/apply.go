@@ -99,7 +99,6 @@ func (a *applier) change(ctx context.Context, c *change, key Key) error {
 	if !a.open {
 		a.open = true
 		a.send(op{kind: msgBegin, lsn: a.lsn}, a.begin)
-		a.send(op{kind: msgBegin, lsn: a.lsn}, a.setup, []byte(a.lsn.String()), a.at)
 	}
 	a.params = a.params[:0]
 	for _, p := range st.params {
@@ -124,11 +123,20 @@ func (a *applier) change(ctx context.Context, c *change, key Key) error {
 }
 
 // finish sends the COMMIT; the transaction is durable only after reach.
+//
+// The origin's position is set right before the COMMIT and not at the beginning,
+// because PostgreSQL moves the session's origin when a transaction aborts, too:
+// a session that dies before it leaves the position of the transaction before
+// this one. What remains is a death between the two statements; see doubt.go.
 func (a *applier) finish(ctx context.Context) error {
 	if !a.open {
 		return nil
 	}
+	if a.pipe == nil {
+		a.pipe = a.s.conn.StartPipeline(ctx)
+	}
 	a.open = false
+	a.send(op{kind: msgBegin, lsn: a.lsn}, a.setup, []byte(a.lsn.String()), a.at)
 	a.send(op{kind: msgCommit, lsn: a.lsn}, a.commit)
 	return a.keepFlowing(ctx)
 }
@@ -201,18 +209,22 @@ func (a *applier) drain(ctx context.Context) error {
 		err = a.s.wrap(cerr)
 	}
 	if err != nil {
-		a.abort(ctx)
-		return err
+		return errors.Join(err, a.abort(ctx))
 	}
 	return a.classify(ctx)
 }
 
-// abort leaves no transaction behind on a session that survives the error.
-func (a *applier) abort(ctx context.Context) {
+// abort leaves on a session that survives the error neither a transaction nor a
+// progress that nobody has made.
+func (a *applier) abort(ctx context.Context) error {
 	a.open, a.missed = false, nil
-	if !a.s.conn.IsClosed() {
-		_ = a.s.conn.Exec(ctx, "ROLLBACK").Close()
+	if a.s.conn.IsClosed() {
+		return nil
 	}
+	if err := a.s.conn.Exec(ctx, "ROLLBACK").Close(); err != nil {
+		return a.s.wrap(err)
+	}
+	return a.s.putBack(ctx)
 }
 
 // answer reads the answer to one statement.

@@ -42,6 +42,7 @@ func Replay(ctx context.Context, s *Session, stream *Stream, gap Gap) (Report, *
 		return report, nil, err
 	}
 	r := newReplay(gap, s.target.Node, s.progress, app, s.table)
+	r.committed = s.committed
 	r.report = &report
 	err = r.run(ctx, stream)
 	if err == nil {
@@ -78,15 +79,21 @@ type replay struct {
 	tables  map[topology.TableName]bool
 	target  target
 	catalog func(context.Context, topology.TableName) (*table, error)
-	report  *Report
-	touched *Touched
+	// committed tells whether T really has a transaction; see doubt.go.
+	committed func(ctx context.Context, micros int64, n int) (bool, error)
+	report    *Report
+	touched   *Touched
 
 	rels  map[uint32]*relation
 	bound map[uint32]*binding
 	// last is the last origin LSN of F that the stream has shown.
 	last topology.LSN
-	tx   transaction
-	row  change
+	// same counts the transactions of the gap in a row, with changes of T's
+	// tables, that have the commit timestamp lastTime.
+	same     int
+	lastTime int64
+	tx       transaction
+	row      change
 }
 
 // transaction is the one that is being read.
@@ -229,8 +236,8 @@ func (r *replay) carry(ctx context.Context, m message) error {
 		r.tx.touched = true
 		r.report.Transactions++
 		r.touched.committed(r.gap.Origin, r.tx.time)
-		if r.tx.apply {
-			r.target.start(r.tx.lsn, r.tx.time)
+		if err := r.begin(ctx); err != nil {
+			return err
 		}
 	}
 	r.touch(c, key)
@@ -238,6 +245,25 @@ func (r *replay) carry(ctx context.Context, m message) error {
 		return nil
 	}
 	return r.target.change(ctx, c, key)
+}
+
+// begin takes the first change of a transaction: it settles the doubt about the
+// one at T's progress, if an earlier attempt has got there.
+func (r *replay) begin(ctx context.Context) error {
+	if r.same++; r.tx.time != r.lastTime {
+		r.same, r.lastTime = 1, r.tx.time
+	}
+	if r.tx.lsn == r.applied {
+		has, err := r.committed(ctx, r.tx.time, r.same)
+		if err != nil {
+			return err
+		}
+		r.tx.apply = !has
+	}
+	if r.tx.apply {
+		r.target.start(r.tx.lsn, r.tx.time)
+	}
+	return nil
 }
 
 // change reads what is done to which row. key is the key the row has before.

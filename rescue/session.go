@@ -49,35 +49,41 @@ func LockKey(origin string) int64 {
 
 // NewSession takes the recovery lock of the origin and the origin itself in the
 // session of conn, and reads T's progress. The connection belongs to the session
-// from then on. It fails with a Fault of class Conflict and code "lock_held" when
+// from then on; it is closed when the session cannot be had. It fails with a Fault of class Conflict and code "lock_held" when
 // another session has either, and "origin_missing" when T has no such origin.
 func NewSession(ctx context.Context, conn *pgconn.PgConn, target Target) (*Session, error) {
 	s := &Session{target: target, conn: conn, tables: map[topology.TableName]*table{}}
-	if err := configure(ctx, conn, append(writerSettings(),
+	if err := s.take(ctx); err != nil {
+		// What was taken so far must not outlive the attempt.
+		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	}
+	return s, nil
+}
+
+// take takes the lock, the origin, and what has to be known of T.
+func (s *Session) take(ctx context.Context) error {
+	if err := configure(ctx, s.conn, append(writerSettings(),
 		// Durability comes with the flush at the end; until then a crash of T
 		// takes the progress back together with the rows.
 		setting{"synchronous_commit", "off"})); err != nil {
-		return nil, s.wrap(err)
+		return s.wrap(err)
 	}
-	got, err := rows(ctx, conn, `SELECT pg_catalog.pg_try_advisory_lock($1)`,
-		strconv.AppendInt(nil, LockKey(target.Origin), 10))
+	got, err := rows(ctx, s.conn, `SELECT pg_catalog.pg_try_advisory_lock($1)`,
+		strconv.AppendInt(nil, LockKey(s.target.Origin), 10))
 	if err != nil {
-		return nil, s.wrap(err)
+		return s.wrap(err)
 	}
-	if string(got[0][0]) != "t" {
-		return nil, s.held(errors.New("another session holds the recovery lock of " + target.Origin))
+	if !isTrue(got[0][0]) {
+		return s.held(errors.New("another session holds the recovery lock of " + s.target.Origin))
 	}
 	if err := s.takeOrigin(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.readAuthors(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	s.progress, err = s.readProgress(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return err
 }
 
 // Progress is the last commit LSN of F which T has applied.
@@ -167,9 +173,9 @@ func (s *Session) reach(ctx context.Context, watermark topology.LSN) error {
 	to := max(watermark, s.progress)
 	sql := fmt.Sprintf(`BEGIN;
 SET LOCAL synchronous_commit = local;
-SELECT pg_catalog.pg_replication_origin_xact_setup('%s', pg_catalog.clock_timestamp());
+SELECT pg_catalog.pg_replication_origin_xact_setup('%s', '%s');
 SELECT pg_catalog.pg_current_xact_id();
-COMMIT`, to)
+COMMIT`, to, timestamp(reachedTime))
 	if err := s.conn.Exec(ctx, sql).Close(); err != nil {
 		return s.wrap(fmt.Errorf("move progress to %s: %w", to, err))
 	}
@@ -185,6 +191,25 @@ COMMIT`, to)
 		}
 	}
 	s.progress = got
+	return nil
+}
+
+// putBack corrects the progress of a session whose transaction was aborted after
+// its position had been set: PostgreSQL has moved the origin all the same. What
+// was committed is known from the answers.
+func (s *Session) putBack(ctx context.Context) error {
+	got, err := s.readProgress(ctx, false)
+	if err != nil || got == s.progress {
+		return err
+	}
+	// The lock keeps everyone else away from the origin in between.
+	sql := fmt.Sprintf(`SELECT pg_catalog.pg_replication_origin_session_reset();
+SELECT pg_catalog.pg_replication_origin_advance(%s, '%s');
+SELECT pg_catalog.pg_replication_origin_session_setup(%s)`,
+		quoteLiteral(s.target.OriginName), s.progress, quoteLiteral(s.target.OriginName))
+	if err := s.conn.Exec(ctx, sql).Close(); err != nil {
+		return s.wrap(fmt.Errorf("put progress back to %s: %w", s.progress, err))
+	}
 	return nil
 }
 

@@ -1,0 +1,79 @@
+package rescue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"healer/topology"
+)
+
+// PostgreSQL moves a session's origin to the position that was set for a
+// transaction not only when it commits but also when it aborts. So when an apply
+// session died between setting the position and its COMMIT, T's progress covers a
+// transaction that T does not have. It can only be the one whose LSN the progress
+// is, and T's commit timestamps tell: they say of each transaction id who wrote
+// it and when, where "when" is F's commit timestamp.
+
+// reachedTime is the commit timestamp of the empty transaction that moves the
+// progress to the watermark: no transaction of F has it.
+const reachedTime = 1
+
+// doubtRange is how many transaction ids are looked through, newest first.
+const doubtRange = 20_000_000
+
+// committed reports whether the newest transactions that T committed for F are
+// at least n with the commit timestamp: n is 1 unless F committed several
+// transactions within one microsecond.
+func (s *Session) committed(ctx context.Context, micros int64, n int) (bool, error) {
+	// A function in the select list is evaluated as far as the LIMIT asks; the
+	// OFFSETs keep the levels apart, as an id below 3 is an error to ask for.
+	const query = `
+SELECT (extract(epoch FROM w.ts) * 1000000 - 946684800000000)::bigint
+FROM (
+  SELECT (o.w).timestamp AS ts, (o.w).roident AS id
+  FROM (
+    SELECT pg_catalog.pg_xact_commit_timestamp_origin(x.id::text::xid) AS w
+    FROM (
+      SELECT pg_catalog.generate_series(m.next - 1, greatest(m.next - %d, 3), -1) %% 4294967296 AS id
+      FROM (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint AS next) m
+      OFFSET 0
+    ) x WHERE x.id >= 3 OFFSET 0
+  ) o OFFSET 0
+) w WHERE w.id IN (%s) LIMIT %d`
+	got, err := rows(ctx, s.conn, fmt.Sprintf(query, doubtRange, oidList(s.mine), n))
+	if err != nil {
+		return false, s.wrap(fmt.Errorf("look for the last transaction of %s: %w", s.target.Origin, err))
+	}
+	if len(got) == 0 {
+		return false, s.unproven(ctx)
+	}
+	if string(got[0][0]) == strconv.Itoa(reachedTime) {
+		return true, nil // the progress was moved after everything was applied
+	}
+	for _, row := range got {
+		if string(row[0]) != strconv.FormatInt(micros, 10) {
+			return false, nil
+		}
+	}
+	return len(got) == n, nil
+}
+
+// unproven tells a server on which F has never committed from one on which that
+// is too long ago to be found.
+func (s *Session) unproven(ctx context.Context) error {
+	got, err := rows(ctx, s.conn, fmt.Sprintf(
+		`SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint > %d`, doubtRange))
+	if err != nil {
+		return s.wrap(err)
+	}
+	if !isTrue(got[0][0]) {
+		return nil
+	}
+	return &topology.Fault{
+		Class: topology.Permanent, Code: "progress_unproven", Node: s.target.Node,
+		Err: fmt.Errorf("whether transaction %s of %s was committed cannot be told: none of its commits is among the last %d",
+			s.progress, s.target.Origin, doubtRange),
+		Hint: "compare the survivors by hand",
+	}
+}
