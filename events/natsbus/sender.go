@@ -27,6 +27,9 @@ const (
 	announceBatch = 256
 	// stuckAfter is how long the stream may take before it is logged.
 	stuckAfter = 5 * time.Second
+	// maxBadReads is how often an event that the disk does not give back is
+	// asked for.
+	maxBadReads = 3
 	// codeHeaderTooLarge is JetStream's JSStreamHeaderExceedsMaximumErr.
 	codeHeaderTooLarge jetstream.ErrorCode = 10097
 )
@@ -56,6 +59,7 @@ type sender struct {
 	wait      *backoff.ExponentialBackOff
 	resend    *time.Timer
 	since     time.Time // when head was first sent
+	badReads  int       // how often head could not be read
 	stuck     bool      // it was logged that the stream does not acknowledge
 	emptied   chan struct{}
 }
@@ -118,7 +122,7 @@ func (s *sender) advance() {
 			}
 			return
 		}
-		s.head, s.since = head, time.Now()
+		s.head, s.since, s.badReads = head, time.Now(), 0
 		s.wait.Reset()
 		s.sendHead()
 	}
@@ -132,9 +136,14 @@ func (s *sender) sendHead() {
 		return
 	}
 	s.resend.Reset(s.wait.NextBackOff())
+	if !s.client.Connected() {
+		return // the connection's return, or the timer, sends again
+	}
 	m, err := s.box.Read(s.head)
 	if err != nil {
-		s.drop(err)
+		if s.badReads++; s.badReads == maxBadReads {
+			s.drop(err)
+		}
 		return
 	}
 	msg := message(m)
@@ -145,7 +154,7 @@ func (s *sender) sendHead() {
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject):
 		s.drop(err)
 	default:
-		// Not connected. The connection's return, or the timer, sends again.
+		// The connection was lost just now.
 	}
 }
 
