@@ -1,9 +1,12 @@
 package natsbus
 
 import (
+	"context"
 	"errors"
+	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -101,4 +104,40 @@ func TestFullOutboxKeepsTheOldest(t *testing.T) {
 	if s := b.Status(); !s.StreamReady || s.Problem != "" || s.Replicas != 1 || s.URL == "" {
 		t.Errorf("status: %+v", s)
 	}
+}
+
+// BenchmarkPublish is what a caller of Publish waits, with the stream on a
+// server that fsyncs every message.
+func BenchmarkPublish(b *testing.B) {
+	dir := b.TempDir()
+	s, err := StartServer(b.Context(), ServerOptions{Node: "n1", Cluster: "c", Client: "127.0.0.1:0", StoreDir: filepath.Join(dir, "js")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	bus, err := Connect(b.Context(), Options{
+		DialOptions: DialOptions{Cluster: "c", InProcess: s}, Agent: "n1", Replicas: 1,
+		Dir: filepath.Join(dir, "outbox"), MaxEvents: 1 << 30, MaxBytes: 1 << 40,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	all := eventstest.MakeN(b, "c", events.RecoveryStep, b.N)
+	b.ResetTimer()
+	var worst time.Duration
+	for _, e := range all {
+		began := time.Now()
+		if err := bus.Publish(e); err != nil {
+			b.Fatal(err)
+		}
+		worst = max(worst, time.Since(began))
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(worst.Microseconds()), "µs-worst")
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	began, pending := time.Now(), bus.Status().Pending
+	if err := errors.Join(bus.Close(ctx), s.Shutdown(ctx)); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(pending)/time.Since(began).Seconds(), "acked/s")
 }

@@ -73,7 +73,7 @@ func (h *history) begin(ctx context.Context) {
 	if !h.fromNow {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	st, err := h.js.Stream(ctx, h.stream)
 	switch {

@@ -41,6 +41,11 @@ type ServerOptions struct {
 	Routes []string
 	// StoreDir is the directory of JetStream's files; it is made if missing.
 	StoreDir string
+	// Token, when set, is what clients and the other nodes' servers must
+	// show; all nodes have the same. Without it everybody who reaches the
+	// addresses can read the events and send false ones. That can mislead a
+	// reader, never a healing: Healer decides nothing by events.
+	Token string
 	// MaxStore bounds what JetStream may keep in StoreDir, in bytes; zero
 	// means 1 GiB. Left to itself the server would claim three quarters of
 	// the disk that PostgreSQL lives on.
@@ -141,7 +146,7 @@ func (o ServerOptions) serverOptions() (*server.Options, error) {
 	}
 	opts := &server.Options{
 		ServerName: o.Node, Host: host, Port: port,
-		JetStream: true, StoreDir: o.StoreDir, SyncAlways: true,
+		Authorization: o.Token, JetStream: true, StoreDir: o.StoreDir, SyncAlways: true,
 		JetStreamMaxStore: cmp.Or(o.MaxStore, defaultMaxStore), JetStreamMaxMemory: maxMemory,
 		// The agent owns the signals and the log.
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
@@ -153,11 +158,16 @@ func (o ServerOptions) serverOptions() (*server.Options, error) {
 		return nil, o.fault("nats_address", "correct nats.cluster of the node", err)
 	}
 	opts.Cluster = server.ClusterOpts{Name: o.Cluster, Host: host, Port: port}
+	var login *url.Userinfo
+	if o.Token != "" {
+		opts.Cluster.Username, opts.Cluster.Password = "healer", o.Token
+		login = url.UserPassword("healer", o.Token)
+	}
 	for _, r := range o.Routes {
 		if _, _, err := splitAddress(r); err != nil {
 			return nil, o.fault("nats_address", "correct nats.cluster of the other nodes", err)
 		}
-		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats", Host: r})
+		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats", Host: r, User: login})
 	}
 	return opts, nil
 }

@@ -34,11 +34,19 @@ func (l *serverLog) line(level slog.Level, format string, v []any) {
 // Noticef is what NATS says of its ordinary life, dozens of lines at a start:
 // to the agent's log that is debugging.
 func (l *serverLog) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
-func (l *serverLog) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
-func (l *serverLog) Tracef(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
 
+// Warnf is a warning to the agent, too.
+func (l *serverLog) Warnf(format string, v ...any) { l.line(slog.LevelWarn, format, v) }
+
+// Errorf is a warning to the agent, which goes on without NATS: a peer that is
+// not up yet is an error to NATS.
+func (l *serverLog) Errorf(format string, v ...any) { l.line(slog.LevelWarn, format, v) }
+
+// Debugf and Tracef are off unless a server is asked for them.
+func (l *serverLog) Debugf(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
+func (l *serverLog) Tracef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
+
+// Fatalf keeps the line for StartServer.
 func (l *serverLog) Fatalf(format string, v ...any) {
 	l.line(slog.LevelError, format, v)
 	select {

@@ -22,9 +22,11 @@ const (
 	streamMaxAge   = 30 * 24 * time.Hour
 	streamMaxBytes = 256 << 20
 
-	// apiTimeout bounds one request to JetStream, which does not answer at
-	// all while it has no leader.
-	apiTimeout = 3 * time.Second
+	// apiTimeout bounds a request that changes something in JetStream,
+	// lookTimeout one that only looks. Without a leader JetStream does not
+	// answer at all, so to look again soon is to find its leader soon.
+	apiTimeout  = 3 * time.Second
+	lookTimeout = time.Second
 	// codeNoPeers is JSClusterNoPeersErrF: too few servers for the replicas.
 	codeNoPeers jetstream.ErrorCode = 10005
 	// codeNoReplicas is JSStreamReplicasNotSupportedErr: a server alone.
@@ -137,9 +139,9 @@ func (s *stream) note(replicas int, err error) {
 // ensure makes the stream if it is missing and raises its replicas if it has
 // too few. It returns how many it has, and an error when it takes no events.
 func (s *stream) ensure(ctx context.Context) (int, error) {
+	st, err := s.look(ctx)
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	st, err := s.js.Stream(ctx, s.name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return s.create(ctx)
 	}
@@ -164,6 +166,13 @@ func (s *stream) ensure(ctx context.Context) (int, error) {
 		return have.Replicas, nil
 	}
 	return raised.Replicas, nil
+}
+
+// look asks for the stream as it is.
+func (s *stream) look(ctx context.Context) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return s.js.Stream(ctx, s.name)
 }
 
 // create makes the stream with as many replicas as there are servers for: a

@@ -34,6 +34,9 @@ const (
 // missed, and the history. When JetStream is not there, only the live way is,
 // until JetStream is back. When a history is asked for, live events wait until
 // it has been delivered. With InOrder there is only the stream.
+//
+// It waits for the server and for JetStream, at most a few seconds, so that
+// "from now on" means from its return.
 func (c *Client) Subscribe(ctx context.Context, f events.Filter, handle func(events.Event)) (func(), error) {
 	if err := f.Check(); err != nil {
 		return nil, &topology.Fault{Code: "event_pattern", Hint: `such as "recovery.*" or ">"`, Err: err}
