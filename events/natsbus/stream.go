@@ -139,7 +139,7 @@ func (s *stream) note(replicas int, err error) {
 // ensure makes the stream if it is missing and raises its replicas if it has
 // too few. It returns how many it has, and an error when it takes no events.
 func (s *stream) ensure(ctx context.Context) (int, error) {
-	st, err := s.look(ctx)
+	st, err := s.find(ctx)
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -168,8 +168,8 @@ func (s *stream) ensure(ctx context.Context) (int, error) {
 	return raised.Replicas, nil
 }
 
-// look asks for the stream as it is.
-func (s *stream) look(ctx context.Context) (jetstream.Stream, error) {
+// find asks for the stream as it is.
+func (s *stream) find(ctx context.Context) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	return s.js.Stream(ctx, s.name)
