@@ -190,8 +190,10 @@ func (r *run) makeGap(ctx context.Context) (string, error) {
 	r.mesh.Link(node, late).Cut()
 	r.view.Show(show.Cut{At: r.now(), From: node, To: late})
 	var err error
+	told := int64(0)
 	r.burst, err = r.work.Burst(ctx, node, r.opts.Rows, func(done int64) {
-		if done%2000 < 300 {
+		if done-told >= int64(r.opts.Rows)/5 {
+			told = done
 			r.note("%d of %d rows written", done, r.opts.Rows)
 		}
 	})

@@ -3,6 +3,7 @@ package show
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"healer/events"
@@ -23,20 +24,28 @@ type board struct {
 	rates   []Rate
 	history map[string][]float64
 	steps   []Step
-	healing []healingStep
-	// healed is the sum-up of the last recovery, verdict of the whole run.
-	healed string
-	events []Happened
-	notes  []Note
-	result *Result
-	kill   *Killed
+	plans   []*plan
+	events  []Happened
+	note    string
+	result  *Result
+	kill    *Killed
 }
 
-// healingStep is a step of a recovery or of a rejoin.
-type healingStep struct {
-	name string
-	took time.Duration
-	data events.Step
+// plan is a recovery or a rejoin with its steps, those that wait included.
+type plan struct {
+	id, title string
+	steps     []planStep
+	// end is what came of it; empty while it runs.
+	end string
+}
+
+// planStep is a step of a plan; ended is false while it waits or runs.
+type planStep struct {
+	id, name string
+	ended    bool
+	took     time.Duration
+	figures  string
+	failed   string
 }
 
 // sparks is how many rates the view remembers of a node.
@@ -63,7 +72,7 @@ func (b *board) apply(u Update) {
 	case Step:
 		b.step(u)
 	case Note:
-		b.notes = append(b.notes, u)
+		b.note = u.Text
 	case Life:
 		b.lives[u.Node] = u
 	case Cut:
@@ -87,6 +96,7 @@ func (b *board) apply(u Update) {
 
 // step replaces the step of the same name, so that each has one line.
 func (b *board) step(s Step) {
+	b.note = ""
 	if i := slices.IndexFunc(b.steps, func(o Step) bool { return o.Name == s.Name }); i >= 0 {
 		b.steps[i] = s
 		return
@@ -107,25 +117,59 @@ func (b *board) progress(p Progress) {
 func (b *board) event(h Happened) {
 	b.events = append(b.events, h)
 	b.events = b.events[max(0, len(b.events)-keptEvents):]
+	p := b.plan(h.Event)
 	switch h.Event.Kind() {
-	case events.RecoveryStarted:
-		b.healing, b.healed = nil, ""
+	case events.RecoveryPlanned:
+		var d events.Planned
+		decode(h.Event, &d)
+		p.planned(d, h.Event.Subject)
 	case events.RecoveryStep:
-		b.healingStep(h.Event)
-	case events.RecoveryVerified, events.NodeRejoined, events.RecoveryFailed:
-		b.healed = string(h.Event.Kind()) + ": " + describe(h.Event)
+		var d events.Step
+		decode(h.Event, &d)
+		p.ended(d)
+	case events.RecoveryVerified, events.NodeRejoined, events.RecoveryFailed, events.RecoveryCancelled:
+		p.end = string(h.Event.Kind()) + " " + describe(h.Event)
 	}
 }
 
-func (b *board) healingStep(e events.Event) {
-	var s healingStep
-	decode(e, &s.data)
-	s.name, s.took = stepName(s.data), time.Duration(s.data.DurationMS)*time.Millisecond
-	if i := slices.IndexFunc(b.healing, func(o healingStep) bool { return o.data.Step == s.data.Step }); i >= 0 {
-		b.healing[i] = s
+// plan returns the plan the event belongs to.
+func (b *board) plan(e events.Event) *plan {
+	if e.Recovery == "" {
+		return &plan{}
+	}
+	i := slices.IndexFunc(b.plans, func(p *plan) bool { return p.id == e.Recovery })
+	if i < 0 {
+		b.plans = append(b.plans, &plan{id: e.Recovery, title: "healing of " + e.Subject})
+		i = len(b.plans) - 1
+	}
+	return b.plans[i]
+}
+
+// planned takes over the steps of a plan that is made, or made anew, and keeps
+// what is known of those that have ended.
+func (p *plan) planned(d events.Planned, node string) {
+	p.title = d.Plan + " of " + node
+	was := p.steps
+	p.steps = nil
+	for _, s := range d.Steps {
+		next := planStep{id: s.ID, name: stepName(events.Step{Kind: s.Kind, Node: s.Node, Target: s.Target})}
+		if i := slices.IndexFunc(was, func(o planStep) bool { return o.id == s.ID }); i >= 0 {
+			next = was[i]
+		}
+		p.steps = append(p.steps, next)
+	}
+}
+
+func (p *plan) ended(d events.Step) {
+	s := planStep{
+		id: d.Step, name: stepName(d), ended: true, failed: d.Error,
+		took: time.Duration(d.DurationMS) * time.Millisecond, figures: strings.TrimPrefix(figures(d.Figures), ", "),
+	}
+	if i := slices.IndexFunc(p.steps, func(o planStep) bool { return o.id == s.id }); i >= 0 {
+		p.steps[i] = s
 		return
 	}
-	b.healing = append(b.healing, s)
+	p.steps = append(p.steps, s)
 }
 
 // cell is how far node has applied origin.
@@ -138,6 +182,8 @@ type cell struct {
 	own     bool
 	cut     bool
 	fenced  bool
+	// gone is set when the node's server is down: what it lacks is no gap.
+	gone bool
 }
 
 func (b *board) cell(node, origin string) cell {
@@ -149,6 +195,10 @@ func (b *board) cell(node, origin string) cell {
 	c := cell{
 		lsn: at, known: ok,
 		cut: b.cut[[2]string{origin, node}], fenced: slices.Contains(b.fenced[node], origin),
+		gone: !b.lives[node].Server,
+	}
+	if c.gone {
+		return c
 	}
 	for _, n := range b.nodes {
 		if n == node || n == origin {
@@ -163,14 +213,14 @@ func (b *board) cell(node, origin string) cell {
 
 // worthShowing is how far a node may be behind before it is a gap to the eye:
 // nodes are read one after another, so a little is always missing.
-const worthShowing = 32 << 10
+const worthShowing = 64 << 10
 
 func (c cell) text() string {
 	switch {
 	case !c.known:
 		return "–"
 	case c.missing >= worthShowing:
-		return fmt.Sprintf("%s −%s", c.lsn, size(c.missing))
+		return fmt.Sprintf("−%s %s", size(c.missing), c.lsn)
 	default:
 		return c.lsn.String()
 	}

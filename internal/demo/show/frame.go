@@ -38,16 +38,19 @@ func (b *board) frame(width, height int, now time.Duration) string {
 	width, height = max(width, minWidth), max(height, minHeight)
 	left := width * 9 / 20
 	top := lipgloss.JoinHorizontal(lipgloss.Top,
-		panel("nodes", b.nodeLines(), left, len(b.nodes)+1),
+		panel("nodes", b.nodeLines(left-4), left, len(b.nodes)+1),
 		panel("applied of each origin", b.matrixLines(width-left-4), width-left, len(b.nodes)+1))
 	head := b.headLine(width, now)
 	rest := height - lipgloss.Height(top) - lipgloss.Height(head)
 	story := max(rest*11/20-2, 4)
 	middle := lipgloss.JoinHorizontal(lipgloss.Top,
 		panel("what is done", tail(b.stepLines(now), story), left, story),
-		panel("healing", tail(b.healingLines(), story), width-left, story))
+		panel("healing", tail(b.healingLines(now), story), width-left, story))
 	last := max(rest-story-4, 3)
 	bottom := panel("events over NATS", tail(b.eventLines(), last), width, last)
+	if b.result != nil {
+		bottom = panel("result", b.result.Lines, width, last)
+	}
 	return strings.Join([]string{head, top, middle, bottom}, "\n")
 }
 
@@ -87,9 +90,15 @@ func panel(title string, lines []string, width, height int) string {
 	return strings.Join(append(out, paint(c.frame, border.BottomLeft+strings.Repeat(border.Bottom, inner)+border.BottomRight)), "\n")
 }
 
-func tail(lines []string, n int) []string { return lines[max(0, len(lines)-n):] }
+func tail(lines []string, n int) []string { return tailOf(lines, n) }
 
-func (b *board) nodeLines() []string {
+// tailOf is the last n elements, or fewer.
+func tailOf[T any](all []T, n int) []T { return all[max(0, len(all)-max(0, n)):] }
+
+// nodeColumns is what the columns before the bars of rates take.
+const nodeColumns = 9 + 8 + 7 + 10 + 5
+
+func (b *board) nodeLines(width int) []string {
 	c := colours()
 	lines := []string{paint(c.dim, fmt.Sprintf("%-8s %-7s %-6s %-9s %s", "node", "server", "agent", "verdict", "writes/s"))}
 	rates := map[string]Rate{}
@@ -104,7 +113,7 @@ func (b *board) nodeLines() []string {
 		}
 		lines = append(lines, fmt.Sprintf("%-8s %s %s %s %4.0f %s", n,
 			mark(l.Server, 7), mark(l.Agent, 6), paint(verdictColour(verdict), fmt.Sprintf("%-9s", verdict)),
-			rates[n].PerSecond, paint(c.accent, spark(b.history[n]))))
+			rates[n].PerSecond, paint(c.accent, spark(tailOf(b.history[n], width-nodeColumns)))))
 	}
 	return lines
 }
@@ -179,7 +188,7 @@ func (b *board) matrixCell(l cell, width int) string {
 		return lipgloss.NewStyle().Bold(true).Foreground(c.bad).Render(text)
 	case l.cut, l.fenced:
 		return paint(c.warn, text)
-	case l.own, !l.known:
+	case l.own, l.gone, !l.known:
 		return paint(c.dim, text)
 	}
 	return paint(c.good, text)
@@ -204,11 +213,8 @@ func (b *board) stepLines(now time.Duration) []string {
 			lines = append(lines, paint(c.warn, spinner(now)+" ")+s.What)
 		}
 	}
-	if b.result != nil {
-		return append(lines, b.result.Lines...)
-	}
-	if n := len(b.notes); n > 0 {
-		lines = append(lines, paint(c.dim, "  "+b.notes[n-1].Text))
+	if b.note != "" {
+		lines = append(lines, paint(c.dim, "  "+b.note))
 	}
 	return lines
 }
@@ -218,23 +224,37 @@ func spinner(now time.Duration) string {
 	return string(frames[int(now/(100*time.Millisecond))%len(frames)])
 }
 
-func (b *board) healingLines() []string {
+func (b *board) healingLines(now time.Duration) []string {
+	var lines []string
+	for _, p := range b.plans {
+		lines = append(lines, bold(p.title))
+		lines = append(lines, p.lines(now)...)
+		if p.end != "" {
+			lines = append(lines, paint(colours().dim, "  "+p.end))
+		}
+	}
+	return lines
+}
+
+func (p *plan) lines(now time.Duration) []string {
 	c := colours()
-	lines := make([]string, 0, len(b.healing)+1)
 	longest := time.Millisecond
-	for _, s := range b.healing {
+	for _, s := range p.steps {
 		longest = max(longest, s.took)
 	}
-	for _, s := range b.healing {
-		mark := paint(c.good, "✔ ")
-		if s.data.Error != "" {
-			mark = paint(c.bad, "✗ ")
+	lines := make([]string, 0, len(p.steps))
+	for _, s := range p.steps {
+		switch {
+		case s.failed != "":
+			lines = append(lines, paint(c.bad, "✗ ")+fit(s.name, 20)+s.failed)
+		case !s.ended && p.end == "":
+			lines = append(lines, paint(c.warn, spinner(now)+" ")+paint(c.dim, s.name))
+		case !s.ended:
+			lines = append(lines, paint(c.dim, "· "+s.name))
+		default:
+			bar := strings.Repeat("━", 1+int(11*s.took/longest))
+			lines = append(lines, paint(c.good, "✔ ")+fit(s.name, 20)+fit(paint(c.accent, bar), 13)+fit(short(s.took), 8)+paint(c.dim, s.figures))
 		}
-		bar := strings.Repeat("━", 1+int(12*s.took/longest))
-		lines = append(lines, mark+fit(s.name, 24)+fit(paint(c.accent, bar), 15)+fit(short(s.took), 10)+paint(c.dim, strings.TrimPrefix(figures(s.data.Figures), ", ")))
-	}
-	if b.healed != "" {
-		lines = append(lines, bold(b.healed))
 	}
 	return lines
 }

@@ -60,7 +60,7 @@ func (l *Live) Close() error {
 		<-l.done
 		if l.err == nil || errors.Is(l.err, tea.ErrInterrupted) {
 			l.err = nil
-			_, l.err = fmt.Fprintln(l.out, l.model.draw())
+			_, l.err = fmt.Fprintln(l.out, l.model.last())
 		}
 	})
 	return l.err
@@ -108,3 +108,15 @@ func (m *liveModel) View() tea.View {
 }
 
 func (m *liveModel) draw() string { return m.board.frame(m.width, m.height, time.Since(m.start)) }
+
+// last is what stays on the terminal: the last frame, and all of the result,
+// which may be longer than its place in the frame.
+func (m *liveModel) last() string {
+	text := m.draw()
+	if r := m.board.result; r != nil {
+		for _, line := range r.Lines {
+			text += "\n " + line
+		}
+	}
+	return text
+}
