@@ -19,8 +19,9 @@ type tally struct {
 	// silence that has lasted.
 	counted  []record
 	positive int
-	// leaving: the node's own agent announced its leave.
-	leaving bool
+	// leave is the announcement of the node's own agent that it leaves; its
+	// Seq is zero when there is none.
+	leave record
 }
 
 // tally sorts the records of n at now.
@@ -29,7 +30,9 @@ func (j *Judge) tally(n *node, now time.Time) tally {
 	for _, o := range slices.Sorted(maps.Keys(n.records)) {
 		r := n.records[o]
 		if r.Condition == Leaving {
-			t.leaving = t.leaving || o == n.name
+			if o == n.name {
+				t.leave = r
+			}
 			continue
 		}
 		if !r.fresh(now, j.rules.EvidenceTTL) {
@@ -163,7 +166,7 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 	if !n.open && (life == LifeFailed || life == LifeReturning) {
 		life = LifeUnknown // admitted, here or by another agent
 	}
-	if t.leaving {
+	if j.leaves(n, t) {
 		if !n.left {
 			n.left, n.leftIn = true, n.episode
 		}
@@ -197,6 +200,20 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 	default:
 		return j.verdict(n, t, life, "", now)
 	}
+}
+
+// leaves reports whether n counts as left on purpose. The announcement excuses
+// the end of a server that stops with its agent. It does not excuse a failure
+// that came before it, nor any end of a server that outlives its agent by
+// LeaveGrace: then only the agent left, and the server is watched as ever.
+func (j *Judge) leaves(n *node, t tally) bool {
+	if t.leave.Seq == 0 || n.open {
+		return false
+	}
+	if t.answeredSince(t.leave.at.Add(j.rules.LeaveGrace)) {
+		n.outlived = t.leave.Seq
+	}
+	return n.outlived != t.leave.Seq
 }
 
 // weigh reports whether n stands accused of having failed and, if so, why this

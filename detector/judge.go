@@ -51,6 +51,8 @@ type node struct {
 	// left: its agent announced a leave when the episode was leftIn.
 	left   bool
 	leftIn uint64
+	// outlived is the Seq of the announced leave that the server has outlived.
+	outlived uint64
 
 	urgent  bool
 	verdict Verdict

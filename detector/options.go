@@ -30,6 +30,9 @@ type Rules struct {
 	// StartupGrace is how long after the start of the agent a node that was
 	// never seen alive cannot fail.
 	StartupGrace time.Duration
+	// LeaveGrace is how long after its agent's announced leave a server may
+	// still answer and then end without that being a failure.
+	LeaveGrace time.Duration
 }
 
 // Timing is how often and how long the Detector probes.
@@ -77,6 +80,7 @@ func DefaultRules() Rules {
 	return Rules{
 		Quorum: QuorumMajority, SilentAfter: 3 * time.Second,
 		EvidenceTTL: 1500 * time.Millisecond, StartupGrace: 10 * time.Second,
+		LeaveGrace: 10 * time.Second,
 	}
 }
 
@@ -105,6 +109,7 @@ func (r Rules) withDefaults() Rules {
 		SilentAfter:  orDefault(r.SilentAfter, def.SilentAfter),
 		EvidenceTTL:  orDefault(r.EvidenceTTL, def.EvidenceTTL),
 		StartupGrace: orDefault(r.StartupGrace, def.StartupGrace),
+		LeaveGrace:   orDefault(r.LeaveGrace, def.LeaveGrace),
 	}
 }
 

@@ -54,7 +54,7 @@ func (j *Judge) findings(n *node, t tally, now time.Time) []Condition {
 	// While agents start one after another, one that is not there yet is not
 	// missed.
 	missed := j.met[n.name] || now.Sub(j.started) >= j.rules.StartupGrace
-	found := map[Condition]bool{AgentGone: missed && j.agents != nil && !j.agents[n.name] && !t.leaving}
+	found := map[Condition]bool{AgentGone: missed && j.agents != nil && !j.agents[n.name] && t.leave.Seq == 0}
 	for _, r := range t.fresh {
 		found[r.Condition] = true
 	}
