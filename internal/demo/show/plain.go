@@ -15,23 +15,32 @@ const ratesEvery = 5 * time.Second
 type Plain struct {
 	w io.Writer
 
-	mu    sync.Mutex
-	rates Stamp
-	kill  Stamp
-	node  string
-	life  map[string]Life
+	mu     sync.Mutex
+	closed bool
+	rates  Stamp
+	kill   Stamp
+	node   string
+	life   map[string]Life
 }
 
 // NewPlain presents on w.
 func NewPlain(w io.Writer) *Plain { return &Plain{w: w, life: map[string]Life{}} }
 
-// Close implements Presenter.
-func (p *Plain) Close() error { return nil }
+// Close implements Presenter: what is shown later is not written.
+func (p *Plain) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	return nil
+}
 
 // Show implements Presenter.
 func (p *Plain) Show(u Update) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
 	switch u := u.(type) {
 	case Step:
 		p.step(u)

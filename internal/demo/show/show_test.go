@@ -174,6 +174,7 @@ func TestPlain(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
+	p.Show(Note{Text: "too late"})
 	golden(t, "plain.txt", out.String())
 }
 
