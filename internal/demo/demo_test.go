@@ -62,9 +62,9 @@ func TestClusterFile(t *testing.T) {
 	var addrs []address
 	for i, n := range []string{"n1", "n2", "n3"} {
 		p := ports[4*i:]
-		addrs = append(addrs, address{n, `host=127.0.0.1 port=1 dbname='a b' user=postgres`, p[0], p[1], p[2], p[3]})
+		addrs = append(addrs, address{n, `host=` + n + ` dbname='a b' user=postgres`, p[0], p[1], p[2], p[3]})
 	}
-	c, err := config.Parse("cluster.yaml", []byte(clusterFile(addrs)), func(dsn string) (string, error) { return dsn + addrs[0].api, nil })
+	c, err := config.Parse("cluster.yaml", []byte(clusterFile(addrs)), func(dsn string) (string, error) { return dsn, nil })
 	if c == nil {
 		t.Fatal(err)
 	}
