@@ -244,10 +244,23 @@ func history(t *testing.T, cluster string, b Bus) {
 	stored := subscribe(t, b, events.Filter{InOrder: true})
 	publish(t, b, all[:20]...)
 	stored.Await(t, 20)
-	full := subscribe(t, b, events.Filter{From: events.FromStart()})
+	// A handler that is still at the first event when the last ones come.
+	full, gate := &Inbox{}, make(chan struct{})
+	stop, err := b.Subscribe(t.Context(), events.Filter{From: events.FromStart()}, func(e events.Event) {
+		<-gate
+		full.Put(e)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open) // before stop, which waits for the handler
 	fullInOrder := subscribe(t, b, events.Filter{From: events.FromStart(), InOrder: true})
 	fresh := subscribe(t, b, events.Filter{From: events.FromNow()})
 	publish(t, b, all[20:]...)
+	fresh.Await(t, 10)
+	open()
 	same(t, all, full.Await(t, 30))
 	same(t, all, fullInOrder.Await(t, 30))
 	same(t, all[20:], fresh.Await(t, 10))
