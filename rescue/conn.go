@@ -115,7 +115,7 @@ func pgEpoch() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // timestamp renders microseconds since pgEpoch as a timestamptz.
 func timestamp(micros int64) string {
-	t := pgEpoch().Add(time.Duration(micros) * time.Microsecond)
+	t := time.UnixMicro(pgEpoch().UnixMicro() + micros).UTC()
 	return t.Format("2006-01-02 15:04:05.999999") + "+00"
 }
 

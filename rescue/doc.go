@@ -18,6 +18,11 @@
 // data (a lost connection, a shutdown, a deadlock) are returned wrapped, for the
 // caller to classify.
 //
+// Its limit is in what no log shows: when the laggard gives a row another key while
+// the gap deletes that row or gives it another one, the source skips the laggard's
+// change, and the new row, whose key the gap has not touched, stays on the laggard
+// alone. PostgreSQL leaves the same behind when nothing is lost.
+//
 // It is handed open connections and plain values. It imports the PostgreSQL wire
 // protocol (pgconn, pglogrepl) and topology, and must never import what decides
 // or wires: planner, executor, postgres, internal.
