@@ -12,6 +12,7 @@ import (
 
 	"healer/internal/build"
 	"healer/internal/cli"
+	"healer/internal/demo"
 	"healer/postgres"
 )
 
@@ -32,7 +33,7 @@ func run() int {
 		Environ:  os.Environ(),
 		Build:    info,
 		CheckDSN: checkDSN,
-		Commands: []*cobra.Command{agentCommand(info)},
+		Commands: []*cobra.Command{demo.Command(), agentCommand(info)},
 	}
 	return app.Run(ctx, os.Args[1:])
 }

@@ -36,7 +36,7 @@ every row of every table on every node.
 Everything it starts ends with it, whenever it ends. It exits 0 only when every row
 was found equal everywhere.`),
 		Example: "  healer demo\n  healer demo --nodes 5 --kill n2 --rows 50000\n  healer demo -o json",
-		Args:    cobra.NoArgs,
+		Args:    cli.NoArgs,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.Keep, "keep", o.Keep, "leave the cluster running at the end, until Ctrl-C, and tell how to reach it")
