@@ -93,7 +93,7 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 		}
 	}
 	a := &Agent{
-		cfg: o.Config, node: o.Node, version: o.Version, log: o.Log.With("node", o.Node),
+		cfg: o.Config, node: o.Node, version: o.Version, log: o.Log.With("agent", o.Node),
 		view: newView(), attempts: newAttempts(time.Now), wake: make(chan struct{}, 1),
 	}
 	defer func() {
@@ -229,7 +229,7 @@ func (a *Agent) startKeeper(ctx context.Context) (err error) {
 	a.keeper, err = keeper.New(keeper.Options{
 		Node: a.node, Peers: peers, Store: keeperStore{engine: a.engine, node: a.node},
 		Interval: a.cfg.Keeper.Interval, Limits: keeper.Limits{WarnBytes: a.cfg.Slots.WarnBytes},
-		OnEvent: a.slotEvent, Log: a.log.With("part", "keeper"),
+		OnEvent: a.slotEvent, Log: a.log.With("component", "keeper"),
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"healer/api"
 	"healer/detector"
@@ -12,10 +13,15 @@ import (
 	"healer/postgres/probe"
 )
 
+// farewell is how long a stopping agent waits for the stream to take its last
+// events. When all agents stop together nobody is left to take them, and the
+// outbox keeps them for the next start.
+const farewell = time.Second
+
 // openEvents starts the embedded NATS server, unless there is an external one,
 // and connects to it. Neither waits for a cluster or a stream.
 func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
-	dial := natsbus.DialOptions{Cluster: a.cfg.Cluster, Name: "healer-" + a.node, Log: a.log.With("part", "events")}
+	dial := natsbus.DialOptions{Cluster: a.cfg.Cluster, Name: "healer-" + a.node, Log: a.log}
 	if a.cfg.EmbeddedNATS() {
 		if err := a.openBroker(ctx); err != nil {
 			return err
@@ -34,7 +40,11 @@ func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
 	if err != nil {
 		return err
 	}
-	a.onClose("events", a.bus.Close)
+	a.onClose("events", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, farewell)
+		defer cancel()
+		return a.bus.Close(ctx)
+	})
 	return nil
 }
 
@@ -52,7 +62,7 @@ func (a *Agent) openBroker(ctx context.Context) error {
 	}
 	a.broker, err = natsbus.StartServer(ctx, natsbus.ServerOptions{
 		Node: a.node, Cluster: a.cfg.Cluster, Client: self.NATS.Client, Route: self.NATS.Cluster, Routes: routes,
-		StoreDir: store, Log: a.log.With("part", "nats"),
+		StoreDir: store, Log: a.log,
 	})
 	if err != nil {
 		return err
@@ -78,7 +88,7 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 	}
 	g, err := gossip.New(gossip.Config{
 		Self: a.node, Cluster: a.cfg.Cluster, Members: members, ProbeInterval: d.Gossip.ProbeInterval,
-		ProbeTimeout: d.Gossip.ProbeTimeout, GossipInterval: d.Gossip.Interval, Log: a.log.With("part", "gossip"),
+		ProbeTimeout: d.Gossip.ProbeTimeout, GossipInterval: d.Gossip.Interval, Log: a.log,
 	})
 	if err != nil {
 		return err
@@ -90,7 +100,7 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 			EvidenceTTL: d.EvidenceTTL, StartupGrace: d.StartupGrace,
 		},
 		Timing: detector.Timing{ProbeInterval: d.ProbeInterval, ProbeTimeout: d.ProbeTimeout},
-		Prior:  a.memory.lives(), Log: a.log.With("part", "detector"),
+		Prior:  a.memory.lives(), Log: a.log.With("component", "detector"),
 	})
 	if err != nil {
 		return err
@@ -107,7 +117,7 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
 	self, _ := a.cfg.Node(a.node)
 	a.api, err = api.New(api.Options{
-		Addr: self.API, Source: a, Events: eventSource{a.bus}, Log: a.log.With("part", "api"),
+		Addr: self.API, Source: a, Events: eventSource{a.bus}, Log: a.log.With("component", "api"),
 	})
 	if err != nil {
 		return err

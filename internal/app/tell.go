@@ -22,7 +22,6 @@ func (a *Agent) watch(ctx context.Context) {
 		if was == v.Life {
 			continue
 		}
-		a.log.Info("verdict", "subject", v.Node, "life", v.Life, "was", was, "reason", v.Reason)
 		if kind, ok := kindOf(was, v.Life); ok {
 			a.tell(events.Fact{
 				Cluster: a.cfg.Cluster, Kind: kind, Node: v.Node, Incarnation: v.Incarnation,
