@@ -70,12 +70,6 @@ func rows(ctx context.Context, conn *pgconn.PgConn, sql string, params ...[]byte
 	return res.Rows, res.Err
 }
 
-// exec runs one statement and returns the number of rows it wrote.
-func exec(ctx context.Context, conn *pgconn.PgConn, sql string, params ...[]byte) (int64, error) {
-	tag, err := conn.ExecParams(ctx, sql, params, nil, nil, nil).Close()
-	return tag.RowsAffected(), err
-}
-
 // quoteIdent quotes an identifier.
 func quoteIdent(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 

@@ -26,53 +26,65 @@ func TestDecide(t *testing.T) {
 		want     verdict
 	}{
 		"later timestamp wins": {
-			[]version{row("a", at(11, "n1")), row("b", at(12, "n2")), row("a", at(11, "n1"))}, nil, &touch{},
+			[]version{row("a", at(11, "n1")), row("b", at(12, "n2")), row("a", at(11, "n1"))},
+			nil, &touch{},
 			verdict{1, at(12, "n2"), []int{0, 2}},
 		},
 		"greater author wins a tie": {
-			[]version{row("a", at(12, "n3")), row("b", at(12, "n2")), row("b", at(12, "n2"))}, nil, &touch{},
+			[]version{row("a", at(12, "n3")), row("b", at(12, "n2")), row("b", at(12, "n2"))},
+			nil, &touch{},
 			verdict{0, at(12, "n3"), []int{1, 2}},
 		},
 		"a known time wins against an unknown one": {
-			[]version{row("a", at(unknownTime, "")), row("b", at(1, "n2")), row("b", at(1, "n2"))}, nil, &touch{},
+			[]version{row("a", at(unknownTime, "")), row("b", at(1, "n2")), row("b", at(1, "n2"))},
+			nil, &touch{},
 			verdict{1, at(1, "n2"), []int{0}},
 		},
 		"a later deletion wins": {
-			[]version{gone, row("a", at(11, "n1")), gone}, nil, tomb(at(12, "n2")),
+			[]version{gone, row("a", at(11, "n1")), gone},
+			nil, tomb(at(12, "n2")),
 			verdict{-1, at(12, "n2"), []int{1}},
 		},
 		"an earlier deletion loses": {
-			[]version{gone, row("a", at(13, "n3")), gone}, nil, tomb(at(12, "n1")),
+			[]version{gone, row("a", at(13, "n3")), gone},
+			nil, tomb(at(12, "n1")),
 			verdict{1, at(13, "n3"), []int{0, 2}},
 		},
 		"a row of the gap that a survivor lacks was deleted there": {
-			[]version{row("a", at(11, "n1")), gone, row("a", at(11, "n1"))}, nil, &touch{inserted: true},
+			[]version{row("a", at(11, "n1")), gone, row("a", at(11, "n1"))},
+			nil, &touch{inserted: true},
 			verdict{-1, at(11, "n3"), []int{0, 2}},
 		},
 		"a source that lacks the row has deleted it": {
-			[]version{gone, row("a", at(11, "n1")), row("a", at(11, "n1"))}, nil, &touch{holders: []string{"n2"}},
+			[]version{gone, row("a", at(11, "n1")), row("a", at(11, "n1"))},
+			nil, &touch{holders: []string{"n2"}},
 			verdict{-1, at(11, "n2"), []int{1, 2}},
 		},
 		"an updated row that the laggard lacks stays": {
-			[]version{row("a", at(11, "n1")), gone, row("a", at(11, "n1"))}, nil, &touch{holders: []string{"n2"}},
+			[]version{row("a", at(11, "n1")), gone, row("a", at(11, "n1"))},
+			nil, &touch{holders: []string{"n2"}},
 			verdict{0, at(11, "n1"), []int{1}},
 		},
 		"another node's row stays": {
-			[]version{row("a", at(11, "n2")), gone, row("a", at(11, "n2"))}, nil, &touch{inserted: true},
+			[]version{row("a", at(11, "n2")), gone, row("a", at(11, "n2"))},
+			nil, &touch{inserted: true},
 			verdict{0, at(11, "n2"), []int{1}},
 		},
 		"a row of the lost node from outside the gap stays": {
-			[]version{row("a", at(9, "n1")), gone, gone}, nil, &touch{inserted: true},
+			[]version{row("a", at(9, "n1")), gone, gone},
+			nil, &touch{inserted: true},
 			verdict{0, at(9, "n1"), []int{1, 2}},
 		},
 		"what was seen with this version has deleted it": {
 			[]version{row("a", at(30, "n2")), gone, row("a", at(30, "n2"))},
-			[]stamp{at(30, "n2"), at(30, "n2"), at(30, "n2")}, &touch{},
+			[]stamp{at(30, "n2"), at(30, "n2"), at(30, "n2")},
+			&touch{},
 			verdict{-1, at(30, "n3"), []int{0, 2}},
 		},
 		"what was seen with an older version lacks the newer": {
 			[]version{row("a", at(31, "n2")), gone, row("a", at(31, "n2"))},
-			[]stamp{at(31, "n2"), at(30, "n2"), at(31, "n2")}, &touch{},
+			[]stamp{at(31, "n2"), at(30, "n2"), at(31, "n2")},
+			&touch{},
 			verdict{0, at(31, "n2"), []int{1}},
 		},
 	} {

@@ -131,7 +131,7 @@ func TestReplayKilledFiftyTimesAppliesEachTransactionOnce(t *testing.T) {
 		_, err := l.attempt(slot, 0, 0)
 		return err == nil
 	})
-	l.exec2("n2", `select pg_drop_replication_slot('`+slot+`')`)
+	l.drop(slot)
 	l.same("t")
 	if got, want := l.progress("n3"), l.gap().Watermark; got != want {
 		t.Errorf("progress is %s, want %s", got, want)

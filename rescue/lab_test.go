@@ -133,8 +133,13 @@ func (l *lab) flushed(node string) topology.LSN {
 
 func (l *lab) eventually(what string, cond func() bool) {
 	l.Helper()
-	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
+	limit := time.After(time.Minute)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-limit:
 			l.Fatalf("it did not come to pass that %s", what)
 		}
 	}
@@ -193,21 +198,18 @@ func (l *lab) replay() (Report, *Touched, error) {
 	defer func() { l.must(s.Close(l.Context())) }()
 	slot := l.clone()
 	stream := l.stream(slot)
-	defer l.exec2("n2", `select pg_drop_replication_slot('`+slot+`')`)
+	defer l.drop(slot)
 	defer func() { l.must(stream.Close(l.Context())) }()
 	return Replay(l.Context(), s, stream, l.gap())
 }
 
-// exec2 runs a statement until it works: a walsender takes its time to end.
-func (l *lab) exec2(node, sql string) {
+// drop drops a slot of n2 as soon as its walsender has ended.
+func (l *lab) drop(slot string) {
 	l.Helper()
-	var err error
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if _, err = l.m.Node(node).Exec(l.Context(), sql); err == nil {
-			return
-		}
-	}
-	l.Fatal(err)
+	l.eventually("slot "+slot+" is dropped", func() bool {
+		_, err := l.m.Node("n2").Exec(l.Context(), `select pg_drop_replication_slot('`+slot+`')`)
+		return err == nil
+	})
 }
 
 // dump is the contents of a table with each row's commit timestamp.

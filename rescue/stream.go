@@ -176,9 +176,9 @@ type reader struct {
 	stream   *Stream
 	out      chunk
 	received topology.LSN
-	// heard is when the server last said something, asked when it was last
-	// asked for a word, deadline the read deadline that is set.
-	heard, asked, deadline time.Time
+	// heard is when the server last said something, deadline the read deadline
+	// that is set.
+	heard, deadline time.Time
 }
 
 // run reads until the stream is closed or broken.
@@ -328,10 +328,10 @@ func (r *reader) handOver(ctx context.Context) error {
 func (r *reader) status(replyRequested bool) error {
 	buf := make([]byte, 0, 34)
 	buf = append(buf, pglogrepl.StandbyStatusUpdateByteID)
-	buf = binary.BigEndian.AppendUint64(buf, uint64(r.received)) // written
-	buf = binary.BigEndian.AppendUint64(buf, 0)                  // flushed
-	buf = binary.BigEndian.AppendUint64(buf, 0)                  // applied
-	buf = binary.BigEndian.AppendUint64(buf, uint64(time.Since(pgEpoch()).Microseconds()))
+	buf = binary.BigEndian.AppendUint64(buf, uint64(r.received))                           // written
+	buf = binary.BigEndian.AppendUint64(buf, 0)                                            // flushed
+	buf = binary.BigEndian.AppendUint64(buf, 0)                                            // applied
+	buf = binary.BigEndian.AppendUint64(buf, uint64(time.Since(pgEpoch()).Microseconds())) //nolint:gosec // it is past 2000
 	if replyRequested {
 		buf = append(buf, 1)
 	} else {

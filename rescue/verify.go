@@ -266,13 +266,16 @@ func (v *verifier) settle(ctx context.Context, s *suspect, before []version) (bo
 		s.divergent = true
 		s.table.report.Differing++
 	}
-	if v.policy.ReportOnly || s.problem != nil || s.repairs == v.policy.Repairs {
+	if v.policy.ReportOnly || s.refused() || s.repairs == v.policy.Repairs {
 		v.stuck = append(v.stuck, s)
 		return false, nil
 	}
 	s.repairs++
 	return true, v.repair(ctx, s)
 }
+
+// refused reports whether a survivor's constraint stands against the repair.
+func (s *suspect) refused() bool { return s.problem != nil }
 
 func (v *verifier) release(ctx context.Context) error {
 	errs := make([]error, 0, len(v.survivors))

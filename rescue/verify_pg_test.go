@@ -1,7 +1,12 @@
 package rescue
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
+
+	"healer/topology"
 )
 
 // TestVerifyRepairsWhatReplayAloneDiverges has, side by side, the ways in which a
@@ -62,5 +67,75 @@ func TestVerifyRepairsWhatReplayAloneDiverges(t *testing.T) {
 	l.must(err)
 	if again.Differing != 0 || again.Rows != verified.Rows {
 		t.Errorf("a second verification found %+v after %+v", again, verified)
+	}
+}
+
+// TestVerifyNamesWhatStaysDifferent has a laggard whose own constraint refuses
+// the row that won, and then a policy that repairs nothing.
+func TestVerifyNamesWhatStaysDifferent(t *testing.T) {
+	l := newLab(t, []string{`create table t (id int primary key, v text)`})
+	l.exec("n3", `alter table t add constraint refuse check (v <> 'n2 later')`)
+	l.exec("n1", `insert into t select i, 'n1' from generate_series(1, 100) i`)
+	l.caughtUp("n1", "n2")
+	l.exec("n2", `update t set v = 'n2 later' where id = 7`)
+	l.exec("n2", `update t set v = 'fine' where id = 8`)
+	l.lose()
+	_, touched, err := l.replay()
+	l.must(err)
+
+	peers := []Peer{
+		{Node: "n2", Conn: l.connect("n2", ""), Authors: l.authors("n2")},
+		{Node: "n3", Conn: l.connect("n3", ""), Authors: l.authors("n3")},
+	}
+	barrier := func(ctx context.Context) error { return l.m.WaitCaughtUp(ctx, "n2", "n3") }
+	report, err := Verify(t.Context(), peers, []*Touched{touched}, barrier, Policy{ReportOnly: true})
+	wantDiverged(t, err, "public.t(id=7); public.t(id=8)")
+	if report.Differing != 2 || report.Repaired != 0 {
+		t.Errorf("report only: %+v", report)
+	}
+	report, err = Verify(t.Context(), peers, []*Touched{touched}, barrier, Policy{})
+	wantDiverged(t, err, "1 rows differ between the survivors: public.t(id=7); a repair failed")
+	if report.Rows != 100 || report.Differing != 2 || report.Repaired != 1 {
+		t.Errorf("report: %+v", report)
+	}
+	// With the obstacle gone, the same verification succeeds.
+	l.exec("n3", `alter table t drop constraint refuse`)
+	report, err = Verify(t.Context(), peers, []*Touched{touched}, barrier, Policy{})
+	l.must(err)
+	if report.Differing != 1 || report.Repaired != 1 {
+		t.Errorf("report: %+v", report)
+	}
+	l.same("t")
+}
+
+func wantDiverged(t *testing.T, err error, says string) {
+	t.Helper()
+	var f *topology.Fault
+	if !errors.As(err, &f) || f.Code != "diverged" || f.Class != topology.Permanent || !strings.Contains(err.Error(), says) {
+		t.Fatalf("error is %v, want a permanent fault diverged with %q", err, says)
+	}
+}
+
+// TestVerifyGivesUpOnRowsThatNeverSettle has a row that changes with every barrier.
+func TestVerifyGivesUpOnRowsThatNeverSettle(t *testing.T) {
+	l := newLab(t, []string{`create table t (id int primary key, v int)`})
+	l.exec("n1", `insert into t values (1, 0)`)
+	l.lose()
+	_, touched, err := l.replay()
+	l.must(err)
+	peers := []Peer{
+		{Node: "n2", Conn: l.connect("n2", ""), Authors: l.authors("n2")},
+		{Node: "n3", Conn: l.connect("n3", ""), Authors: l.authors("n3")},
+	}
+	// The stream from n2 stands still, so that n3 never has the latest.
+	l.m.Link("n2", "n3").Cut()
+	l.exec("n2", `update t set v = v + 1`)
+	_, err = Verify(t.Context(), peers, []*Touched{touched}, func(context.Context) error {
+		l.exec("n2", `update t set v = v + 1`)
+		return nil
+	}, Policy{Rounds: 4})
+	var f *topology.Fault
+	if !errors.As(err, &f) || f.Code != "unsettled" || f.Class != topology.Transient {
+		t.Fatalf("error is %v, want a transient fault unsettled", err)
 	}
 }
