@@ -168,3 +168,31 @@ func TestWatcher(t *testing.T) {
 		t.Errorf("%d events were counted, want 2", n)
 	}
 }
+
+// TestSweep removes what a killed demo left, and nothing of one that lives.
+func TestSweep(t *testing.T) {
+	base := t.TempDir()
+	dead, alive, young := filepath.Join(base, dirPrefix+"1"), filepath.Join(base, dirPrefix+"2"), filepath.Join(base, dirPrefix+"3")
+	for _, d := range []string{dead, alive, young} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range []string{dead, alive} {
+		mark, err := own(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer mark.Close() //nolint:errcheck // a test's file
+		if d == dead {
+			if err := mark.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sweep(base)
+	left, err := filepath.Glob(filepath.Join(base, "*"))
+	if err != nil || len(left) != 2 || left[0] != alive || left[1] != young {
+		t.Errorf("left is %v, %v", left, err)
+	}
+}

@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,11 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 )
-
-// stopLimit is how long an agent may take to end by itself.
-const stopLimit = 5 * time.Second
 
 // agent is the agent process of one node, which can be killed and started anew.
 type agent struct {
@@ -105,42 +100,20 @@ func (a *agent) ended() error {
 	return fmt.Errorf("the agent of %s has ended (%w); its log ends with:\n%s", a.node, a.err, a.tail(10))
 }
 
-// kill ends the process and all that it started, at once.
+// kill ends the process and all that it started, at once. The demo ends its
+// agents so, too: nothing of what they would still save is kept.
 func (a *agent) kill() {
-	a.signal(syscall.SIGKILL)
-	a.wait(context.Background())
-}
-
-// close asks the process to end, and kills it when it does not in time.
-func (a *agent) close() {
-	a.signal(syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
-	defer cancel()
-	if !a.wait(ctx) {
-		a.kill()
-	}
-}
-
-func (a *agent) signal(s syscall.Signal) {
-	if a.running() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		_ = syscall.Kill(-a.pid, s)
-	}
-}
-
-func (a *agent) wait(ctx context.Context) bool {
 	a.mu.Lock()
-	done := a.done
+	done, pid := a.done, a.pid
 	a.mu.Unlock()
 	if done == nil {
-		return true
+		return
 	}
 	select {
-	case <-done:
-		return true
-	case <-ctx.Done():
-		return false
+	case <-done: // its number may be another's by now
+	default:
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+		<-done
 	}
 }
 

@@ -236,30 +236,3 @@ func (r *run) program() (string, error) {
 	}
 	return os.Executable()
 }
-
-// makeDir makes the demo's own directory, which goes with the run.
-func (r *run) makeDir() error {
-	base := r.opts.Dir
-	if base != "" {
-		abs, err := filepath.Abs(base)
-		if err != nil {
-			return err
-		}
-		_, missing := os.Stat(abs)
-		if err := os.MkdirAll(abs, 0o755); err != nil {
-			return err
-		}
-		if errors.Is(missing, os.ErrNotExist) {
-			r.onEnd(func() { _ = os.Remove(abs) }) // only if nobody has put anything there
-		}
-		base = abs
-	}
-	dir, err := os.MkdirTemp(base, "healer-demo-")
-	if err != nil {
-		return err
-	}
-	r.dir = dir
-	r.onEnd(func() { _ = os.RemoveAll(dir) })
-	// The servers run as another user when the demo runs as root.
-	return os.Chmod(dir, 0o711)
-}

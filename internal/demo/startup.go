@@ -78,7 +78,7 @@ func (r *run) startAgents(ctx context.Context) (string, error) {
 			args: []string{"agent", "--config", r.file, "--node", n, "--data-dir", data},
 		}
 		r.agents[n] = a
-		r.onEnd(a.close)
+		r.onEnd(a.kill)
 		if err := a.start(); err != nil {
 			return "", err
 		}
