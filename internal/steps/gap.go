@@ -162,6 +162,12 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 	report, touched, err := rescue.Replay(ctx, session, stream, rescue.Gap{
 		Origin: p.Node, Source: l.Source, SourceOrigin: sourceSub.Origin,
 		Floor: l.From, Watermark: l.To, Tables: tables, Authors: authors(source),
+		Settle: func(ctx context.Context) (topology.LSN, error) {
+			if err := r.Engine.Barrier(ctx, mutual(p.Survivors)); err != nil {
+				return 0, err
+			}
+			return r.Engine.Flush(ctx, l.Source)
+		},
 	})
 	// The stream's own end adds nothing to what Replay says about it.
 	_ = stream.Close(context.WithoutCancel(ctx))
