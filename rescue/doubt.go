@@ -22,7 +22,8 @@ const reachedTime = 1
 // doubtRange is how many transaction ids are looked through, newest first.
 const doubtRange = 20_000_000
 
-// committed reports whether the newest transactions that T committed for F are
+// committed reports whether the newest transactions that T committed for F, under
+// the origin itself and not under that of repairs, are
 // at least n with the commit timestamp: n is 1 unless F committed several
 // transactions within one microsecond.
 func (s *Session) committed(ctx context.Context, micros int64, n int) (bool, error) {
@@ -40,8 +41,8 @@ FROM (
       OFFSET 0
     ) x WHERE x.id >= 3 OFFSET 0
   ) o OFFSET 0
-) w WHERE w.id IN (%s) LIMIT %d`
-	got, err := rows(ctx, s.conn, fmt.Sprintf(query, doubtRange, oidList(s.mine), n))
+) w WHERE w.id = %d LIMIT %d`
+	got, err := rows(ctx, s.conn, fmt.Sprintf(query, doubtRange, s.origin, n))
 	if err != nil {
 		return false, s.wrap(fmt.Errorf("look for the last transaction of %s: %w", s.target.Origin, err))
 	}

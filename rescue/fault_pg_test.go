@@ -7,6 +7,10 @@ import (
 	"healer/topology"
 )
 
+// hidden makes what follows it in a session invisible to the mesh.
+const hidden = `set session_replication_role = replica; select pg_replication_origin_create('test');
+	select pg_replication_origin_session_setup('test'); `
+
 // TestReplayStopsAtWhatItCannotCarry has, for each thing that cannot be done, the
 // gap that needs it, and expects a permanent fault which names the table and
 // leaves everything before it applied, nothing after.
@@ -31,8 +35,7 @@ func TestReplayStopsAtWhatItCannotCarry(t *testing.T) {
 			l := newLab(t, schema)
 			if c.laggard != "" {
 				// n2 must not learn of it.
-				l.exec("n3", `set session_replication_role = replica; select pg_replication_origin_create('test');
-					select pg_replication_origin_session_setup('test'); `+c.laggard)
+				l.exec("n3", hidden+c.laggard)
 			}
 			l.exec("n1", `insert into t values (1, 1)`)
 			l.exec("n1", c.gap)

@@ -44,8 +44,11 @@ func (g Gap) has(origin string, lsn topology.LSN) bool {
 // author names the node that wrote a transaction of S's WAL; empty when its
 // origin is none of the mesh.
 func (g Gap) author(origin string) string {
-	if origin == "" {
+	switch origin {
+	case "":
 		return g.Source
+	case g.SourceOrigin:
+		return g.Origin
 	}
 	return author(g.Authors, origin)
 }

@@ -34,8 +34,9 @@ type Session struct {
 	target   Target
 	conn     *pgconn.PgConn
 	progress topology.LSN
-	// mine are T's origins whose writes are F's; greater those of nodes which
+	// origin is the id of T's origin for F. mine are T's origins whose writes are F's; greater those of nodes which
 	// win against F when the commit timestamps are equal.
+	origin        uint32
 	mine, greater []uint32
 	tables        map[topology.TableName]*table
 }
@@ -134,6 +135,16 @@ func (s *Session) readAuthors(ctx context.Context) error {
 	if err != nil {
 		return s.wrap(err)
 	}
+	got, err := rows(ctx, s.conn, `SELECT pg_catalog.pg_replication_origin_oid($1)`, []byte(s.target.OriginName))
+	if err != nil {
+		return s.wrap(err)
+	}
+	id, err := strconv.ParseUint(string(got[0][0]), 10, 32)
+	if err != nil {
+		return s.wrap(err)
+	}
+	s.origin = uint32(id)
+	authors[s.origin] = s.target.Origin
 	for id, node := range authors {
 		switch {
 		case node == s.target.Origin:
