@@ -3,6 +3,7 @@ package rescue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,13 +32,21 @@ const recoverySlot = "spock_app_recovery_n2_n3"
 // the recovery slot on n2 and cuts the stream from n1 to n3.
 func newLab(t *testing.T, schema []string, seed ...string) *lab {
 	t.Helper()
-	l := &lab{T: t, m: pgtest.Mesh(t, localpg.Options{Links: true, Schema: schema})}
+	return newLabOf(t, 3, schema, seed...)
+}
+
+// newLabOf has so many servers: all from n3 on are laggards.
+func newLabOf(t *testing.T, nodes int, schema []string, seed ...string) *lab {
+	t.Helper()
+	l := &lab{T: t, m: pgtest.Mesh(t, localpg.Options{Nodes: nodes, Links: true, Schema: schema})}
 	for _, sql := range seed {
 		l.exec("n1", sql)
 	}
 	l.caughtUp()
 	l.exec("n2", `select pg_create_logical_replication_slot('`+recoverySlot+`', 'pgoutput')`)
-	l.m.Link("n1", "n3").Cut()
+	for _, n := range l.survivors()[1:] {
+		l.m.Link("n1", n).Cut()
+	}
 	rows, err := localpg.Rows(t.Context(), l.m.Node("n3"), func(r pgxRow) (topology.TableName, error) {
 		var n topology.TableName
 		err := r.Scan(&n.Schema, &n.Name)
@@ -48,6 +57,9 @@ func newLab(t *testing.T, schema []string, seed ...string) *lab {
 	l.floor = l.progress("n3")
 	return l
 }
+
+// survivors are all nodes but n1.
+func (l *lab) survivors() []string { return l.m.Names()[1:] }
 
 func (l *lab) must(err error) {
 	l.Helper()
@@ -113,7 +125,7 @@ func (l *lab) lose() {
 	l.Helper()
 	l.caughtUp("n1", "n2")
 	l.must(l.m.Kill(l.Context(), "n1"))
-	for _, n := range []string{"n2", "n3"} {
+	for _, n := range l.survivors() {
 		l.exec(n, `alter subscription `+localpg.SubscriptionName(n, "n1")+` disable`)
 		l.eventually("the apply worker of "+n+" ends", func() bool {
 			return l.text(n, `select count(*)::text from pg_stat_subscription where pid is not null and subname = '`+
@@ -168,7 +180,7 @@ func (l *lab) gap() Gap {
 		Origin: "n1", Source: "n2", SourceOrigin: l.origin("n2", "n1"),
 		Floor: l.floor, Watermark: l.progress("n2"), Tables: l.tables, Authors: l.authors("n2"),
 		Settle: func(ctx context.Context) (topology.LSN, error) {
-			if err := l.m.WaitCaughtUp(ctx, "n2", "n3"); err != nil {
+			if err := l.m.WaitCaughtUp(ctx, l.survivors()...); err != nil {
 				return 0, err
 			}
 			return l.flushed("n2"), nil
@@ -176,9 +188,11 @@ func (l *lab) gap() Gap {
 	}
 }
 
-func (l *lab) target() Target {
+func (l *lab) target() Target { return l.targetOf("n3") }
+
+func (l *lab) targetOf(node string) Target {
 	l.Helper()
-	return Target{Node: "n3", Origin: "n1", OriginName: l.origin("n3", "n1"), Authors: l.authors("n3")}
+	return Target{Node: node, Origin: "n1", OriginName: l.origin(node, "n1"), Authors: l.authors(node)}
 }
 
 func (l *lab) stream(slot string) *Stream {
@@ -190,10 +204,12 @@ func (l *lab) stream(slot string) *Stream {
 	return s
 }
 
-// replay carries the gap over in one go.
-func (l *lab) replay() (Report, *Touched, error) {
+// replay carries the gap over to n3 in one go.
+func (l *lab) replay() (Report, *Touched, error) { return l.replayTo("n3") }
+
+func (l *lab) replayTo(node string) (Report, *Touched, error) {
 	l.Helper()
-	s, err := NewSession(l.Context(), l.connect("n3", ""), l.target())
+	s, err := NewSession(l.Context(), l.connect(node, ""), l.targetOf(node))
 	l.must(err)
 	defer func() { l.must(s.Close(l.Context())) }()
 	slot := l.clone()
@@ -235,15 +251,15 @@ func head(s string) string {
 	return strings.Join(lines[:min(len(lines), 20)], "")
 }
 
-// verify compares and repairs n2 and n3.
+// verify compares and repairs the survivors.
 func (l *lab) verify(touched ...*Touched) (VerifyReport, error) {
 	l.Helper()
-	peers := make([]Peer, 0, 2)
-	for _, n := range []string{"n3", "n2"} {
+	var peers []Peer
+	for _, n := range slices.Backward(l.survivors()) {
 		peers = append(peers, Peer{Node: n, Conn: l.connect(n, ""), Authors: l.authors(n)})
 	}
 	return Verify(l.Context(), peers, touched, func(ctx context.Context) error {
-		return l.m.WaitCaughtUp(ctx, "n2", "n3")
+		return l.m.WaitCaughtUp(ctx, l.survivors()...)
 	}, Policy{})
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"healer/topology"
 )
 
@@ -73,6 +75,48 @@ func TestVerifyRepairsWhatReplayAloneDiverges(t *testing.T) {
 	l.must(err)
 	if again.Differing != 0 || again.Rows != verified.Rows {
 		t.Errorf("a second verification found %+v after %+v", again, verified)
+	}
+}
+
+// TestHealingOfTwoLaggards has four nodes, of which two lack the gap, and the third
+// of the survivors writes the gap's rows as well: what it does reaches the source
+// and the laggards by different ways.
+func TestHealingOfTwoLaggards(t *testing.T) {
+	l := newLabOf(t, 4, []string{`create table t (id text primary key, v text)`},
+		`insert into t select 'old' || i, 'seed' from generate_series(1, 9) i`)
+	l.exec("n1", `insert into t select 'new' || i, 'n1' from generate_series(1, 9) i`)
+	l.exec("n1", `update t set v = 'n1' where id in ('old1', 'old2')`)
+	l.exec("n1", `delete from t where id in ('old3', 'old4')`)
+	l.caughtUp("n1", "n2")
+	l.exec("n2", `update t set v = 'n2' where id in ('new1', 'old1')`)
+	l.exec("n2", `delete from t where id = 'new2'`)
+	l.exec("n2", `update t set id = 'moved' where id = 'new3'`)
+	l.exec("n4", `update t set v = 'n4' where id in ('old2', 'old3')`)
+	l.caughtUp("n2", "n3", "n4")
+	l.lose()
+	l.exec("n2", `update t set id = 'moved after' where id = 'new4'`)
+	var all []*Touched
+	for _, n := range []string{"n3", "n4"} {
+		_, touched, err := l.replayTo(n)
+		l.must(err)
+		all = append(all, touched)
+	}
+	report, err := l.verify(all...)
+	l.must(err)
+	t.Logf("%+v", report)
+	want := l.dump("n2", "t")
+	for _, n := range []string{"n3", "n4"} {
+		if diff := cmp.Diff(want, l.dump(n, "t")); diff != "" {
+			t.Errorf("%s differs (-n2 +%s):\n%s", n, n, diff)
+		}
+	}
+	for id, v := range map[string]string{
+		"new1": "n2", "new2": "", "new3": "", "moved": "n1", "new4": "", "moved after": "n1",
+		"old1": "n2", "old2": "n4", "old3": "n4", "old4": "", "new9": "n1",
+	} {
+		if got := l.text("n3", `select coalesce((select v from t where id = '`+id+`'), '')`); got != v {
+			t.Errorf("row %s is %q, want %q", id, got, v)
+		}
 	}
 }
 
