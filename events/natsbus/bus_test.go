@@ -37,7 +37,7 @@ func TestContractOnThreeServers(t *testing.T) {
 
 func TestThreeAgentsMakeOneEvent(t *testing.T) {
 	m := trio(t)
-	const cluster = "dedupe"
+	cluster := unique("dedupe")
 	all := eventstest.MakeN(t, cluster, events.NodeFailed, 20)
 	var buses []*Bus
 	for i := range m.servers {

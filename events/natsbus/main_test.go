@@ -231,6 +231,9 @@ func until(t *testing.T, what string, cond func() bool) {
 	}
 }
 
+// unique makes a cluster's name that no earlier run on the shared servers had.
+func unique(name string) string { return fmt.Sprintf("%s-%d", name, time.Now().UnixNano()) }
+
 // ready waits until the stream takes events.
 func ready(t *testing.T, b *Bus) *Bus {
 	t.Helper()

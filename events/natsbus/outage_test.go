@@ -38,7 +38,7 @@ func leader(t *testing.T, m *mesh, cluster string) int {
 
 func TestStreamLeaderDiesWhilePublishing(t *testing.T) {
 	m := trio(t)
-	const cluster = "leader-dies"
+	cluster := unique("leader-dies")
 	buses := make([]*Bus, 3)
 	for i := range buses {
 		buses[i] = ready(t, connect(t, busOptions(t, m, i, cluster)))

@@ -48,7 +48,7 @@ func TestOnlyTheFirstIsOfferedToTheStream(t *testing.T) {
 // And on this: a stream refuses what is announced, with one server as with
 // three.
 func TestStreamsRefuseAnnouncements(t *testing.T) {
-	for name, m := range map[string]*mesh{"refuse1": single(t), "refuse3": trio(t)} {
+	for name, m := range map[string]*mesh{unique("refuse1"): single(t), unique("refuse3"): trio(t)} {
 		b := ready(t, connect(t, busOptions(t, m, 0, name)))
 		all := eventstest.MakeN(t, name, events.RecoveryStep, 2)
 		nc, _ := admin(t, m)
