@@ -28,7 +28,9 @@ type board struct {
 	events  []Happened
 	note    string
 	result  *Result
-	kill    *Killed
+	// final is set for the frame that stays, which the result follows.
+	final bool
+	kill  *Killed
 }
 
 // plan is a recovery or a rejoin with its steps, those that wait included.

@@ -44,11 +44,11 @@ func (b *board) frame(width, height int, now time.Duration) string {
 	rest := height - lipgloss.Height(top) - lipgloss.Height(head)
 	story := max(rest*11/20-2, 4)
 	middle := lipgloss.JoinHorizontal(lipgloss.Top,
-		panel("what is done", tail(b.stepLines(now), story), left, story),
+		panel("what is done", tail(b.stepLines(left-4, now), story), left, story),
 		panel("healing", tail(b.healingLines(now), story), width-left, story))
 	last := max(rest-story-4, 3)
 	bottom := panel("events over NATS", tail(b.eventLines(), last), width, last)
-	if b.result != nil {
+	if b.result != nil && !b.final {
 		bottom = panel("result", b.result.Lines, width, last)
 	}
 	return strings.Join([]string{head, top, middle, bottom}, "\n")
@@ -200,7 +200,7 @@ func fit(s string, width int) string {
 	return s + strings.Repeat(" ", width-lipgloss.Width(s))
 }
 
-func (b *board) stepLines(now time.Duration) []string {
+func (b *board) stepLines(width int, now time.Duration) []string {
 	c := colours()
 	var lines []string
 	for _, s := range b.steps {
@@ -208,7 +208,8 @@ func (b *board) stepLines(now time.Duration) []string {
 		case s.Err != nil:
 			lines = append(lines, paint(c.bad, "✗ ")+s.Err.Error())
 		case s.Ended:
-			lines = append(lines, paint(c.good, "✔ ")+s.What+paint(c.dim, " "+short(s.Took)))
+			took := short(s.Took)
+			lines = append(lines, paint(c.good, "✔ ")+fit(s.What, width-2-len(took))+paint(c.dim, took))
 		default:
 			lines = append(lines, paint(c.warn, spinner(now)+" ")+s.What)
 		}

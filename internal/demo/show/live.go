@@ -109,9 +109,10 @@ func (m *liveModel) View() tea.View {
 
 func (m *liveModel) draw() string { return m.board.frame(m.width, m.height, time.Since(m.start)) }
 
-// last is what stays on the terminal: the last frame, and all of the result,
+// last is what stays on the terminal: the last frame, with the result below it,
 // which may be longer than its place in the frame.
 func (m *liveModel) last() string {
+	m.board.final = true
 	text := m.draw()
 	if r := m.board.result; r != nil {
 		for _, line := range r.Lines {
