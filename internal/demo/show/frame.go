@@ -67,6 +67,7 @@ func (b *board) headLine(width int, now time.Duration) string {
 		}
 		right = bold(verdict) + "  " + right
 	}
+	left = ansi.Truncate(left, max(0, width-lipgloss.Width(right)-2), "…")
 	space := max(1, width-lipgloss.Width(left)-lipgloss.Width(right)-1)
 	return left + strings.Repeat(" ", space) + right
 }

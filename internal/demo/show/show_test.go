@@ -131,7 +131,7 @@ func TestFrames(t *testing.T) {
 // or the terminal would scroll it away.
 func TestFrameFits(t *testing.T) {
 	middle, end := recorded(t)
-	b := newBoard("a test", []string{"n1", "n2", "n3", "n4", "n5", "n6", "n7"})
+	b := newBoard("heals the loss of n1 · PostgreSQL 18.4 · 7 nodes, and a title too long for any terminal", []string{"n1", "n2", "n3", "n4", "n5", "n6", "n7"})
 	for i, u := range append(middle, end...) {
 		b.apply(u)
 		for _, size := range [][2]int{{80, 24}, {81, 25}, {120, 40}, {200, 60}, {317, 99}} {
