@@ -54,17 +54,20 @@ func TestDecide(t *testing.T) {
 			Action{Kind: Hold, Why: "n3 has no subscription to n1, whose transactions up to 0/1E are in the log here"},
 		},
 		"unreachable": {
-			h, PeerView{Name: "n3", Problem: "timeout", Progress: lsns{"n1": 30}},
+			h,
+			PeerView{Name: "n3", Problem: "timeout", Progress: lsns{"n1": 30}},
 			[]topology.Slot{kept},
 			Action{Kind: Hold, Why: "cannot read n3: timeout"},
 		},
 		"unreachable, no slot": {
-			h, PeerView{Name: "n3", Problem: "timeout"},
+			h,
+			PeerView{Name: "n3", Problem: "timeout"},
 			nil,
 			Action{Kind: Hold, Why: "cannot read n3: timeout"},
 		},
 		"open gap": {
-			h, PeerView{Name: "n3", Reachable: true, Progress: lsns{"n1": 30}, Gaps: []string{"n1"}},
+			h,
+			PeerView{Name: "n3", Reachable: true, Progress: lsns{"n1": 30}, Gaps: []string{"n1"}},
 			[]topology.Slot{kept},
 			Action{Kind: Hold, Why: "n3 has an open gap of n1"},
 		},
@@ -119,7 +122,8 @@ func TestDecide(t *testing.T) {
 			Action{Kind: Promote},
 		},
 		"half promoted": {
-			h, PeerView{Name: "n3"},
+			h,
+			PeerView{Name: "n3"},
 			[]topology.Slot{seed, kept},
 			Action{Kind: Promote, Why: "a promotion was interrupted"},
 		},

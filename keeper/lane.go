@@ -28,7 +28,7 @@ type lane struct {
 func (l *lane) tick(ctx context.Context) error {
 	view, slots, err := l.read(ctx)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the keeper stops: what failed for that is nobody's concern
 	}
 	if err != nil {
 		l.report(PeerStatus{Peer: l.peer, Phase: Hold, Why: err.Error()})
@@ -40,7 +40,7 @@ func (l *lane) tick(ctx context.Context) error {
 	l.watchRisk(slots)
 	err = l.act(ctx, action, slots)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // as above
 	}
 	if err == nil && !view.Reachable {
 		err = fmt.Errorf("cannot read %s: %s", l.peer, view.Problem)

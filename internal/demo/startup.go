@@ -184,7 +184,7 @@ func (r *run) startWorkload(ctx context.Context) (string, error) {
 	for _, s := range r.mesh.Nodes() {
 		nodes = append(nodes, workload.Node{Name: s.Name(), On: s})
 	}
-	r.work = workload.New(workload.Options{Nodes: nodes, Seed: uint64(r.begin.UnixNano())}) //nolint:gosec // a seed
+	r.work = workload.New(workload.Options{Nodes: nodes, Seed: uint64(r.begin.UnixNano())})
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r.work.Start(life)
 	r.showRates(life)
