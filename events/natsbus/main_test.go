@@ -35,8 +35,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	// Seldom a NATS server that is shut down while it makes a stream leaves
+	// that stream's file store open (nats-server 2.15.2): its flusher and,
+	// with it, the clock that the stores of a process share. Neither is ours
+	// to end. All else of a server must be gone.
+	left := goleak.Find(
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"),
+	)
+	if left != nil {
+		fmt.Fprintln(os.Stderr, left)
 		code = 1
 	}
 	os.Exit(code)
