@@ -132,7 +132,9 @@ func (r *replay) run(ctx context.Context, from source) error {
 			err = r.handle(ctx, m)
 		}
 		if err != nil {
-			return err
+			// What was complete before it is not lost; what is not is aborted
+			// with the session.
+			return errors.Join(err, r.target.drain(ctx))
 		}
 	}
 }
