@@ -143,7 +143,7 @@ func noRoute(p Plan, reason Reason, s, target survivor, from, to topology.LSN) *
 		SlotLost:    "%s lacks (%s, %s] of %s, which %s holds, but the recovery slot on %s has lost its WAL",
 	}
 	// Before the fences the gap may be a mere lag that closes by itself.
-	return refuse(reason, s.Name, "healer slots; when the gap does not close: healer node drop "+target.Name+" and add it as a new node",
+	return refuse(reason, s.Name, "see the slots in: healer status; when the gap does not close, "+rebuild(target.Name),
 		why[reason], target.Name, from, to, p.Node, s.Name, s.Name).wait(!p.Fenced)
 }
 

@@ -30,11 +30,11 @@ func Make(t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
 	}
 	maker, ok := makers[t.Kind]
 	if !ok {
-		return p, refuse(KindUnknown, t.Node, "healer recovery plan --node "+t.Node,
+		return p, refuse(KindUnknown, t.Node, "ask for a recovery or a rejoin",
 			"%q is no kind of plan: want recovery or rejoin", t.Kind)
 	}
 	if _, ok := obs.Node(t.Node); !ok {
-		return p, refuse(NodeUnknown, t.Node, "healer node list",
+		return p, refuse(NodeUnknown, t.Node, "healer config check shows the nodes",
 			"%s is not a node of cluster %s", t.Node, obs.Cluster)
 	}
 	made, refusal := maker(p, t, obs, pol)
@@ -63,10 +63,10 @@ func (pol Policy) permit(p Plan) *Refusal {
 	case pol.Mode == ModeAuto, pol.Mode == ModeAdvise && slices.Contains(pol.Approved, p.ID):
 		return nil
 	case pol.Mode == ModeAdvise:
-		return refuse(ModeAdvises, "", "healer recovery approve "+p.ID,
+		return refuse(ModeAdvises, "", "set mode: auto in the cluster file and restart the agents",
 			"%s is planned and waits for an operator's approval", what).wait(true)
 	default:
-		return refuse(ModeObserves, "", "set mode: auto in the cluster file, or run it by hand: healer recovery run --node "+p.Node,
+		return refuse(ModeObserves, "", "set mode: auto in the cluster file and restart the agents",
 			"%s is planned, but Healer is set to observe only", what)
 	}
 }

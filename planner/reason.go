@@ -50,6 +50,11 @@ func refuse(r Reason, node, remedy, why string, args ...any) *Refusal {
 	return &Refusal{Reason: r, Node: node, Why: fmt.Sprintf(why, args...), Remedy: remedy}
 }
 
+// rebuild is the remedy where what is lost cannot be had from anywhere.
+func rebuild(node string) string {
+	return "rebuild " + node + " from another node and add it to the mesh anew"
+}
+
 // wait marks an obstacle that may pass by itself.
 func (r *Refusal) wait(w bool) *Refusal {
 	r.Wait = w

@@ -38,7 +38,7 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 	}
 	for _, s := range all {
 		if p.Watermark > 0 && !s.known {
-			return p, refuse(ProgressUnknown, s.Name, "healer node drop "+s.Name+", then add it as a new node",
+			return p, refuse(ProgressUnknown, s.Name, rebuild(s.Name),
 				"%s has applied nothing of %s, and nobody remembers up to where it had confirmed: its gap has no beginning",
 				s.Name, t.Node).wait(!p.Fenced)
 		}

@@ -80,7 +80,7 @@ func fencedSurvivors(origin string, nodes []topology.NodeState) []survivor {
 // ready refuses a node that cannot take part in anything yet.
 func ready(f topology.NodeState) *Refusal {
 	if !f.Reachable {
-		return refuse(NodeUnreachable, f.Name, "healer doctor --node "+f.Name,
+		return refuse(NodeUnreachable, f.Name, "see "+f.Name+" in: healer status",
 			"%s is back but cannot be read (%s)", f.Name, f.Problem).wait(true)
 	}
 	if f.InRecovery {
@@ -104,9 +104,9 @@ func expected(s survivor, origin string, m topology.Memory) topology.Identity {
 
 // sameNode refuses a server that is not the one the survivors read from.
 func sameNode(f topology.NodeState, m topology.Memory, fenced []survivor) *Refusal {
-	drop := "healer node drop " + f.Name + ", then add it as a new node"
+	drop := rebuild(f.Name)
 	if !f.Identity.Known() {
-		return refuse(IdentityUnknown, f.Name, "healer doctor --node "+f.Name,
+		return refuse(IdentityUnknown, f.Name, "see "+f.Name+" in: healer status",
 			"the system identifier of %s cannot be read", f.Name).wait(true)
 	}
 	for _, s := range fenced {
@@ -129,7 +129,7 @@ func sameNode(f topology.NodeState, m topology.Memory, fenced []survivor) *Refus
 // have applied of it: it would use those LSNs again for other transactions, and
 // the survivors would take them for applied.
 func sameHistory(f topology.NodeState, m topology.Memory, fenced []survivor, w topology.LSN) *Refusal {
-	drop := "healer node drop " + f.Name + ", then add it as a new node"
+	drop := rebuild(f.Name)
 	for _, s := range fenced {
 		was := expected(s, f.Name, m).Timeline
 		if was == f.Identity.Timeline {
@@ -192,12 +192,12 @@ func feed(provider topology.NodeState, sub topology.Subscription, to string) *Re
 		return s.Kind == topology.SlotMesh && s.To == to
 	})
 	if i < 0 {
-		return refuse(RejoinSlotMissing, provider.Name, "healer node drop "+to+", then add it as a new node",
+		return refuse(RejoinSlotMissing, provider.Name, rebuild(to),
 			"slot %q on %s, which feeds subscription %s of %s, is gone: what it held back cannot be sent any more",
 			sub.Slot, provider.Name, sub.Name, to)
 	}
 	if slot := provider.Slots[i]; !usable(slot) {
-		return refuse(RejoinSlotLost, provider.Name, "healer node drop "+to+", then add it as a new node",
+		return refuse(RejoinSlotLost, provider.Name, rebuild(to),
 			"slot %s on %s, which feeds subscription %s of %s, has lost its WAL",
 			slot.Name, provider.Name, sub.Name, to)
 	}
@@ -233,7 +233,7 @@ func finished(p Plan, t Trigger, obs topology.Observation, pol Policy, fenced []
 	if obstacle != nil {
 		why += "; it is held up: " + obstacle.Why
 	}
-	return refuse(RecoveryUnfinished, p.Node, "healer recovery run --node "+p.Node, "%s", why).wait(!final)
+	return refuse(RecoveryUnfinished, p.Node, "see the refusal of the recovery in: healer status", "%s", why).wait(!final)
 }
 
 // rejoinSteps lists the steps of a rejoin that nothing stands against.

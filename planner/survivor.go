@@ -32,7 +32,7 @@ func alive(t Trigger, obs topology.Observation) ([]topology.NodeState, *Refusal)
 			continue
 		}
 		if !n.Reachable {
-			return nil, refuse(NodeUnreachable, n.Name, "healer doctor --node "+n.Name,
+			return nil, refuse(NodeUnreachable, n.Name, "see "+n.Name+" in: healer status",
 				"%s is not judged lost, yet it cannot be read (%s): what it holds is unknown",
 				n.Name, n.Problem).wait(true)
 		}
@@ -99,7 +99,7 @@ func subscriptionTo(n topology.NodeState, provider string) (topology.Subscriptio
 	case len(found) == 1:
 		return found[0], true, nil
 	case unknown != "":
-		return topology.Subscription{}, false, refuse(ProviderUnknown, n.Name, "healer doctor --node "+n.Name,
+		return topology.Subscription{}, false, refuse(ProviderUnknown, n.Name, "see "+n.Name+" in: healer status",
 			"nobody knows which node subscription %s of %s reads from: it may be %s", unknown, n.Name, provider).wait(true)
 	}
 	return topology.Subscription{}, false, nil

@@ -85,7 +85,11 @@ func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Tou
 		}
 	}()
 	for _, node := range p.Survivors {
-		n, _, err := r.seen(p, node)
+		n, sub, err := r.seen(p, node)
+		if err != nil {
+			return rescue.VerifyReport{}, err
+		}
+		tables, err := r.Engine.Tables(ctx, node, sub)
 		if err != nil {
 			return rescue.VerifyReport{}, err
 		}
@@ -97,7 +101,7 @@ func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Tou
 		if err != nil {
 			return rescue.VerifyReport{}, r.Wrap(node, err)
 		}
-		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: authors(n)})
+		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: authors(n), Tables: tables})
 	}
 	barrier := func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) }
 	report, err := rescue.Verify(ctx, peers, touched, barrier, rescue.Policy{})
