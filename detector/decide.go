@@ -74,6 +74,34 @@ func (t tally) answeredSince(since time.Time) bool {
 	return slices.ContainsFunc(t.refuting, func(r record) bool { return r.at.After(since) })
 }
 
+// gone returns when the last of the first need members saw that the node is
+// gone, and false when fewer did.
+func (t tally) gone(need int) (time.Time, bool) {
+	var at []time.Time
+	for _, r := range t.counted {
+		if r.Kind == Positive {
+			at = append(at, r.gone())
+		}
+	}
+	if len(at) < need {
+		return time.Time{}, false
+	}
+	slices.SortFunc(at, time.Time.Compare)
+	return at[need-1], true
+}
+
+// refuted reports whether somebody has a live answer. It counts against silence
+// for as long as it is fresh. Against the sight of enough members that the node
+// is gone it counts when it came after that; members whose agents live repeat
+// their answer in time.
+func (j *Judge) refuted(t tally, need int, now time.Time) bool {
+	gone, seen := t.gone(need)
+	if !seen || now.Sub(gone) < j.rules.RefuteWithin {
+		return len(t.refuting) > 0
+	}
+	return t.answeredSince(gone)
+}
+
 // need is how many members must accuse, and be heard, for a failure.
 func (j *Judge) need(t tally) int {
 	half := (len(j.members) + 1) / 2
@@ -222,7 +250,7 @@ func (j *Judge) leaves(n *node, t tally) bool {
 func (j *Judge) weigh(n *node, t tally, now time.Time) (accused bool, obstacle string) {
 	need, heard := j.need(t), j.contacts(now)
 	switch {
-	case len(t.counted) == 0 || len(t.refuting) > 0:
+	case len(t.counted) == 0 || j.refuted(t, need, now):
 		return false, ""
 	case heard < need:
 		return true, cutOffReason(heard, len(j.members), need)

@@ -34,7 +34,11 @@ func New(opts Options) (*Detector, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	opts.Rules, opts.Timing = opts.Rules.withDefaults(), opts.Timing.withDefaults()
+	opts.Timing = opts.Timing.withDefaults()
+	// An agent that lives repeats its answer every interval; half as much again
+	// is left for the way.
+	opts.Rules.RefuteWithin = orDefault(opts.Rules.RefuteWithin, opts.Timing.ProbeInterval*3/2)
+	opts.Rules = opts.Rules.withDefaults()
 	return &Detector{
 		opts: opts, log: opts.Log, wake: make(chan struct{}, 1),
 		judge: NewJudge(opts.Self, opts.Members, opts.Rules, opts.Prior, opts.Now()),

@@ -22,6 +22,9 @@ type Evidence struct {
 	// Lasted is how long, by the observer's own monotonic clock and with
 	// probes all along, the subject has given it no live answer.
 	Lasted time.Duration `json:"lasted,omitempty"`
+	// Held is for how long the observer has held positive evidence without a
+	// break; zero when its evidence is of another kind.
+	Held time.Duration `json:"held,omitempty"`
 	// Age is how old the piece was when it was sent, so that evidence handed
 	// on by a third agent is not taken for fresh.
 	Age time.Duration `json:"age,omitempty"`
@@ -56,6 +59,10 @@ type record struct {
 
 // fresh reports whether the record still counts.
 func (r record) fresh(now time.Time, ttl time.Duration) bool { return now.Sub(r.at) <= ttl }
+
+// gone is when the observer first saw that the subject is gone, in local time;
+// only for positive evidence.
+func (r record) gone() time.Time { return r.at.Add(-r.Held) }
 
 // onset is when the observer last had a live answer, in local time.
 func (r record) onset() time.Time { return r.at.Add(-r.Lasted) }

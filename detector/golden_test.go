@@ -41,6 +41,7 @@ type view struct {
 	condition Condition
 	identity  topology.Identity
 	since     time.Time
+	gone      time.Time
 	episode   uint64
 	failed    *topology.Identity
 }
@@ -136,6 +137,12 @@ func (s *script) see(o, subject string, args []string) {
 	} else if v.since.IsZero() {
 		v.since = s.now
 	}
+	if k == Positive {
+		v.gone = s.now
+		if old != nil && !old.gone.IsZero() {
+			v.gone = old.gone
+		}
+	}
 	s.views[o][subject] = v
 }
 
@@ -179,6 +186,9 @@ func (s *script) deliver() {
 			}
 			if !v.since.IsZero() {
 				e.Lasted = s.now.Sub(v.since)
+			}
+			if !v.gone.IsZero() {
+				e.Held = s.now.Sub(v.gone)
 			}
 			s.seq++
 			e.Seq = s.seq

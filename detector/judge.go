@@ -39,6 +39,7 @@ type node struct {
 	ownIdentity topology.Identity
 	read        time.Time
 	since       time.Time
+	gone        time.Time // since when the evidence was positive
 	reported    time.Time
 
 	episode uint64
@@ -101,6 +102,9 @@ func (j *Judge) Report(subject string, f Finding, now time.Time) {
 	if !n.since.IsZero() {
 		e.Lasted = now.Sub(n.since)
 	}
+	if !n.gone.IsZero() {
+		e.Held = now.Sub(n.gone)
+	}
 	old, had := n.records[j.self]
 	n.urgent = n.urgent || !had || old.Condition != e.Condition || old.Identity != e.Identity
 	j.sign(n, e, now)
@@ -115,6 +119,12 @@ func (n *node) clock(k Kind, now time.Time, ttl time.Duration) {
 		n.since = time.Time{}
 	case n.since.IsZero() || now.Sub(n.reported) > ttl:
 		n.since = now
+	}
+	switch {
+	case k != Positive:
+		n.gone = time.Time{}
+	case n.gone.IsZero() || now.Sub(n.reported) > ttl:
+		n.gone = now
 	}
 	n.reported = now
 }

@@ -30,6 +30,11 @@ type Rules struct {
 	// StartupGrace is how long after the start of the agent a node that was
 	// never seen alive cannot fail.
 	StartupGrace time.Duration
+	// RefuteWithin is how soon after enough members have seen that a node is
+	// gone somebody must have had an answer to refute them. An agent that dies
+	// at the same instant as its server has left a last answer behind, which
+	// speaks of the time before.
+	RefuteWithin time.Duration
 	// LeaveGrace is how long after its agent's announced leave a server may
 	// still answer and then end without that being a failure.
 	LeaveGrace time.Duration
@@ -80,7 +85,7 @@ func DefaultRules() Rules {
 	return Rules{
 		Quorum: QuorumMajority, SilentAfter: 3 * time.Second,
 		EvidenceTTL: 1500 * time.Millisecond, StartupGrace: 10 * time.Second,
-		LeaveGrace: 10 * time.Second,
+		RefuteWithin: 300 * time.Millisecond, LeaveGrace: 10 * time.Second,
 	}
 }
 
@@ -109,6 +114,7 @@ func (r Rules) withDefaults() Rules {
 		SilentAfter:  orDefault(r.SilentAfter, def.SilentAfter),
 		EvidenceTTL:  orDefault(r.EvidenceTTL, def.EvidenceTTL),
 		StartupGrace: orDefault(r.StartupGrace, def.StartupGrace),
+		RefuteWithin: orDefault(r.RefuteWithin, def.RefuteWithin),
 		LeaveGrace:   orDefault(r.LeaveGrace, def.LeaveGrace),
 	}
 }

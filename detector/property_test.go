@@ -2,6 +2,7 @@ package detector
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,6 +35,9 @@ func evidence(t *rapid.T, names []string, seq uint64) Evidence {
 		Lasted:    time.Duration(rapid.IntRange(0, 5000).Draw(t, "lasted")) * time.Millisecond,
 		Age:       time.Duration(rapid.IntRange(0, 2000).Draw(t, "age")) * time.Millisecond,
 	}
+	if e.Condition == Refused || e.Condition == PostmasterGone {
+		e.Held = time.Duration(rapid.IntRange(0, 1000).Draw(t, "held")) * time.Millisecond
+	}
 	e.Identity = life(rapid.Int64Range(1, 3).Draw(t, "start"))
 	e.IdentityAge = time.Duration(rapid.IntRange(0, 3).Draw(t, "identity age")) * time.Second
 	return e
@@ -64,6 +68,7 @@ func (l *ledger) mayFail(self string, names []string, subject string, now time.T
 		kinds[m.Condition] = m.Kind
 	}
 	accusers, positive := 0, 0
+	var gone, answers []time.Time
 	contacts := map[string]bool{self: true}
 	for key, r := range l.last {
 		if now.Sub(r.at) > l.rules.EvidenceTTL || r.Condition == Leaving {
@@ -75,10 +80,11 @@ func (l *ledger) mayFail(self string, names []string, subject string, now time.T
 		}
 		switch k := kinds[r.Condition]; {
 		case k == Refuting:
-			return fmt.Errorf("%s has a live answer", key[0])
+			answers = append(answers, r.at)
 		case k == Positive:
 			positive++
 			accusers++
+			gone = append(gone, r.at.Add(-r.Held))
 		case k == Silent && r.Lasted >= l.rules.SilentAfter:
 			accusers++
 		}
@@ -89,6 +95,14 @@ func (l *ledger) mayFail(self string, names []string, subject string, now time.T
 	}
 	if accusers < need {
 		return fmt.Errorf("%d of %d members accuse it, %d must", accusers, len(names), need)
+	}
+	for _, at := range answers {
+		// An answer from before enough members saw the node gone, which nobody
+		// has repeated since, says nothing.
+		slices.SortFunc(gone, time.Time.Compare)
+		if len(gone) < need || now.Sub(gone[need-1]) < l.rules.RefuteWithin || at.After(gone[need-1]) {
+			return fmt.Errorf("somebody has a live answer")
+		}
 	}
 	if len(contacts) < need {
 		return fmt.Errorf("the agent hears %d of %d members, %d must be heard", len(contacts), len(names), need)

@@ -74,7 +74,7 @@ func (j *Judge) reason(t tally, v Verdict) string {
 	switch {
 	case v.Life == LifeLeft:
 		return j.table.text(Leaving)
-	case len(t.refuting) > 0:
+	case len(t.refuting) > 0 && v.Life != LifeFailed:
 		parts = append(parts, observers(t.refuting)+" had an answer")
 		if v.Life == LifeReturning {
 			parts = append(parts, "it failed before and waits to be admitted")
