@@ -15,6 +15,9 @@ import (
 // is left alone: the next round looks at it again.
 func (v *verifier) repair(ctx context.Context, s *suspect) error {
 	d := decide(s.versions, s.table.names, s.seen, s.touch, v.touched.origins)
+	if s.ruling == nil {
+		s.ruling = &d
+	}
 	var values [][]byte
 	if d.winner >= 0 {
 		var err error

@@ -46,8 +46,9 @@ func (s *survivor) readAuthors(ctx context.Context) error {
 
 func (s *survivor) wrap(err error) error { return fmt.Errorf("compare on %s: %w", s.node, err) }
 
-// open reads a table's definition on all survivors that replicate it.
-func (v *verifier) open(ctx context.Context, name topology.TableName) (*compared, error) {
+// open reads a table's definition on all survivors that replicate it; key names
+// the columns that identify its rows.
+func (v *verifier) open(ctx context.Context, name topology.TableName, columns []string) (*compared, error) {
 	t := &compared{name: name, report: VerifyTable{Table: name.String()}}
 	stop := func(node, code, hint string) error {
 		return &topology.Fault{
@@ -66,7 +67,7 @@ func (v *verifier) open(ctx context.Context, name topology.TableName) (*compared
 		if tab == nil {
 			return nil, stop(s.node, "table_missing", "create the table as it is on the other nodes")
 		}
-		key := tab.keyOn(v.touched.tables[name].columns)
+		key := tab.keyOn(columns)
 		if key == nil {
 			return nil, stop(s.node, "key_differs", "give the table the same primary key on every node")
 		}

@@ -154,7 +154,11 @@ type suspect struct {
 	versions  []version
 	seen      []stamp
 	divergent bool
-	repairs   int
+	// found is the reading in which the row was first known to be divergent.
+	found []version
+	// ruling is the first decision by which a repair was tried.
+	ruling  *verdict
+	repairs int
 	// problem is why a repair was refused.
 	problem error
 }
@@ -162,7 +166,7 @@ type suspect struct {
 func (v *verifier) run(ctx context.Context) error {
 	var suspects []*suspect
 	for _, name := range v.touched.names() {
-		t, err := v.open(ctx, name)
+		t, err := v.open(ctx, name, v.touched.tables[name].columns)
 		if err != nil {
 			return err
 		}
@@ -176,22 +180,31 @@ func (v *verifier) run(ctx context.Context) error {
 		}
 		suspects = append(suspects, found...)
 	}
-	for round := 0; len(suspects) > 0; round++ {
-		if round == v.policy.Rounds {
-			return unsettled(suspects)
-		}
-		if err := v.barrier(ctx); err != nil {
-			return fmt.Errorf("barrier: %w", err)
-		}
-		var err error
-		if suspects, err = v.judge(ctx, suspects); err != nil {
-			return err
-		}
-	}
-	if len(v.stuck) > 0 {
+	suspects, err := v.judgeAll(ctx, suspects)
+	switch {
+	case err != nil:
+		return err
+	case len(suspects) > 0:
+		return unsettled(suspects)
+	case len(v.stuck) > 0:
 		return diverged(v.stuck)
 	}
 	return nil
+}
+
+// judgeAll judges the suspects, a barrier before each time, until it is known of
+// each what it is; it returns those that did not settle in the rounds allowed.
+func (v *verifier) judgeAll(ctx context.Context, suspects []*suspect) ([]*suspect, error) {
+	for round := 0; len(suspects) > 0 && round < v.policy.Rounds; round++ {
+		if err := v.barrier(ctx); err != nil {
+			return nil, fmt.Errorf("barrier: %w", err)
+		}
+		var err error
+		if suspects, err = v.judge(ctx, suspects); err != nil {
+			return nil, err
+		}
+	}
+	return suspects, nil
 }
 
 // compare reads all touched rows of a table and returns those that differ.
@@ -263,7 +276,7 @@ func (v *verifier) settle(ctx context.Context, s *suspect, before []version) (bo
 		return true, nil // somebody writes it: look again
 	}
 	if !s.divergent {
-		s.divergent = true
+		s.divergent, s.found = true, s.versions
 		s.table.report.Differing++
 	}
 	if v.policy.ReportOnly || s.refused() || s.repairs == v.policy.Repairs {
