@@ -15,9 +15,14 @@ import (
 // is, and T's commit timestamps tell: they say of each transaction id who wrote
 // it and when, where "when" is F's commit timestamp.
 
-// reachedTime is the commit timestamp of the empty transaction that moves the
-// progress to the watermark: no transaction of F has it.
-const reachedTime = 1
+// reachedTime is the commit timestamp, in microseconds, of the empty transaction
+// that moves the progress to lsn. It says to where, because the newest transaction
+// of F on T may be that of an earlier recovery, which proves nothing of this one.
+// No transaction of F has such a time: it lies as many microseconds behind the
+// beginning of 2000 as F has written bytes.
+func reachedTime(lsn topology.LSN) int64 {
+	return int64(lsn) //nolint:gosec // no log is half as long as LSNs could say
+}
 
 // doubtRange is how many transaction ids are looked through, newest first.
 const doubtRange = 20_000_000
@@ -25,7 +30,7 @@ const doubtRange = 20_000_000
 // committed reports whether the newest transactions that T committed for F, under
 // the origin itself and not under that of repairs, are
 // at least n with the commit timestamp: n is 1 unless F committed several
-// transactions within one microsecond.
+// transactions within one microsecond. It is asked of the one at T's progress.
 func (s *Session) committed(ctx context.Context, micros int64, n int) (bool, error) {
 	// A function in the select list is evaluated as far as the LIMIT asks; the
 	// OFFSETs keep the levels apart, as an id below 3 is an error to ask for.
@@ -49,8 +54,8 @@ FROM (
 	if len(got) == 0 {
 		return false, s.unproven(ctx)
 	}
-	if string(got[0][0]) == strconv.Itoa(reachedTime) {
-		return true, nil // the progress was moved after everything was applied
+	if string(got[0][0]) == strconv.FormatInt(reachedTime(s.progress), 10) {
+		return true, nil // the progress was moved there after everything was applied
 	}
 	for _, row := range got {
 		if string(row[0]) != strconv.FormatInt(micros, 10) {

@@ -191,8 +191,9 @@ func TestReplayCrashOfTheLaggard(t *testing.T) {
 // transaction's position and its COMMIT, which moves T's progress without the
 // transaction; and, for the opposite, just after a COMMIT.
 func TestReplayDoubtsAProgressThatAnAbortHasMoved(t *testing.T) {
-	for _, commit := range []bool{false, true} {
-		t.Run(fmt.Sprintf("committed=%v", commit), func(t *testing.T) {
+	for _, c := range []struct{ commit, earlier bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		commit := c.commit
+		t.Run(fmt.Sprintf("committed=%v,earlier recovery=%v", commit, c.earlier), func(t *testing.T) {
 			l := newLab(t, []string{`create table t (id int primary key, v int)`})
 			for i := range 5 {
 				l.exec("n1", fmt.Sprintf(`insert into t values (%d, 0)`, i))
@@ -203,6 +204,10 @@ func TestReplayDoubtsAProgressThatAnAbortHasMoved(t *testing.T) {
 			s, err := NewSession(t.Context(), conn, l.target())
 			l.must(err)
 			stream := l.stream(slot)
+			if c.earlier {
+				// What an earlier recovery left is F's newest transaction on T.
+				l.must(s.reach(t.Context(), l.floor))
+			}
 			var first message
 			var at int64
 			for first.kind != msgOrigin {

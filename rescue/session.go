@@ -186,7 +186,7 @@ func (s *Session) reach(ctx context.Context, watermark topology.LSN) error {
 SET LOCAL synchronous_commit = local;
 SELECT pg_catalog.pg_replication_origin_xact_setup('%s', '%s');
 SELECT pg_catalog.pg_current_xact_id();
-COMMIT`, to, timestamp(reachedTime))
+COMMIT`, to, timestamp(reachedTime(to)))
 	if err := s.conn.Exec(ctx, sql).Close(); err != nil {
 		return s.wrap(fmt.Errorf("move progress to %s: %w", to, err))
 	}
