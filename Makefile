@@ -27,7 +27,7 @@ TOOL     := go tool -modfile=tools/go.mod
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) |
 		while IFS= read -r line; do
-			printf '  make %-10s %s\n' "$${line%%:*}" "$${line##*## }"
+			printf '  make %-12s %s\n' "$${line%%:*}" "$${line##*## }"
 		done
 
 .PHONY: build
@@ -57,6 +57,10 @@ test: postgres ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" fo
 	fi
 	set -x
 	go test $$race -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) $(ARGS) $(PKG)
+
+.PHONY: bench-rescue
+bench-rescue: postgres ## Race the replay of gaps against PostgreSQL's own: ARGS="-scale 0.1" for a quick look
+	go run ./internal/bench/rescue $(ARGS)
 
 .PHONY: lint
 lint: ## Check style, mistakes, and which package may import which
