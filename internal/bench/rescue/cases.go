@@ -77,4 +77,6 @@ func loop(n int, body string) string {
 }
 
 // scaled is n times the factor, at least 1.
-func (w workload) scaled(factor float64) int { return int(math.Max(1, math.Round(float64(w.n)*factor))) }
+func (w workload) scaled(factor float64) int {
+	return int(math.Max(1, math.Round(float64(w.n)*factor)))
+}
