@@ -126,6 +126,13 @@ func (k *Keeper) sample(ctx context.Context) error {
 	return nil
 }
 
+// flushedNow is the node's flushed position as last sampled.
+func (k *Keeper) flushedNow() topology.LSN {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.flushed
+}
+
 func (k *Keeper) sampled(s Sample, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

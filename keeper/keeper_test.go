@@ -28,6 +28,7 @@ type fakeStore struct {
 	peerDelay map[string]time.Duration
 	create    func(ctx context.Context, peer string) error
 	calls     map[string]int
+	busy      bool // the node writes all the time
 }
 
 func newFakeStore() *fakeStore {
@@ -47,6 +48,9 @@ func (f *fakeStore) lock(call string) func() {
 
 func (f *fakeStore) Sample(context.Context) (Sample, error) {
 	defer f.lock("sample")()
+	if f.busy {
+		f.sample.Flushed++
+	}
 	s := f.sample
 	s.Progress = maps.Clone(s.Progress)
 	return s, f.down
@@ -193,8 +197,31 @@ func TestKeeperMakesAndMovesSlots(t *testing.T) {
 	})
 }
 
+// A node that writes nothing is looked at seldom, and at once when it writes.
+func TestIdleNodeIsLeftAlone(t *testing.T) {
+	f := newFakeStore()
+	run(t, f, Limits{}, func(*Keeper, func() []Event, *strings.Builder) {
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		before := f.called("peer n3")
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if got := f.called("peer n3") - before; got < 10 || got > 20 {
+			t.Errorf("n3 was read %d times in 30 idle seconds: want one in %d ticks", got, restTicks+1)
+		}
+		f.set(func() { f.sample.Flushed = 3000 })
+		before = f.called("peer n3")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if f.called("peer n3") == before {
+			t.Error("n3 was not read although the node wrote")
+		}
+	})
+}
+
 func TestSlowPeerAndSlowSlotDelayNobody(t *testing.T) {
 	f := newFakeStore()
+	f.busy = true
 	f.peerDelay["n1"] = time.Hour
 	started := 0
 	f.create = func(ctx context.Context, peer string) error {
@@ -257,6 +284,7 @@ func TestFailingServer(t *testing.T) {
 
 func TestAtRiskIsReportedOnce(t *testing.T) {
 	f := newFakeStore()
+	f.busy = true
 	run(t, f, Limits{WarnBytes: 100}, func(_ *Keeper, seen func() []Event, _ *strings.Builder) {
 		risks := func() (n int) {
 			time.Sleep(time.Second)

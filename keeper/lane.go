@@ -17,15 +17,39 @@ type lane struct {
 	status PeerStatus
 
 	// problem and risk are what was last reported, so that each is reported
-	// once. Only the lane's own goroutine uses them.
+	// once. Only the lane's own goroutine uses them, and those below.
 	problem string
 	risk    string
+	// settled is the node's flushed position when there was last nothing to do
+	// for the slot, rested how many ticks have passed since without a look.
+	settled topology.LSN
+	rested  int
+}
+
+// restTicks bounds how long a lane looks away while the node writes nothing: a
+// slot can be dropped, or a peer marked, without that.
+const restTicks = 10
+
+// rests reports whether there is nothing to look at: the slot was as far as it
+// can be, and the node has flushed nothing since. It costs an idle mesh most of
+// its queries otherwise.
+func (l *lane) rests() bool {
+	if flushed := l.k.flushedNow(); l.settled == 0 || flushed != l.settled || l.rested >= restTicks {
+		l.settled, l.rested = 0, 0
+		return false
+	}
+	l.rested++
+	return true
 }
 
 // tick reads the peer and the slots, decides, and acts. It reads the slots
 // after the peer and just before it acts, so it never acts on what it has
 // already done.
 func (l *lane) tick(ctx context.Context) error {
+	if l.rests() {
+		return nil
+	}
+	flushed := l.k.flushedNow()
 	view, slots, err := l.read(ctx)
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the keeper stops: what failed for that is nobody's concern
@@ -38,6 +62,9 @@ func (l *lane) tick(ctx context.Context) error {
 	action := l.k.decide(view, slots)
 	l.report(l.statusOf(action, slots))
 	l.watchRisk(slots)
+	if kept, ok := find(slots, topology.SlotRecovery, l.peer); ok && kept.Confirmed >= flushed {
+		l.settled = flushed
+	}
 	err = l.act(ctx, action, slots)
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // as above

@@ -39,6 +39,9 @@ type providers struct {
 	cancel  context.CancelFunc
 	askers  sync.WaitGroup
 
+	// parsed has where each connection string met so far leads.
+	parsed sync.Map
+
 	mu         sync.Mutex
 	asked      map[string]string
 	remembered map[string]string
@@ -78,23 +81,31 @@ func (p *providers) close() {
 // key names a subscription and where its connection string leads, so that a
 // subscription altered to read from elsewhere is a new question. It holds no
 // password: it is written to disk.
-func key(node string, s subscription) string {
-	leads := "?"
-	if s.ConnInfo != "" {
-		if ep, err := postgres.ParseEndpoint(s.ConnInfo); err == nil {
-			h := fnv.New64a()
-			_, _ = h.Write([]byte(ep.String()))
-			leads = fmt.Sprintf("%x", h.Sum64())
-		}
+func (p *providers) key(node string, s subscription) string {
+	return fmt.Sprintf("%s/%d/%s@%s", node, s.OID, s.Name, p.leads(s.ConnInfo))
+}
+
+// leads is a hash of where a connection string leads. Strings are parsed once:
+// every observation asks for them, several times a second.
+func (p *providers) leads(conninfo string) string {
+	if known, ok := p.parsed.Load(conninfo); ok {
+		return known.(string) //nolint:errcheck,forcetypeassert // only strings are stored
 	}
-	return fmt.Sprintf("%s/%d/%s@%s", node, s.OID, s.Name, leads)
+	leads := "?"
+	if ep, err := postgres.ParseEndpoint(conninfo); conninfo != "" && err == nil {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(ep.String()))
+		leads = fmt.Sprintf("%x", h.Sum64())
+	}
+	p.parsed.Store(conninfo, leads)
+	return leads
 }
 
 func fenceKey(node string, oid uint32) string { return fmt.Sprintf("%s/%d", node, oid) }
 
 // of returns the provider of a node's subscription, or "" when it is unknown.
 func (p *providers) of(node string, s subscription) string {
-	k := key(node, s)
+	k := p.key(node, s)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if name, ok := p.asked[k]; ok {
@@ -178,7 +189,7 @@ func (p *providers) note(node string, subs []subscription, fences []topology.Fen
 		if s.ConnInfo == "" {
 			return // where it leads cannot be told now, nor what has changed
 		}
-		here[key(node, s)] = true
+		here[p.key(node, s)] = true
 	}
 	gone := func(k, _ string) bool { return strings.HasPrefix(k, node+"/") && !here[k] }
 	maps.DeleteFunc(p.asked, gone)
@@ -191,7 +202,7 @@ func (p *providers) ask(node string, s subscription) (done <-chan struct{}, firs
 	if s.ConnInfo == "" {
 		return nil, false
 	}
-	k := key(node, s)
+	k := p.key(node, s)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.asked[k]; ok || p.ctx.Err() != nil {
