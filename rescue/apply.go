@@ -53,6 +53,7 @@ type op struct {
 	b    *binding
 	key  Key
 	lsn  topology.LSN
+	step truncateStep
 }
 
 type missed struct {
@@ -118,7 +119,7 @@ func (a *applier) change(ctx context.Context, c *change, key Key) error {
 	if st.stamped {
 		a.params = append(a.params, a.at)
 	}
-	a.send(op{kind: c.kind, b: c.b, key: key, lsn: a.lsn}, st.desc, a.params...)
+	a.send(op{kind: c.kind, step: c.step, b: c.b, key: key, lsn: a.lsn}, st.desc, a.params...)
 	return a.keepFlowing(ctx)
 }
 
@@ -262,6 +263,12 @@ func (a *applier) answer(pipe *pgconn.Pipeline, o op) error {
 // tally counts a row change.
 func (a *applier) tally(o op, written int64, existed bool) {
 	t := a.report.table(o.b.tab.name.String())
+	if o.kind == msgTruncate {
+		if o.step.counts() {
+			t.Truncates++
+		}
+		return
+	}
 	a.report.Rows++
 	switch o.kind {
 	case msgInsert:

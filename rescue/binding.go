@@ -18,6 +18,9 @@ type binding struct {
 	// updates is set when old rows carry the key, so that UPDATE and DELETE
 	// can find their row.
 	updates bool
+	// whole is set when no index identifies a row here or on S: its key is all
+	// that the stream says of it, and T may have the row more than once.
+	whole bool
 	// columns has T's column for each of the stream's; generated ones are
 	// among them and are left out of every statement.
 	columns []column
@@ -46,7 +49,7 @@ func bind(node string, rel *relation, tab *table) (*binding, error) {
 		}
 		b.columns = append(b.columns, col)
 	}
-	if !b.chooseKey() {
+	if !b.chooseKey() && !b.chooseRow() {
 		return nil, stop("no_usable_key",
 			"give the table a primary key (not deferrable) that is part of its replica identity on every node",
 			"has no unique index by which a row of the gap can be found")
@@ -69,6 +72,23 @@ func (b *binding) chooseKey() bool {
 	return false
 }
 
+// chooseRow takes all columns for the key of a table that has none on S either, or
+// whose old rows are sent in full.
+func (b *binding) chooseRow() bool {
+	keyed := slices.ContainsFunc(b.rel.columns, func(c relColumn) bool { return c.key })
+	if len(b.tab.keys) > 0 || (keyed && b.rel.identity != identityFull) {
+		return false
+	}
+	b.whole, b.updates = true, b.rel.identity == identityFull
+	for i, c := range b.columns {
+		if !c.generated {
+			b.key = append(b.key, keyColumn{name: c.name, typ: c.typ, equals: c.equals})
+			b.keyAt = append(b.keyAt, i)
+		}
+	}
+	return true
+}
+
 func (b *binding) positions(key []keyColumn, identity bool) []int {
 	at := make([]int, len(key))
 	for i, k := range key {
@@ -80,6 +100,18 @@ func (b *binding) positions(key []keyColumn, identity bool) []int {
 		}
 	}
 	return at
+}
+
+// note tells what the touched keys of the table are.
+func (b *binding) note(t *Touched) *touchedTable {
+	tab := t.table(b.rel.table, b.keyColumns())
+	if tab.sent == nil {
+		tab.whole = b.whole
+		for _, c := range b.rel.columns {
+			tab.sent = append(tab.sent, c.name)
+		}
+	}
+	return tab
 }
 
 // keyColumns names the key's columns.
@@ -95,12 +127,40 @@ func (b *binding) keyColumns() []string {
 func (b *binding) keyOf(row tuple) (Key, bool) {
 	key := make(Key, len(b.keyAt))
 	for i, at := range b.keyAt {
-		if at >= len(row) || row[at].kind != datumText {
+		switch {
+		case at >= len(row):
 			return nil, false
+		case b.whole && row[at].kind == datumNull:
+			key[i] = wholeNull
+		case row[at].kind != datumText:
+			return nil, false
+		case b.whole:
+			key[i] = wholeValue + string(row[at].text)
+		default:
+			key[i] = string(row[at].text)
 		}
-		key[i] = string(row[at].text)
 	}
 	return key, true
+}
+
+// A whole row as a key has NULLs, which are told from empty strings.
+const (
+	wholeNull  = ""
+	wholeValue = "="
+)
+
+// movedTo is the key of an UPDATE's new row; what was not sent is as before.
+func (b *binding) movedTo(c *change) (Key, bool) {
+	if !b.whole {
+		return b.keyOf(c.new)
+	}
+	row := slices.Clone(c.new)
+	for i := range row {
+		if row[i].kind == datumUnchanged && i < len(c.old) {
+			row[i] = c.old[i]
+		}
+	}
+	return b.keyOf(row)
 }
 
 // isKey reports whether the stream's column i belongs to the key.

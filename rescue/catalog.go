@@ -15,10 +15,15 @@ type table struct {
 	name topology.TableName
 	// partitioned tables hold their rows in other tables.
 	partitioned bool
-	columns     []column
+	// identified tables have a replica identity: their rows can be deleted
+	// although the server publishes deletions.
+	identified bool
+	columns    []column
 	// keys are the unique indexes that can identify a row: the primary key
 	// first, then the replica identity index if that is another one.
 	keys []uniqueIndex
+	// sequences are those which columns own, as SQL names.
+	sequences []string
 }
 
 type column struct {
@@ -30,6 +35,9 @@ type column struct {
 	// always marks GENERATED ALWAYS AS IDENTITY: it takes a value on INSERT
 	// only with OVERRIDING SYSTEM VALUE, and on UPDATE none at all.
 	always bool
+	// equals is the equality of a plain type's btree, empty where there is
+	// none: equal texts are equal by it, not the other way round.
+	equals string
 }
 
 type uniqueIndex struct {
@@ -73,10 +81,26 @@ func (t *table) only() string {
 
 const columnsQuery = `
 SELECT c.relkind = 'p', a.attname, pg_catalog.format_type(a.atttypid, -1),
-       a.attgenerated <> '', a.attidentity = 'a'
+       a.attgenerated <> '', a.attidentity = 'a',
+       CASE c.relreplident
+         WHEN 'f' THEN true WHEN 'n' THEN false
+         ELSE EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
+           AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END)
+       END,
+       (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = op.oprnamespace), op.oprname
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid
+LEFT JOIN (pg_catalog.pg_opclass oc
+  JOIN pg_catalog.pg_am am ON am.oid = oc.opcmethod AND am.amname = 'btree'
+  JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype
+    AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3
+  JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr)
+  ON oc.opcdefault AND ty.typtype IN ('b', 'e') AND ty.typcategory <> 'A' AND oc.opcintype = CASE
+    WHEN ty.typtype = 'e' THEN 'pg_catalog.anyenum'::regtype
+    WHEN ty.oid = 'pg_catalog.varchar'::regtype THEN 'pg_catalog.text'::regtype
+    ELSE ty.oid END
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
 ORDER BY a.attnum`
 
@@ -113,10 +137,12 @@ func readTable(ctx context.Context, conn *pgconn.PgConn, name topology.TableName
 	}
 	t := &table{name: name}
 	for _, r := range got {
-		t.partitioned = isTrue(r[0])
-		t.columns = append(t.columns, column{
-			name: string(r[1]), typ: string(r[2]), generated: isTrue(r[3]), always: isTrue(r[4]),
-		})
+		t.partitioned, t.identified = isTrue(r[0]), isTrue(r[5])
+		c := column{name: string(r[1]), typ: string(r[2]), generated: isTrue(r[3]), always: isTrue(r[4])}
+		if r[7] != nil {
+			c.equals = operator(r[6], r[7])
+		}
+		t.columns = append(t.columns, c)
 	}
 	got, err = rows(ctx, conn, keysQuery, []byte(name.Schema), []byte(name.Name))
 	if err != nil {
@@ -131,10 +157,22 @@ func readTable(ctx context.Context, conn *pgconn.PgConn, name topology.TableName
 		k := &t.keys[len(t.keys)-1]
 		k.columns = append(k.columns, keyColumn{
 			name: string(r[1]), typ: string(r[2]),
-			equals: "OPERATOR(" + quoteIdent(string(r[3])) + "." + string(r[4]) + ")",
+			equals: operator(r[3], r[4]),
 		})
 	}
+	got, err = rows(ctx, conn, sequencesQuery, []byte(name.Schema), []byte(name.Name))
+	if err != nil {
+		return nil, fmt.Errorf("read the sequences of %s: %w", name, err)
+	}
+	for _, r := range got {
+		t.sequences = append(t.sequences, string(r[0]))
+	}
 	return t, nil
+}
+
+// operator names an operator whatever the search path is.
+func operator(schema, name []byte) string {
+	return "OPERATOR(" + quoteIdent(string(schema)) + "." + string(name) + ")"
 }
 
 func isTrue(b []byte) bool { return string(b) == "t" }

@@ -94,6 +94,11 @@ type TableReport struct {
 	Inserts int64  `json:"inserts"`
 	Updates int64  `json:"updates"`
 	Deletes int64  `json:"deletes"`
+	// Truncates counts the TRUNCATEs, each of which deletes what is not newer.
+	Truncates int64 `json:"truncates,omitempty"`
+	// LeftOut counts the changes in the gap to a table that T does not
+	// replicate from F; they are not T's business, and not among Rows.
+	LeftOut int64 `json:"left_out,omitempty"`
 	// Conflicts counts by kind; kinds that did not occur are left out.
 	// Missing and newer are told apart by the state of T at the end of the
 	// batch in which the conflict was met.

@@ -14,6 +14,9 @@ import (
 // repair makes one true divergence equal. A version that has changed meanwhile
 // is left alone: the next round looks at it again.
 func (v *verifier) repair(ctx context.Context, s *suspect) error {
+	if s.table.whole {
+		return v.repairBag(ctx, s)
+	}
 	d := decide(s.versions, s.table.names, s.seen, s.touch, v.touched.origins)
 	if s.ruling == nil {
 		s.ruling = &d
@@ -97,11 +100,17 @@ func (r *replica) write(ctx context.Context, s *suspect, old version, d verdict,
 	if sql == "" {
 		return nil
 	}
+	return r.writeAt(ctx, d.by, sql, params)
+}
+
+// writeAt runs one statement in a transaction of the session's repair origin, at
+// the time of the write that won.
+func (r *replica) writeAt(ctx context.Context, by stamp, sql string, params [][]byte) error {
 	// One Sync for both: they are one transaction. The position is of no
 	// consequence, but an origin's transaction must have one.
 	batch := &pgconn.Batch{}
 	batch.ExecParams(`SELECT pg_catalog.pg_replication_origin_xact_setup('0/1', $1)`,
-		[][]byte{[]byte(timestamp(max(d.by.at, 1)))}, nil, nil, nil)
+		[][]byte{[]byte(timestamp(max(by.at, 1)))}, nil, nil, nil)
 	batch.ExecParams(sql, params, nil, nil, nil)
 	if err := r.conn.ExecBatch(ctx, batch).Close(); err != nil {
 		return r.wrap(fmt.Errorf("repair table %s: %w", r.tab.name, err))

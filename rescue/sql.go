@@ -15,6 +15,8 @@ type change struct {
 	old, new tuple
 	// moved is set when an UPDATE carries the old row because its key changes.
 	moved bool
+	// step is the part of a TRUNCATE; see truncate.go.
+	step truncateStep
 }
 
 // statement is one prepared shape: a kind of change and the columns it sets.
@@ -73,6 +75,15 @@ func (c *change) shape(buf []byte) []byte {
 	if c.moved {
 		buf = append(buf, '!')
 	}
+	if c.kind == msgTruncate {
+		return append(buf, byte(c.step))
+	}
+	if c.b.whole && c.kind != msgInsert {
+		// A comparison with NULL is another one.
+		for _, at := range c.b.keyAt {
+			buf = append(buf, byte(c.old[at].kind))
+		}
+	}
 	if c.kind == msgDelete {
 		return buf
 	}
@@ -99,6 +110,8 @@ func (c *change) build(r rule) *statement {
 		return c.insert(r)
 	case msgUpdate:
 		return c.update(r)
+	case msgTruncate:
+		return c.truncate(r)
 	default:
 		return c.delete(r)
 	}
@@ -144,8 +157,12 @@ func (c *change) insert(r rule) *statement {
 			strings.Join(append([]string{r.sql(len(s.params) + 1)}, guards...), " AND ")
 	}
 	s.sql = "INSERT INTO " + c.b.tab.sql() + " AS t (" + strings.Join(names, ", ") + ")" + overriding +
-		" VALUES (" + strings.Join(values, ", ") + ")" +
-		" ON CONFLICT (" + strings.Join(keys, ", ") + ") DO " + action
+		" VALUES (" + strings.Join(values, ", ") + ")"
+	if c.b.whole {
+		s.stamped = false // equal rows may stand side by side
+		return s
+	}
+	s.sql += " ON CONFLICT (" + strings.Join(keys, ", ") + ") DO " + action
 	if !c.b.tab.partitioned {
 		// A row just inserted has not been locked by anyone. Rows of a
 		// partitioned table do not tell.
@@ -160,7 +177,7 @@ func (c *change) update(r rule) *statement {
 	s := &statement{}
 	var sets, guards []string
 	for i, col := range c.b.columns {
-		if !c.writes(i) || (c.b.isKey(i) && (!c.moved || col.always)) {
+		if !c.writes(i) || (!c.b.whole && c.b.isKey(i) && (!c.moved || col.always)) {
 			continue
 		}
 		if col.always {
@@ -180,27 +197,34 @@ func (c *change) update(r rule) *statement {
 	}
 	where := c.where(s)
 	where = append(where, guards...)
-	where = append(where, r.sql(len(s.params)+1))
-	s.stamped = true
+	if !c.b.whole {
+		where = append(where, r.sql(len(s.params)+1))
+		s.stamped = true
+	}
 	s.sql = "UPDATE " + c.b.tab.only() + " AS t SET " + strings.Join(sets, ", ") +
 		" WHERE " + strings.Join(where, " AND ")
 	return s
 }
 
 func (c *change) delete(r rule) *statement {
-	s := &statement{stamped: true}
+	s := &statement{stamped: !c.b.whole}
 	where := c.where(s)
-	where = append(where, r.sql(len(s.params)+1))
+	if s.stamped {
+		where = append(where, r.sql(len(s.params)+1))
+	}
 	s.sql = "DELETE FROM " + c.b.tab.only() + " AS t WHERE " + strings.Join(where, " AND ")
 	return s
 }
 
 // where finds the row by its key: in the old row when there is one.
 func (c *change) where(s *statement) []string {
+	if c.b.whole {
+		return []string{c.wholeRow(s)}
+	}
 	old := c.kind == msgDelete || c.moved
 	out := make([]string, 0, len(c.b.key)+1)
 	for i, k := range c.b.key {
-		out = append(out, "t."+quoteIdent(k.name)+" "+k.equals+" "+s.param(old, c.b.keyAt[i]))
+		out = append(out, "t."+quoteIdent(k.name)+" "+k.equals+" "+s.param(old, c.b.keyAt[i])+"::"+k.typ)
 	}
 	return out
 }

@@ -46,10 +46,12 @@ func (s *survivor) readAuthors(ctx context.Context) error {
 
 func (s *survivor) wrap(err error) error { return fmt.Errorf("compare on %s: %w", s.node, err) }
 
-// open reads a table's definition on all survivors that replicate it; key names
-// the columns that identify its rows.
+// open reads a table's definition on all survivors that replicate it; columns are
+// those that identify its rows.
 func (v *verifier) open(ctx context.Context, name topology.TableName, columns []string) (*compared, error) {
 	t := &compared{name: name, report: VerifyTable{Table: name.String()}}
+	touched := v.touched.tables[name]
+	t.whole = touched != nil && touched.whole
 	stop := func(node, code, hint string) error {
 		return &topology.Fault{
 			Class: topology.Permanent, Code: code, Node: node, Hint: hint,
@@ -68,6 +70,9 @@ func (v *verifier) open(ctx context.Context, name topology.TableName, columns []
 			return nil, stop(s.node, "table_missing", "create the table as it is on the other nodes")
 		}
 		key := tab.keyOn(columns)
+		if t.whole {
+			key = tab.rowOf(columns)
+		}
 		if key == nil {
 			return nil, stop(s.node, "key_differs", "give the table the same primary key on every node")
 		}
@@ -75,6 +80,10 @@ func (v *verifier) open(ctx context.Context, name topology.TableName, columns []
 		t.names = append(t.names, s.node)
 	}
 	t.columns = commonColumns(t.on)
+	if touched != nil && touched.sent != nil {
+		// What a column list leaves out is each node's own.
+		t.columns = slices.DeleteFunc(t.columns, func(c string) bool { return !slices.Contains(touched.sent, c) })
+	}
 	return t, nil
 }
 
@@ -133,7 +142,11 @@ func (v *verifier) read(ctx context.Context, t *compared, batch []*suspect) erro
 	g, ctx := errgroup.WithContext(ctx)
 	for at, r := range t.on {
 		g.Go(func() error {
-			return r.versions(ctx, t.columns, keys, func(i int, found version) {
+			read := r.versions
+			if t.whole {
+				read = r.copies
+			}
+			return read(ctx, t.columns, keys, func(i int, found version) {
 				s := batch[i]
 				s.versions[at] = found
 				if s.seen[at] == (stamp{}) || found.stamp.after(s.seen[at]) {

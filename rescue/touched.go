@@ -69,6 +69,16 @@ type touchedTable struct {
 	// columns are the key columns, in the order of each Key.
 	columns []string
 	keys    map[string]*touch
+	// sent are the columns that the source sends; others are each node's own.
+	sent []string
+	// whole keys are all columns of the row, of a table without a key; see
+	// binding.whole.
+	whole bool
+	// wiped is the last TRUNCATE known: rows that are not newer and lacking
+	// somewhere were removed by it. sweep is set when the gap truncated the
+	// table, so that every row of it is touched.
+	wiped *stamp
+	sweep bool
 }
 
 // Touched is the set of the rows which gaps have written, and of the deletions of
@@ -107,21 +117,34 @@ func (t *Touched) committed(origin string, at int64) {
 
 // add notes that the gap wrote a row, at the given time, and returns its touch.
 func (t *Touched) add(name topology.TableName, columns []string, key Key, source string) *touch {
-	tab := t.tables[name]
-	if tab == nil {
-		tab = &touchedTable{columns: columns, keys: map[string]*touch{}}
-		t.tables[name] = tab
-	}
+	tab := t.table(name, columns)
 	id := key.encode()
 	e := tab.keys[id]
 	if e == nil {
 		e = &touch{}
 		tab.keys[id] = e
 	}
-	if !slices.Contains(e.holders, source) {
+	if source != "" && !slices.Contains(e.holders, source) {
 		e.holders = append(e.holders, source)
 	}
 	return e
+}
+
+// table returns a table's entry, which it makes where there is none.
+func (t *Touched) table(name topology.TableName, columns []string) *touchedTable {
+	tab := t.tables[name]
+	if tab == nil {
+		tab = &touchedTable{columns: columns, keys: map[string]*touch{}}
+		t.tables[name] = tab
+	}
+	return tab
+}
+
+// truncated notes a TRUNCATE of a table; the latest counts.
+func (t *touchedTable) truncated(by stamp) {
+	if t.wiped == nil || by.after(*t.wiped) {
+		t.wiped = &by
+	}
 }
 
 // find returns the touch of a key, nil when the gap has not written it.
@@ -184,6 +207,14 @@ func (t *Touched) mergeTable(name topology.TableName, from *touchedTable) error 
 	columns := from.columns
 	if have := t.tables[name]; have != nil {
 		columns = have.columns
+	}
+	into := t.table(name, columns)
+	into.whole, into.sweep = into.whole || from.whole, into.sweep || from.sweep
+	if into.sent == nil {
+		into.sent = from.sent
+	}
+	if from.wiped != nil {
+		into.truncated(*from.wiped)
 	}
 	for id, e := range from.keys {
 		key := reorder(decodeKey(id), order)

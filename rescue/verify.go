@@ -131,6 +131,8 @@ type verifier struct {
 type compared struct {
 	name    topology.TableName
 	columns []string
+	// whole rows are compared by how often each node has them; see bag.go.
+	whole bool
 	// on are the survivors that replicate the table, each with its definition.
 	on     []*replica
 	names  []string
@@ -174,6 +176,11 @@ func (v *verifier) run(ctx context.Context) error {
 			continue // nothing to be equal to
 		}
 		v.tables = append(v.tables, t)
+		if v.touched.tables[name].sweep {
+			if err := v.sweep(ctx, t, v.touched.tables[name]); err != nil {
+				return err
+			}
+		}
 		found, err := v.compare(ctx, t, v.touched.tables[name])
 		if err != nil {
 			return err
@@ -225,6 +232,9 @@ func (v *verifier) compare(ctx context.Context, t *compared, touched *touchedTab
 		return nil
 	}
 	for id, e := range touched.keys {
+		if touched.wiped != nil {
+			e.deleted(*touched.wiped)
+		}
 		batch = append(batch, &suspect{table: t, key: decodeKey(id), touch: e})
 		if len(batch) == cap(batch) {
 			if err := flush(); err != nil {
@@ -323,6 +333,9 @@ func unsettled(suspects []*suspect) error {
 func list(rows []*suspect) string {
 	rows = slices.Clone(rows)
 	name := func(s *suspect) string {
+		if s.table.whole {
+			return s.table.name.String() + s.wholeName()
+		}
 		parts := make([]string, len(s.key))
 		for i, v := range s.key {
 			parts[i] = s.table.on[0].key[i].name + "=" + v

@@ -33,6 +33,9 @@ type datum struct {
 // tuple is a row in the column order of its relation.
 type tuple []datum
 
+// identityFull is the replica identity of a table whose old rows are sent whole.
+const identityFull = 'f'
+
 // relation is a table as S described it in the stream.
 type relation struct {
 	id    uint32
@@ -78,6 +81,8 @@ type message struct {
 	// relID is the table of a row change, relIDs those of a truncate.
 	relID  uint32
 	relIDs []uint32
+	// restart is set when a truncate resets the sequences that columns own.
+	restart bool
 	// old is the key ('K') or the whole old row ('O') as oldKind says; nil
 	// when the key did not change.
 	old, new tuple
@@ -225,8 +230,10 @@ func (d *decoder) decode(b []byte) (message, error) {
 		}
 		m.old = w.tuple(d.oldBuf)
 	case msgTruncate:
-		m.relIDs = w.relationIDs()
+		m.relIDs, m.restart = w.truncated()
 	case msgType, msgMessage:
+		// Types are T's own, and what an application tells other consumers by
+		// logical messages is no row: both are passed over knowingly.
 	default:
 		return message{}, fmt.Errorf("pgoutput message of unknown kind %q", b[0])
 	}
@@ -270,16 +277,19 @@ func (w *wire) relation() *relation {
 	return r
 }
 
-func (w *wire) relationIDs() []uint32 {
+// truncated reads the tables of a TRUNCATE. Those that CASCADE reached are among
+// them, so that the option itself says nothing more.
+func (w *wire) truncated() (ids []uint32, restart bool) {
+	const restartSequences = 2
 	n := int(w.uint32("relation count"))
-	w.byte("truncate options")
-	if n > len(w.b)/4 {
+	restart = w.byte("truncate options")&restartSequences != 0
+	if n < 0 || n > len(w.b)/4 {
 		w.fail("relation ids")
-		return nil
+		return nil, false
 	}
-	ids := make([]uint32, n)
+	ids = make([]uint32, n)
 	for i := range ids {
 		ids[i] = w.uint32("relation id")
 	}
-	return ids
+	return ids, restart
 }
