@@ -1,6 +1,7 @@
 package rescue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,10 +38,14 @@ type applier struct {
 	// open is set between a BEGIN and its COMMIT as sent.
 	open bool
 	lsn  topology.LSN
-	at   []byte
+	// micros is F's commit timestamp, at its text.
+	micros int64
+	at     []byte
 
-	// missed are the changes of the batch which found no row to write.
-	missed []missed
+	// missed are the changes of the batch that wrote nothing; see tally.go.
+	missed []op
+	// met are the conflicts of the transaction whose COMMIT is not answered yet.
+	met topology.ConflictLog
 	// params and shape are reused.
 	params [][]byte
 	shape  []byte
@@ -54,16 +59,12 @@ type op struct {
 	key  Key
 	lsn  topology.LSN
 	step truncateStep
-}
-
-type missed struct {
-	kind msgKind
-	b    *binding
-	key  Key
+	// at is F's commit timestamp.
+	at int64
 }
 
 func newApplier(ctx context.Context, s *Session, report *Report) (*applier, error) {
-	a := &applier{s: s, report: report, rule: rule{mine: s.mine, greater: s.greater}}
+	a := &applier{s: s, report: report, rule: rule{resolution: s.target.Conflicts, mine: s.mine, greater: s.greater}}
 	for _, p := range []struct {
 		into **pgconn.StatementDescription
 		name string
@@ -85,7 +86,7 @@ func newApplier(ctx context.Context, s *Session, report *Report) (*applier, erro
 // start notes the transaction that the following changes belong to. Nothing is
 // sent before the first of them.
 func (a *applier) start(lsn topology.LSN, micros int64) {
-	a.lsn, a.at = lsn, []byte(timestamp(micros))
+	a.lsn, a.micros, a.at = lsn, micros, []byte(timestamp(micros))
 }
 
 // change sends one row change.
@@ -119,7 +120,7 @@ func (a *applier) change(ctx context.Context, c *change, key Key) error {
 	if st.stamped {
 		a.params = append(a.params, a.at)
 	}
-	a.send(op{kind: c.kind, step: c.step, b: c.b, key: key, lsn: a.lsn}, st.desc, a.params...)
+	a.send(op{kind: c.kind, step: c.step, b: c.b, key: key, lsn: a.lsn, at: a.micros}, st.desc, a.params...)
 	return a.keepFlowing(ctx)
 }
 
@@ -218,7 +219,7 @@ func (a *applier) drain(ctx context.Context) error {
 // abort leaves on a session that survives the error neither a transaction nor a
 // progress that nobody has made.
 func (a *applier) abort(ctx context.Context) error {
-	a.open, a.missed = false, nil
+	a.open, a.missed, a.met = false, nil, topology.ConflictLog{}
 	if a.s.conn.IsClosed() {
 		return nil
 	}
@@ -238,9 +239,10 @@ func (a *applier) answer(pipe *pgconn.Pipeline, o op) error {
 	if !ok {
 		return fmt.Errorf("answer of unexpected type %T", res)
 	}
-	existed := false
+	// replaced is the stamp of another node's row that the change was put over.
+	var replaced []byte
 	for rr.NextRow() {
-		existed = o.kind == msgInsert && isTrue(rr.Values()[0])
+		replaced = bytes.Clone(rr.Values()[0])
 	}
 	tag, err := rr.Close()
 	if err != nil {
@@ -254,67 +256,9 @@ func (a *applier) answer(pipe *pgconn.Pipeline, o op) error {
 		}
 		a.s.progress = o.lsn
 		a.report.Applied++
+		a.keepMet()
 	default:
-		a.tally(o, tag.RowsAffected(), existed)
-	}
-	return nil
-}
-
-// tally counts a row change.
-func (a *applier) tally(o op, written int64, existed bool) {
-	t := a.report.table(o.b.tab.name.String())
-	if o.kind == msgTruncate {
-		if o.step.counts() {
-			t.Truncates++
-		}
-		return
-	}
-	a.report.Rows++
-	switch o.kind {
-	case msgInsert:
-		t.Inserts++
-		if existed || written == 0 {
-			t.conflict(InsertExists)
-		}
-		return
-	case msgUpdate:
-		t.Updates++
-	case msgDelete:
-		t.Deletes++
-	}
-	if written == 0 {
-		a.missed = append(a.missed, missed{kind: o.kind, b: o.b, key: o.key})
-	}
-}
-
-// classify tells, of the changes that wrote nothing, those whose row is missing
-// from those whose row is newer.
-func (a *applier) classify(ctx context.Context) error {
-	type group struct {
-		kind msgKind
-		b    *binding
-	}
-	groups := map[group][]Key{}
-	for _, m := range a.missed {
-		g := group{m.kind, m.b}
-		groups[g] = append(groups[g], m.key)
-	}
-	a.missed = a.missed[:0]
-	for g, keys := range groups {
-		got, err := rows(ctx, a.s.conn, "SELECT count(*) FROM "+joinKeys(g.b.tab, g.b.key), keyArrays(keys)...)
-		if err != nil {
-			return a.s.wrap(err)
-		}
-		present, err := strconv.ParseInt(string(got[0][0]), 10, 64)
-		if err != nil {
-			return a.s.wrap(err)
-		}
-		newer, absent := UpdateNewer, UpdateMissing
-		if g.kind == msgDelete {
-			newer, absent = DeleteNewer, DeleteMissing
-		}
-		a.report.table(g.b.tab.name.String()).add(newer, present)
-		a.report.table(g.b.tab.name.String()).add(absent, int64(len(keys))-present)
+		a.tally(o, tag.RowsAffected(), replaced)
 	}
 	return nil
 }
@@ -324,6 +268,9 @@ func (a *applier) explain(o op, err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || o.b == nil || len(pg.Code) != 5 {
 		return a.s.wrap(fmt.Errorf("transaction %s: %w", o.lsn, err))
+	}
+	if kind, was, ok := stopped(o, pg); ok {
+		return a.stop(o, kind, was)
 	}
 	switch pg.Code[:2] {
 	case "23": // integrity constraint violation

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/topology"
 )
 
 // Tables without a key are compared as bags: of each row that the gap has written,
@@ -147,7 +149,7 @@ func (v *verifier) repairBag(ctx context.Context, s *suspect) error {
 		if have.count() == target {
 			continue
 		}
-		err := s.table.on[i].setCopies(ctx, s, have, target, winner)
+		done, err := s.table.on[i].setCopies(ctx, s, have, target, winner)
 		var pg *pgconn.PgError
 		// 55000: rows of a table without a replica identity cannot be deleted.
 		if errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "23") || pg.Code == "55000") {
@@ -157,8 +159,21 @@ func (v *verifier) repairBag(ctx context.Context, s *suspect) error {
 		if err != nil {
 			return err
 		}
+		if done {
+			v.conflicts.Add(s.copiesConflict(i, target, winner))
+		}
 	}
 	return nil
+}
+
+// copiesConflict is what the number of copies wanted means for a survivor.
+func (s *suspect) copiesConflict(i, target int, by stamp) topology.RowConflict {
+	if target > s.versions[i].count() {
+		c := s.conflict(i, verdict{by: by})
+		c.Kind, c.Action = FoundMissing, topology.ActionAdded
+		return c
+	}
+	return s.conflict(i, verdict{winner: -1, by: by})
 }
 
 // copiesWanted is the number of copies that all are to have, and the write that
@@ -174,13 +189,13 @@ func (s *suspect) copiesWanted() (int, stamp) {
 
 // setCopies adds or removes copies of one row on a survivor, provided that it still
 // has those which were compared.
-func (r *replica) setCopies(ctx context.Context, s *suspect, have version, target int, by stamp) error {
+func (r *replica) setCopies(ctx context.Context, s *suspect, have version, target int, by stamp) (bool, error) {
 	author := by.author
 	if author == "" {
 		author = r.node
 	}
 	if err := r.act(ctx, author); err != nil {
-		return err
+		return false, err
 	}
 	params := make([][]byte, len(s.key))
 	for i, v := range s.key {

@@ -37,12 +37,39 @@ type verdict struct {
 	losers []int
 }
 
-// decide lets the last write win. names are the survivors', seen the latest
-// version each was ever seen to have (nil stamps have no author).
+// situation is what a decision about one row rests on.
+type situation struct {
+	// versions are the row's on the survivors with these names, seen the latest
+	// each was ever seen to have (no author: none).
+	versions []version
+	names    []string
+	seen     []stamp
+	touch    *touch
+	// lost are the lost nodes with the commit timestamps of their gaps.
+	lost map[string]span
+}
+
+// claim is what a write has to say for itself: claims are compared by rank, and in
+// the same rank by time and author.
+type claim struct {
+	rank int
+	stamp
+}
+
+func (c claim) beats(o claim) bool {
+	if c.rank != o.rank {
+		return c.rank > o.rank
+	}
+	return c.after(o.stamp)
+}
+
+// decide says how a row that differs becomes equal. It depends on nothing but the
+// situation, and not on the order of the survivors in it: whichever node decides,
+// the outcome is the same.
 //
-// A survivor without the row either has deleted it or never had it. It has
-// deleted it when
-//   - the source's WAL has shown a deletion that is later than the row;
+// The versions claim the row. A survivor without it either has deleted it or never
+// had it. It has deleted it when
+//   - the source's WAL has shown a deletion that beats the best version;
 //   - it was seen with this version of the row, or a later one;
 //   - the version left is the lost node's, written in the gap, and the survivor
 //     must have had it: the gap inserted the row, or the survivor is a source in
@@ -50,39 +77,86 @@ type verdict struct {
 //     no row yet leaves no other trace.
 //
 // In doubt the row stays: no data is lost.
-func decide(versions []version, names []string, seen []stamp, e *touch, lost map[string]span) verdict {
+func (r Resolution) decide(s situation) verdict {
 	winner := -1
-	for i, v := range versions {
-		if v.present && (winner < 0 || v.stamp.after(versions[winner].stamp)) {
+	for i, v := range s.versions {
+		if v.present && (winner < 0 || r.beats(s, i, winner)) {
 			winner = i
 		}
 	}
-	best := versions[winner]
-	for i, v := range versions {
-		if v.present {
-			continue
-		}
-		if by, ok := deletedBy(names[i], seen[i], best.stamp, e, lost); ok {
-			return verdict{winner: -1, by: by, losers: where(versions, func(v version) bool { return v.present })}
-		}
+	best := s.versions[winner]
+	if by, ok := r.deletedBy(s, r.claim(s, winner)); ok {
+		return verdict{winner: -1, by: by, losers: where(s.versions, func(v version) bool { return v.present })}
 	}
-	return verdict{winner: winner, by: best.stamp, losers: where(versions, func(v version) bool {
+	return verdict{winner: winner, by: best.stamp, losers: where(s.versions, func(v version) bool {
 		return !v.present || v.digest != best.digest
 	})}
 }
 
-// deletedBy reports whether a survivor that lacks the row has deleted it.
-func deletedBy(name string, seen, row stamp, e *touch, lost map[string]span) (stamp, bool) {
-	if e.tomb != nil {
-		return *e.tomb, e.tomb.after(row)
+// beats orders two versions that are there. Only versions with equal claims and
+// different contents are left to the contents.
+func (r Resolution) beats(s situation, i, j int) bool {
+	a, b := r.claim(s, i), r.claim(s, j)
+	if a == b {
+		return s.versions[i].digest > s.versions[j].digest
 	}
-	by := stamp{at: row.at, author: name}
-	if seen != (stamp{}) && !row.after(seen) {
-		return by, true
+	return a.beats(b)
+}
+
+// claim is that of the version a survivor has.
+func (r Resolution) claim(s situation, i int) claim {
+	v := s.versions[i].stamp
+	return claim{rank: r.rank(s, v, v.author == s.names[i]), stamp: v}
+}
+
+// rank places a write by its author: home is set when it is of the very node on
+// which it was found.
+//
+// Under ApplyRemote every survivor has written F's changes over whatever it had.
+// So a row that a survivor has of its own was written when it had F's: it follows
+// F's change and is no conflict. Of what others have written that cannot be told.
+func (r Resolution) rank(s situation, by stamp, home bool) int {
+	gap, lost := s.lost[by.author]
+	remote := lost && by.at >= gap.first && by.at <= gap.last
+	switch r.orDefault() {
+	case ApplyRemote:
+		switch {
+		case remote:
+			return 1
+		case home:
+			return 2
+		}
+	case KeepLocal:
+		if !remote && by.at != unknownTime {
+			return 1
+		}
 	}
-	gap, ok := lost[row.author]
-	inGap := ok && row.at >= gap.first && row.at <= gap.last
-	return by, inGap && (e.inserted || slices.Contains(e.holders, name))
+	return 0
+}
+
+// deletedBy reports whether a survivor that lacks the row has deleted it, or whom
+// the source's WAL has shown to have done so.
+func (r Resolution) deletedBy(s situation, best claim) (stamp, bool) {
+	if !slices.ContainsFunc(s.versions, func(v version) bool { return !v.present }) {
+		return stamp{}, false
+	}
+	if tomb := s.touch.tomb; tomb != nil {
+		home := slices.Contains(s.touch.holders, tomb.author)
+		return *tomb, claim{rank: r.rank(s, *tomb, home), stamp: *tomb}.beats(best)
+	}
+	gap, ok := s.lost[best.author]
+	inGap := ok && best.at >= gap.first && best.at <= gap.last
+	by, found := stamp{at: best.at}, false
+	for i, name := range s.names {
+		if s.versions[i].present {
+			continue
+		}
+		had := s.seen[i] != (stamp{}) && !best.after(s.seen[i])
+		if (had || inGap && (s.touch.inserted || slices.Contains(s.touch.holders, name))) && name > by.author {
+			by.author, found = name, true
+		}
+	}
+	return by, found
 }
 
 func where(versions []version, is func(version) bool) []int {

@@ -93,7 +93,7 @@ func TestDecide(t *testing.T) {
 			if seen == nil {
 				seen = make([]stamp, 3)
 			}
-			got := decide(c.versions, names, seen, c.touch, lost)
+			got := LastUpdateWins.decide(situation{c.versions, names, seen, c.touch, lost})
 			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(verdict{}, stamp{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -124,7 +124,7 @@ func TestDecideMakesEqual(t *testing.T) {
 		if equal(versions) {
 			return
 		}
-		d := decide(versions, names, make([]stamp, len(versions)), e, map[string]span{"n2": {first: 2, last: 4}})
+		d := LastUpdateWins.decide(situation{versions, names[:len(versions)], make([]stamp, len(versions)), e, map[string]span{"n2": {first: 2, last: 4}}})
 		result := slices.Clone(versions)
 		for _, i := range d.losers {
 			if result[i] = (version{}); d.winner >= 0 {

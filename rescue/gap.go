@@ -53,25 +53,6 @@ func (g Gap) author(origin string) string {
 	return author(g.Authors, origin)
 }
 
-// Conflict is a kind of conflict met while applying.
-type Conflict string
-
-// The conflicts. Each is resolved by last update wins and counted.
-const (
-	// InsertExists: F inserted a row that T has; the later write stays. When
-	// it is F's, it is not seen in partitioned tables.
-	InsertExists Conflict = "insert_exists"
-	// UpdateMissing: F updated a row that T has not; skipped, and left to
-	// Verify.
-	UpdateMissing Conflict = "update_missing"
-	// UpdateNewer: F updated a row that another node wrote later; kept.
-	UpdateNewer Conflict = "update_newer"
-	// DeleteMissing: F deleted a row that T has not.
-	DeleteMissing Conflict = "delete_missing"
-	// DeleteNewer: F deleted a row that another node wrote later; kept.
-	DeleteNewer Conflict = "delete_newer"
-)
-
 // Report is what a replay did.
 type Report struct {
 	// From and To are T's progress before and after.
@@ -86,6 +67,9 @@ type Report struct {
 	Rows int64 `json:"rows"`
 	// Tables has the tables with changes applied now, sorted by name.
 	Tables []TableReport `json:"tables,omitempty"`
+	// Conflicts are those of the transactions applied now, and the one that
+	// stopped the replay if one did.
+	Conflicts topology.ConflictLog `json:"conflicts"`
 }
 
 // TableReport counts what a replay did to one table.
@@ -102,7 +86,7 @@ type TableReport struct {
 	// Conflicts counts by kind; kinds that did not occur are left out.
 	// Missing and newer are told apart by the state of T at the end of the
 	// batch in which the conflict was met.
-	Conflicts map[Conflict]int64 `json:"conflicts,omitempty"`
+	Conflicts map[topology.ConflictKind]int64 `json:"conflicts,omitempty"`
 }
 
 // table returns the entry of a table, kept sorted by name.
@@ -122,14 +106,9 @@ func (r *Report) table(name string) *TableReport {
 	return &r.Tables[i]
 }
 
-func (t *TableReport) conflict(kind Conflict) { t.add(kind, 1) }
-
-func (t *TableReport) add(kind Conflict, n int64) {
-	if n == 0 {
-		return
-	}
+func (t *TableReport) conflict(kind topology.ConflictKind, n int64) {
 	if t.Conflicts == nil {
-		t.Conflicts = map[Conflict]int64{}
+		t.Conflicts = map[topology.ConflictKind]int64{}
 	}
 	t.Conflicts[kind] += n
 }

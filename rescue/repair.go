@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/topology"
 )
 
 // repair makes one true divergence equal. A version that has changed meanwhile
@@ -17,7 +19,7 @@ func (v *verifier) repair(ctx context.Context, s *suspect) error {
 	if s.table.whole {
 		return v.repairBag(ctx, s)
 	}
-	d := decide(s.versions, s.table.names, s.seen, s.touch, v.touched.origins)
+	d := v.decide(s, s.versions)
 	if s.ruling == nil {
 		s.ruling = &d
 	}
@@ -30,18 +32,83 @@ func (v *verifier) repair(ctx context.Context, s *suspect) error {
 		}
 	}
 	for _, i := range d.losers {
-		r := s.table.on[i]
-		err := r.write(ctx, s, s.versions[i], d, values)
+		done, err := s.table.on[i].write(ctx, s, s.versions[i], d, values)
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && strings.HasPrefix(pg.Code, "23") { // integrity constraint violation
-			s.problem = err
+			s.problem = fmt.Errorf("%w: %s", err, pg.Detail)
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		if done {
+			v.conflicts.Add(s.conflict(i, d))
+		}
 	}
 	return nil
+}
+
+// decide says which of the versions of a row wins.
+func (v *verifier) decide(s *suspect, versions []version) verdict {
+	return v.policy.Conflicts.decide(situation{
+		versions: versions, names: s.table.names, seen: s.seen, touch: s.touch, lost: v.touched.origins,
+	})
+}
+
+// The conflicts that a comparison finds: on the node a write was not applied.
+const (
+	// FoundDiffering: the node has another version of the row.
+	FoundDiffering topology.ConflictKind = "row_differs"
+	// FoundMissing: the node has no such row, or too few copies of it.
+	FoundMissing topology.ConflictKind = "row_missing"
+	// FoundDeleted: the node has a row that was deleted, or too many copies.
+	FoundDeleted topology.ConflictKind = "row_deleted"
+)
+
+// conflict is what a verdict means for a loser.
+func (s *suspect) conflict(i int, d verdict) topology.RowConflict {
+	old := s.versions[i]
+	c := topology.RowConflict{
+		Kind: FoundDiffering, Table: s.table.name.String(), Key: namedKey(s.table.on[i].key, s.key, s.table.whole), Node: s.table.names[i],
+		Remote: topology.RowWrite{Node: d.by.author, At: timeOf(d.by.at)}, Action: topology.ActionApplied,
+	}
+	if old.present {
+		c.Local = &topology.RowWrite{Node: old.stamp.author, At: timeOf(old.stamp.at)}
+	}
+	switch {
+	case d.winner < 0:
+		c.Kind, c.Action = FoundDeleted, topology.ActionDeleted
+	case !old.present:
+		c.Kind, c.Action = FoundMissing, topology.ActionAdded
+	}
+	return c
+}
+
+// leave reports a row that stays different: for each survivor but those with what
+// would have won.
+func (v *verifier) leave(s *suspect) {
+	var left []topology.RowConflict
+	if s.table.whole {
+		target, winner := s.copiesWanted()
+		for i, have := range s.versions {
+			if have.count() != target {
+				left = append(left, s.copiesConflict(i, target, winner))
+			}
+		}
+	} else {
+		d := v.decide(s, s.versions)
+		for _, i := range d.losers {
+			left = append(left, s.conflict(i, d))
+		}
+	}
+	for _, c := range left {
+		c.Action = topology.ActionStopped
+		var pg *pgconn.PgError
+		if errors.As(s.problem, &pg) {
+			c.Constraint = pg.ConstraintName
+		}
+		v.conflicts.Add(c)
+	}
 }
 
 // row reads the winner in full; nil when it is no longer that version.
@@ -75,15 +142,15 @@ func (r *replica) byVersion(key Key, xmin string, params [][]byte) (string, [][]
 }
 
 // write puts the verdict on a loser, as its author, at its time, in one
-// transaction.
-func (r *replica) write(ctx context.Context, s *suspect, old version, d verdict, values [][]byte) error {
+// transaction. It reports whether there was still anything to write over.
+func (r *replica) write(ctx context.Context, s *suspect, old version, d verdict, values [][]byte) (bool, error) {
 	author := d.by.author
 	if author == "" {
 		// Nobody is known to have written it: the node that has it speaks for it.
 		author = s.table.names[max(d.winner, 0)]
 	}
 	if err := r.act(ctx, author); err != nil {
-		return err
+		return false, err
 	}
 	var sql string
 	var params [][]byte
@@ -98,24 +165,25 @@ func (r *replica) write(ctx context.Context, s *suspect, old version, d verdict,
 		sql, params = r.add(s, values)
 	}
 	if sql == "" {
-		return nil
+		return false, nil
 	}
 	return r.writeAt(ctx, d.by, sql, params)
 }
 
 // writeAt runs one statement in a transaction of the session's repair origin, at
-// the time of the write that won.
-func (r *replica) writeAt(ctx context.Context, by stamp, sql string, params [][]byte) error {
+// the time of the write that won. It reports whether that wrote anything.
+func (r *replica) writeAt(ctx context.Context, by stamp, sql string, params [][]byte) (bool, error) {
 	// One Sync for both: they are one transaction. The position is of no
 	// consequence, but an origin's transaction must have one.
 	batch := &pgconn.Batch{}
 	batch.ExecParams(`SELECT pg_catalog.pg_replication_origin_xact_setup('0/1', $1)`,
 		[][]byte{[]byte(timestamp(max(by.at, 1)))}, nil, nil, nil)
 	batch.ExecParams(sql, params, nil, nil, nil)
-	if err := r.conn.ExecBatch(ctx, batch).Close(); err != nil {
-		return r.wrap(fmt.Errorf("repair table %s: %w", r.tab.name, err))
+	got, err := r.conn.ExecBatch(ctx, batch).ReadAll()
+	if err != nil {
+		return false, r.wrap(fmt.Errorf("repair table %s: %w", r.tab.name, err))
 	}
-	return nil
+	return got[len(got)-1].CommandTag.RowsAffected() > 0, nil
 }
 
 // replace overwrites the loser's version of the row.

@@ -154,7 +154,7 @@ func (v *verifier) divergence(s *suspect, unsettled bool) Divergence {
 	}
 	verdict := s.ruling
 	if verdict == nil {
-		d := decide(found, names, s.seen, s.touch, v.touched.origins)
+		d := v.decide(s, found)
 		verdict = &d
 	}
 	if verdict.winner >= 0 {

@@ -25,6 +25,8 @@ type Target struct {
 	// Authors maps the names of T's replication origins to nodes; it decides
 	// who wrote a row of T. T's own writes have no origin.
 	Authors map[string]string
+	// Conflicts is what becomes of a change of F that meets another node's.
+	Conflicts Resolution
 }
 
 // Session is the right to apply F's transactions on T. It is one database
@@ -38,7 +40,9 @@ type Session struct {
 	// win against F when the commit timestamps are equal.
 	origin        uint32
 	mine, greater []uint32
-	tables        map[topology.TableName]*table
+	// authors are the nodes behind all of T's origins.
+	authors map[uint32]string
+	tables  map[topology.TableName]*table
 }
 
 // LockKey is the key of the advisory lock that an apply session of the origin
@@ -145,6 +149,7 @@ func (s *Session) readAuthors(ctx context.Context) error {
 	}
 	s.origin = uint32(id)
 	authors[s.origin] = s.target.Origin
+	s.authors = authors
 	for id, node := range authors {
 		switch {
 		case node == s.target.Origin:

@@ -35,39 +35,6 @@ type param struct {
 	at  int
 }
 
-// rule is the condition under which F's change replaces the row t: last update
-// wins, by commit timestamp, then by node name.
-type rule struct {
-	// mine are the origins of F's own writes on T, greater those of nodes that
-	// win against F at equal timestamps.
-	mine, greater []uint32
-}
-
-// sql renders the rule with the commit timestamp as parameter n. A row without a
-// known commit timestamp was written by this very transaction or long ago: it
-// yields, hence the coalesce. The function is called once for a row of F's own,
-// which is the ordinary case.
-func (r rule) sql(n int) string {
-	const (
-		writer = `(pg_catalog.pg_xact_commit_timestamp_origin(t.xmin)).roident`
-		at     = `pg_catalog.pg_xact_commit_timestamp(t.xmin)`
-	)
-	ts := "$" + strconv.Itoa(n) + "::timestamptz"
-	var b strings.Builder
-	b.WriteString("coalesce(")
-	if len(r.mine) > 0 {
-		b.WriteString(writer + " IN (" + oidList(r.mine) + ") OR ")
-	}
-	if len(r.greater) == 0 {
-		b.WriteString(at + " <= " + ts)
-	} else {
-		b.WriteString(at + " < " + ts + " OR (" + at + " = " + ts +
-			" AND " + writer + " NOT IN (" + oidList(r.greater) + "))")
-	}
-	b.WriteString(", true)")
-	return b.String()
-}
-
 // shape names the statement a change needs, in buf: its kind, whether the key
 // may change, and for each column whether it is written.
 func (c *change) shape(buf []byte) []byte {
@@ -122,8 +89,44 @@ func (s *statement) param(old bool, at int) string {
 	return "$" + strconv.Itoa(len(s.params))
 }
 
-// insert overwrites a row that is there already when F's is later. It returns
-// whether there was one.
+// over adds the condition for writing over the row that is there, empty when
+// there is none. F's commit timestamp becomes the statement's last parameter.
+func (s *statement) over(kind msgKind, r rule) string {
+	n := len(s.params) + 1
+	condition := r.over(kind, n)
+	s.stamped = strings.Contains(condition, "$"+strconv.Itoa(n)+"::")
+	return condition
+}
+
+// conditions joins those that are not empty, behind a word if there are any.
+func conditions(word, first string, more ...string) string {
+	if first != "" {
+		more = append([]string{first}, more...)
+	}
+	if len(more) == 0 {
+		return ""
+	}
+	return word + strings.Join(more, " AND ")
+}
+
+// replaced renders the stamp of the row that an INSERT has written over, as it
+// was before the statement, NULL when there was none. It costs a look only where
+// there was one: a row just inserted has not been locked by anyone. Rows of a
+// partitioned table do not tell, so there it is always looked.
+func (c *change) replaced() string {
+	on := make([]string, len(c.b.key))
+	for i, k := range c.b.key {
+		on[i] = "o." + quoteIdent(k.name) + " " + k.equals + " t." + quoteIdent(k.name)
+	}
+	look := "(SELECT " + stampOf("o") + " FROM " + c.b.tab.only() + " AS o WHERE " + strings.Join(on, " AND ") + ")"
+	if c.b.tab.partitioned {
+		return look
+	}
+	return "CASE WHEN t.xmax <> 0 THEN " + look + " END"
+}
+
+// insert overwrites a row that is there already when the rule lets it. It returns
+// the stamp of what it has overwritten.
 func (c *change) insert(r rule) *statement {
 	s := &statement{}
 	var names, values, sets, guards []string
@@ -152,9 +155,7 @@ func (c *change) insert(r rule) *statement {
 	// With nothing but an identity key, the row that is there is the same row.
 	action := "NOTHING"
 	if len(sets) > 0 {
-		s.stamped = true
-		action = "UPDATE SET " + strings.Join(sets, ", ") + " WHERE " +
-			strings.Join(append([]string{r.sql(len(s.params) + 1)}, guards...), " AND ")
+		action = "UPDATE SET " + strings.Join(sets, ", ") + conditions(" WHERE ", s.over(c.kind, r), guards...)
 	}
 	s.sql = "INSERT INTO " + c.b.tab.sql() + " AS t (" + strings.Join(names, ", ") + ")" + overriding +
 		" VALUES (" + strings.Join(values, ", ") + ")"
@@ -162,12 +163,7 @@ func (c *change) insert(r rule) *statement {
 		s.stamped = false // equal rows may stand side by side
 		return s
 	}
-	s.sql += " ON CONFLICT (" + strings.Join(keys, ", ") + ") DO " + action
-	if !c.b.tab.partitioned {
-		// A row just inserted has not been locked by anyone. Rows of a
-		// partitioned table do not tell.
-		s.sql += " RETURNING t.xmax <> 0"
-	}
+	s.sql += " ON CONFLICT (" + strings.Join(keys, ", ") + ") DO " + action + " RETURNING " + c.replaced()
 	return s
 }
 
@@ -195,25 +191,34 @@ func (c *change) update(r rule) *statement {
 		}
 		sets = append(sets, quoteIdent(name)+" = t."+quoteIdent(name))
 	}
-	where := c.where(s)
-	where = append(where, guards...)
-	if !c.b.whole {
-		where = append(where, r.sql(len(s.params)+1))
-		s.stamped = true
-	}
-	s.sql = "UPDATE " + c.b.tab.only() + " AS t SET " + strings.Join(sets, ", ") +
-		" WHERE " + strings.Join(where, " AND ")
+	s.guard("UPDATE "+c.b.tab.only()+" AS t SET "+strings.Join(sets, ", "), c, r, guards)
 	return s
 }
 
 func (c *change) delete(r rule) *statement {
-	s := &statement{stamped: !c.b.whole}
-	where := c.where(s)
-	if s.stamped {
-		where = append(where, r.sql(len(s.params)+1))
-	}
-	s.sql = "DELETE FROM " + c.b.tab.only() + " AS t WHERE " + strings.Join(where, " AND ")
+	s := &statement{}
+	s.guard("DELETE FROM "+c.b.tab.only()+" AS t", c, r, nil)
 	return s
+}
+
+// guard completes an UPDATE or DELETE by its conditions. Where F's change is
+// written over later rows of others the statement returns their stamp; where a
+// conflict is to stop the replay, an UPDATE without a row is one.
+func (s *statement) guard(sql string, c *change, r rule, guards []string) {
+	key := strings.Join(append(c.where(s), guards...), " AND ")
+	s.sql = sql + " WHERE " + key
+	if !c.b.whole { // a row that another node has changed is another row
+		s.sql += conditions(" AND ", s.over(c.kind, r))
+	}
+	switch resolution := r.resolution.orDefault(); {
+	case resolution == ApplyRemote && !c.b.whole:
+		s.stamped = true
+		s.sql = "WITH was AS MATERIALIZED (SELECT " + stampOf("t") + " AS stamp FROM " + c.b.tab.only() + " AS t WHERE " + key +
+			" AND NOT " + r.later(len(s.params)+1) + ") " + s.sql + " RETURNING (SELECT was.stamp FROM was)"
+	case resolution == Stop && c.kind == msgUpdate:
+		s.sql = "WITH done AS (" + s.sql + " RETURNING 1) SELECT CASE WHEN count(*) = 0 THEN (" +
+			quoteLiteral(stopMark+absentMark+" ") + " || count(*)::text)::boolean END FROM done"
+	}
 }
 
 // where finds the row by its key: in the old row when there is one.

@@ -9,7 +9,8 @@ import (
 // other nodes, have written since is not in it. So it is carried over as what it
 // means: every row goes that is not newer than the TRUNCATE, by last update wins.
 // S has done without that distinction what its log says, and has lost newer rows:
-// the whole table counts as touched, and Verify brings them back.
+// the whole table counts as touched, and Verify brings them back. No policy lets a
+// TRUNCATE take newer rows; under Stop they stop it.
 //
 // PostgreSQL deletes no row of a table that publishes deletions and has no replica
 // identity. Such a table is truncated under a lock, provided that no row of it is
@@ -54,7 +55,7 @@ func (c *change) truncate(r rule) *statement {
 		return &statement{sql: "LOCK TABLE " + table + " IN ACCESS EXCLUSIVE MODE"}
 	case truncateGuard:
 		// A cast that cannot succeed fails the statement.
-		return &statement{stamped: true, sql: "SELECT CASE WHEN EXISTS (SELECT FROM " + table + " AS t WHERE NOT " + r.sql(1) +
+		return &statement{stamped: true, sql: "SELECT CASE WHEN EXISTS (SELECT FROM " + table + " AS t WHERE NOT " + r.later(1) +
 			") THEN 'the gap truncates the table, which has newer rows and no replica identity to delete the others by'::text::boolean END"}
 	case truncateAll:
 		return &statement{sql: "TRUNCATE " + table}
@@ -66,7 +67,7 @@ func (c *change) truncate(r rule) *statement {
 		body := "BEGIN IF NOT EXISTS (SELECT FROM " + table + ") THEN " + b.String() + "END IF; END"
 		return &statement{sql: "DO " + quoteLiteral(body)}
 	default:
-		return &statement{stamped: true, sql: "DELETE FROM " + table + " AS t WHERE " + r.sql(1)}
+		return &statement{stamped: true, sql: "DELETE FROM " + table + " AS t WHERE " + r.emptied(1)}
 	}
 }
 

@@ -33,6 +33,9 @@ type Policy struct {
 	Repairs int
 	// Batch is the number of rows read at once: 500 by default.
 	Batch int
+	// Conflicts decides which version of a truly divergent row the survivors get.
+	// Under Stop nothing is repaired.
+	Conflicts Resolution
 	// ReportOnly repairs nothing: a true divergence is a Fault at once.
 	ReportOnly bool
 }
@@ -58,6 +61,9 @@ type VerifyReport struct {
 	Repaired  int64 `json:"repaired"`
 	// Tables has the tables that were compared, sorted by name.
 	Tables []VerifyTable `json:"tables,omitempty"`
+	// Conflicts has an entry for each row on each survivor that was repaired, or
+	// that stays different.
+	Conflicts topology.ConflictLog `json:"conflicts"`
 }
 
 // VerifyTable is the part of one table.
@@ -75,8 +81,8 @@ type Barrier func(ctx context.Context) error
 // namedKeys is how many keys a Fault names.
 const namedKeys = 20
 
-// Verify compares every touched row on all peers and repairs what differs by
-// last update wins.
+// Verify compares every touched row on all peers and repairs what differs as the
+// policy has it.
 //
 // Rows that differ may be on their way: only what differs in the same versions
 // before and after a barrier is a true divergence. A repair is written on the
@@ -107,6 +113,7 @@ func Verify(ctx context.Context, peers []Peer, touched []*Touched, barrier Barri
 	for _, t := range v.tables {
 		report.add(t.report)
 	}
+	report.Conflicts = v.conflicts
 	return report, err
 }
 
@@ -124,7 +131,8 @@ type verifier struct {
 	policy    Policy
 	tables    []*compared
 	// stuck are the rows that differ for good.
-	stuck []*suspect
+	stuck     []*suspect
+	conflicts topology.ConflictLog
 }
 
 // compared is a table under comparison.
@@ -193,10 +201,17 @@ func (v *verifier) run(ctx context.Context) error {
 		return err
 	case len(suspects) > 0:
 		return unsettled(suspects)
-	case len(v.stuck) > 0:
+	case len(v.stuck) == 0:
+		return nil
+	case v.policy.Conflicts == Stop:
+		return &topology.Fault{
+			Class: topology.Permanent, Code: "conflict_stopped",
+			Err:  fmt.Errorf("%d rows differ between the survivors: %s", len(v.stuck), list(v.stuck)),
+			Hint: "make the named rows equal by hand or choose another recovery.conflicts, then run the recovery again",
+		}
+	default:
 		return diverged(v.stuck)
 	}
-	return nil
 }
 
 // judgeAll judges the suspects, a barrier before each time, until it is known of
@@ -289,8 +304,9 @@ func (v *verifier) settle(ctx context.Context, s *suspect, before []version) (bo
 		s.divergent, s.found = true, s.versions
 		s.table.report.Differing++
 	}
-	if v.policy.ReportOnly || s.refused() || s.repairs == v.policy.Repairs {
+	if v.policy.ReportOnly || v.policy.Conflicts == Stop || s.refused() || s.repairs == v.policy.Repairs {
 		v.stuck = append(v.stuck, s)
+		v.leave(s)
 		return false, nil
 	}
 	s.repairs++
