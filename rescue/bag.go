@@ -151,8 +151,7 @@ func (v *verifier) repairBag(ctx context.Context, s *suspect) error {
 		}
 		done, err := s.table.on[i].setCopies(ctx, s, have, target, winner)
 		var pg *pgconn.PgError
-		// 55000: rows of a table without a replica identity cannot be deleted.
-		if errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "23") || pg.Code == "55000") {
+		if errors.As(err, &pg) && refusedBy(pg.Code) {
 			s.problem = err
 			continue
 		}

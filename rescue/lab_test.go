@@ -38,7 +38,17 @@ func newLab(t *testing.T, schema []string, seed ...string) *lab {
 // newLabOf has so many servers: all from n3 on are laggards.
 func newLabOf(t *testing.T, nodes int, schema []string, seed ...string) *lab {
 	t.Helper()
-	l := &lab{T: t, m: pgtest.Mesh(t, localpg.Options{Nodes: nodes, Links: true, Schema: schema})}
+	return newLabWith(t, localpg.Options{Nodes: nodes, Links: true, Schema: schema}, nil, seed...)
+}
+
+// newLabWith has a mesh with these options, which prepare may change further before
+// anything is written.
+func newLabWith(t *testing.T, opts localpg.Options, prepare func(*lab), seed ...string) *lab {
+	t.Helper()
+	l := &lab{T: t, m: pgtest.Mesh(t, opts)}
+	if prepare != nil {
+		prepare(l)
+	}
 	for _, sql := range seed {
 		l.exec("n1", sql)
 	}
@@ -228,10 +238,15 @@ func (l *lab) drop(slot string) {
 	})
 }
 
-// dump is the contents of a table with each row's commit timestamp.
+// dump is the contents of a table with each row's commit timestamp. Columns may
+// follow the table, as in "t (a, b)".
 func (l *lab) dump(node, table string) string {
 	l.Helper()
-	return l.text(node, `select coalesce(string_agg(t::text || ' ' || pg_xact_commit_timestamp(t.xmin)::text, e'\n' order by t::text), '')
+	row := "t"
+	if at := strings.LastIndex(table, " ("); at > 0 {
+		table, row = table[:at], "row"+table[at+1:]
+	}
+	return l.text(node, `select coalesce(string_agg(`+row+`::text || ' ' || pg_xact_commit_timestamp(t.xmin)::text, e'\n' order by `+row+`::text), '')
 		from `+table+` t`)
 }
 

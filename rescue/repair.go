@@ -34,7 +34,7 @@ func (v *verifier) repair(ctx context.Context, s *suspect) error {
 	for _, i := range d.losers {
 		done, err := s.table.on[i].write(ctx, s, s.versions[i], d, values)
 		var pg *pgconn.PgError
-		if errors.As(err, &pg) && strings.HasPrefix(pg.Code, "23") { // integrity constraint violation
+		if errors.As(err, &pg) && refusedBy(pg.Code) {
 			s.problem = fmt.Errorf("%w: %s", err, pg.Detail)
 			continue
 		}
@@ -110,6 +110,10 @@ func (v *verifier) leave(s *suspect) {
 		v.conflicts.Add(c)
 	}
 }
+
+// refusedBy reports whether a survivor's definition of the table stands against a
+// repair: a constraint, or that it has no replica identity to update a row by.
+func refusedBy(code string) bool { return strings.HasPrefix(code, "23") || code == "55000" }
 
 // row reads the winner in full; nil when it is no longer that version.
 func (r *replica) row(ctx context.Context, columns []string, key Key, xmin string) ([][]byte, error) {

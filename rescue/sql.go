@@ -154,7 +154,9 @@ func (c *change) insert(r rule) *statement {
 	}
 	// With nothing but an identity key, the row that is there is the same row.
 	action := "NOTHING"
-	if len(sets) > 0 {
+	// Nor can a row be replaced without a replica identity, where updates are
+	// published: it stays, and Verify looks at it.
+	if len(sets) > 0 && c.b.tab.identified {
 		action = "UPDATE SET " + strings.Join(sets, ", ") + conditions(" WHERE ", s.over(c.kind, r), guards...)
 	}
 	s.sql = "INSERT INTO " + c.b.tab.sql() + " AS t (" + strings.Join(names, ", ") + ")" + overriding +

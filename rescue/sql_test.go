@@ -19,7 +19,7 @@ func TestSQL(t *testing.T) {
 	datadriven.RunTest(t, "testdata/sql", func(t *testing.T, d *datadriven.TestData) string {
 		switch d.Cmd {
 		case "table":
-			tab := &table{name: topology.TableName{Schema: "public", Name: d.CmdArgs[0].Key}}
+			tab := &table{identified: true, name: topology.TableName{Schema: "public", Name: d.CmdArgs[0].Key}}
 			tab.partitioned = d.HasArg("partitioned")
 			rel := &relation{table: tab.name}
 			key := uniqueIndex{}

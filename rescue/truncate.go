@@ -55,8 +55,9 @@ func (c *change) truncate(r rule) *statement {
 		return &statement{sql: "LOCK TABLE " + table + " IN ACCESS EXCLUSIVE MODE"}
 	case truncateGuard:
 		// A cast that cannot succeed fails the statement.
-		return &statement{stamped: true, sql: "SELECT CASE WHEN EXISTS (SELECT FROM " + table + " AS t WHERE NOT " + r.later(1) +
-			") THEN 'the gap truncates the table, which has newer rows and no replica identity to delete the others by'::text::boolean END"}
+		return &statement{stamped: true, sql: "SELECT (CASE WHEN n = 0 THEN 'true' ELSE 'the gap truncates the table, but ' || n || " +
+			"' rows are newer, and it has no replica identity to delete the others by' END)::boolean " +
+			"FROM (SELECT count(*) AS n FROM " + table + " AS t WHERE NOT " + r.later(1) + ") AS newer"}
 	case truncateAll:
 		return &statement{sql: "TRUNCATE " + table}
 	case truncateRestart:
