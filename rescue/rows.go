@@ -174,3 +174,6 @@ func (s stamp) time() time.Time {
 	}
 	return time.UnixMicro(pgEpoch().UnixMicro() + s.at).UTC()
 }
+
+// ID makes a key comparable: different keys have different ids.
+func (k Key) ID() string { return k.encode() }
