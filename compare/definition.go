@@ -98,7 +98,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')`
 
 // errNoTable says that a node has no such table.
-var errNoTable = errors.New("there is no such table") //nolint:gochecknoglobals // a sentinel
+var errNoTable = errors.New("there is no such table")
 
 func define(ctx context.Context, conn *pgconn.PgConn, name topology.TableName) (*definition, error) {
 	got, err := query(ctx, conn, definitionSQL, []byte(name.Schema), []byte(name.Name))

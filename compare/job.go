@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"healer/rescue"
+	"healer/topology"
 )
 
 // job is the comparison of one table.
@@ -187,6 +188,10 @@ func moment(t time.Time) *time.Time {
 func ofTable(err error) bool {
 	if errors.Is(err, errNoTable) {
 		return true
+	}
+	var fault *topology.Fault
+	if errors.As(err, &fault) {
+		return fault.Code == "key_differs" || fault.Code == "table_missing"
 	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

@@ -34,10 +34,11 @@ func (r *relation) from() string {
 	return "ONLY " + name
 }
 
-func columnList(names []string, prefix, suffix string) string {
+// columnList lists columns of t, each with a suffix.
+func columnList(names []string, suffix string) string {
 	out := make([]string, len(names))
 	for i, n := range names {
-		out[i] = prefix + quoteIdent(n) + suffix
+		out[i] = "t." + quoteIdent(n) + suffix
 	}
 	return strings.Join(out, ", ")
 }
@@ -53,7 +54,7 @@ func (r *relation) keyNames() []string {
 // digest is the SHA-256 of the row's text. Rows of other column types have the
 // same digest when their values have the same text, as in logical replication.
 func (r *relation) digest() string {
-	return digestOf(columnList(r.columns, "t.", ""))
+	return digestOf(columnList(r.columns, ""))
 }
 
 func digestOf(list string) string {
@@ -102,7 +103,7 @@ func (r *relation) inside(s segment) (conds []string, params [][]byte) {
 			conds = append(conds, "t."+quoteIdent(r.key[0].Name)+" OPERATOR("+single+") "+places[0])
 			return
 		}
-		conds = append(conds, "("+columnList(r.keyNames(), "t.", "")+") "+several+" ("+strings.Join(places, ", ")+")")
+		conds = append(conds, "("+columnList(r.keyNames(), "")+") "+several+" ("+strings.Join(places, ", ")+")")
 	}
 	bound(s.after, r.key[0].Greater, ">")
 	bound(s.upTo, r.key[0].AtMost, "<=")
@@ -114,7 +115,7 @@ func (r *relation) order() string {
 	if len(r.key) == 1 {
 		return " ORDER BY t." + quoteIdent(r.key[0].Name) + " USING OPERATOR(" + r.key[0].Less + ")"
 	}
-	return " ORDER BY " + columnList(r.keyNames(), "t.", "")
+	return " ORDER BY " + columnList(r.keyNames(), "")
 }
 
 // sumSQL sums a segment; counting stops one row behind full.
@@ -127,7 +128,7 @@ func (r *relation) sumSQL(s segment, full int64) (string, [][]byte) {
 // boundSQL is the key of the step-th row of a segment.
 func (r *relation) boundSQL(s segment, step int64) (string, [][]byte) {
 	conds, params := r.inside(s)
-	return "SELECT " + columnList(r.keyNames(), "t.", "::text") + " FROM " + r.from() + r.where(conds...) + r.order() +
+	return "SELECT " + columnList(r.keyNames(), "::text") + " FROM " + r.from() + r.where(conds...) + r.order() +
 		fmt.Sprintf(" OFFSET %d LIMIT 1", step-1), params
 }
 
@@ -135,7 +136,7 @@ func (r *relation) boundSQL(s segment, step int64) (string, [][]byte) {
 func (r *relation) rowsSQL(s segment) (string, [][]byte) {
 	conds, params := r.inside(s)
 	return "SELECT pg_catalog.encode(pg_catalog.substr(" + r.digest() + ", 1, 16), 'hex'), " +
-		columnList(r.keyNames(), "t.", "::text") + " FROM " + r.from() + r.where(conds...), params
+		columnList(r.keyNames(), "::text") + " FROM " + r.from() + r.where(conds...), params
 }
 
 // session prepares a connection for reading. Text must be the same on all nodes,
@@ -204,7 +205,7 @@ func (c chunk) conds() []string {
 func (r *relation) bucketOf(n int) string {
 	h := r.digest()
 	if r.key != nil {
-		h = digestOf(columnList(r.keyNames(), "t.", ""))
+		h = digestOf(columnList(r.keyNames(), ""))
 	}
 	// The last bytes: the first ones are what is summed.
 	return fmt.Sprintf("((pg_catalog.get_byte(%s, 30) << 8 | pg_catalog.get_byte(%s, 31)) & %d)", h, h, n-1)
@@ -220,7 +221,7 @@ func (r *relation) bucketsSQL(c chunk, n int) string {
 func (r *relation) membersSQL(c chunk, n int) string {
 	conds := append(c.conds(), r.bucketOf(n)+" = ANY ($1::int[])")
 	return "SELECT pg_catalog.encode(pg_catalog.substr(" + r.digest() + ", 1, 16), 'hex'), " +
-		columnList(r.keyNames(), "t.", "::text") + " FROM " + r.from() + r.where(conds...)
+		columnList(r.keyNames(), "::text") + " FROM " + r.from() + r.where(conds...)
 }
 
 // shownRow is how many characters of a row without a key are shown.
@@ -235,6 +236,6 @@ func (r *relation) copiesSQL(c chunk, n int) string {
 		which = r.bucketOf(n) + " = ANY ($1::int[])"
 	}
 	return "SELECT h, pg_catalog.count(*), pg_catalog.sum(v), pg_catalog.min(s) FROM (SELECT " + short + " AS h, t.xmin::text::bigint AS v, " +
-		fmt.Sprintf("pg_catalog.left(ROW(%s)::text, %d) AS s", columnList(r.columns, "t.", ""), shownRow) +
+		fmt.Sprintf("pg_catalog.left(ROW(%s)::text, %d) AS s", columnList(r.columns, ""), shownRow) +
 		" FROM " + r.from() + r.where(append(c.conds(), which)...) + ") x GROUP BY h"
 }

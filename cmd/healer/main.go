@@ -13,6 +13,7 @@ import (
 	"healer/internal/build"
 	"healer/internal/cli"
 	"healer/internal/demo"
+	"healer/internal/verify"
 	"healer/postgres"
 )
 
@@ -33,7 +34,7 @@ func run() int {
 		Environ:  os.Environ(),
 		Build:    info,
 		CheckDSN: checkDSN,
-		Commands: []*cobra.Command{demo.Command(), agentCommand(info)},
+		Commands: []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN)},
 	}
 	return app.Run(ctx, os.Args[1:])
 }
