@@ -1,0 +1,356 @@
+package rescue
+
+import (
+	"context"
+	"encoding/binary"
+	"hash/maphash"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/topology"
+)
+
+// A program applies many transactions in one call. The server spends more on the
+// messages of a statement than on the row it writes, so the row changes of a batch
+// go to it as two arrays, what to do and the values, and a procedure of the
+// session's own does them one after the other, COMMIT by COMMIT. Runs of like
+// changes are one statement.
+//
+// The procedure does only what is beyond doubt: new rows, and rows whose last
+// write the rule lets go. Whatever else it meets is an error that aborts the
+// transaction, which is then done again row by row, where conflicts are decided
+// and counted.
+
+const (
+	// lsnSetting is a parameter of the session that has the last committed
+	// transaction: it is set in the transaction, so that an abort takes it back.
+	lsnSetting = "healer.lsn"
+	// maxShapes bounds a procedure: further shapes go row by row.
+	maxShapes = 48
+	// runRows is from how many like changes on they are one statement.
+	runRows = 4
+)
+
+// shape is a kind of change with the columns it writes, as a part of a program.
+type shape struct {
+	code   int
+	kind   msgKind
+	b      *binding
+	params []param
+	// one and many are the statement for a change and for a run of them.
+	one, many string
+}
+
+// canRun reports whether a change is simple enough for a program. The answer is
+// the same for all changes of a shape.
+func (c *change) canRun() bool {
+	if c.raw == nil || c.moved || c.b.tab.partitioned || len(c.b.key) == 0 {
+		return false
+	}
+	if c.kind != msgUpdate {
+		return true
+	}
+	set := false
+	for i, col := range c.b.columns {
+		if c.writes(i) && !c.b.isKey(i) {
+			if col.always {
+				return false
+			}
+			set = true
+		}
+	}
+	return set
+}
+
+// program renders the statements of a change.
+func (c *change) program(r rule, code int) *shape {
+	s := &shape{code: code, kind: c.kind, b: c.b}
+	s.one = c.programSQL(s, r, "healer_p", "", "")
+	s.params = s.params[:0]
+	from := "pg_catalog.generate_series(healer_p, healer_p + (healer_c - 1) * " +
+		strconv.Itoa(c.programWidth()) + ", " + strconv.Itoa(c.programWidth()) + ") AS healer_k(i)"
+	s.many = c.programSQL(s, r, "healer_k.i", from, from)
+	return s
+}
+
+// programWidth is the number of values of a change.
+func (c *change) programWidth() int {
+	s := &shape{}
+	c.programSQL(s, rule{}, "", "", "")
+	return len(s.params)
+}
+
+func (c *change) programSQL(s *shape, r rule, at, from, using string) string {
+	value := func(old bool, i int, typ string) string {
+		s.params = append(s.params, param{old: old, at: i})
+		return "(healer_v[" + at + " + " + strconv.Itoa(len(s.params)-1) + "])::" + typ
+	}
+	var names, values, sets []string
+	overriding := ""
+	for i, col := range c.b.columns {
+		if c.kind == msgDelete || !c.writes(i) || (c.kind == msgUpdate && c.b.isKey(i)) {
+			continue
+		}
+		v := value(false, i, col.typ)
+		names, values = append(names, quoteIdent(col.name)), append(values, v)
+		sets = append(sets, quoteIdent(col.name)+" = "+v)
+		if col.always {
+			overriding = " OVERRIDING SYSTEM VALUE"
+		}
+	}
+	if c.kind == msgInsert {
+		sql := "INSERT INTO " + c.b.tab.sql() + " (" + strings.Join(names, ", ") + ")" + overriding
+		if from == "" {
+			return sql + " VALUES (" + strings.Join(values, ", ") + ")"
+		}
+		return sql + " SELECT " + strings.Join(values, ", ") + " FROM " + from
+	}
+	where := make([]string, 0, len(c.b.key)+1)
+	for i, k := range c.b.key {
+		where = append(where, "t."+quoteIdent(k.name)+" "+k.equals+" "+value(c.kind == msgDelete, c.b.keyAt[i], k.typ))
+	}
+	// The procedure's first parameter is the commit timestamp.
+	where = append(where, r.sql(1))
+	if c.kind == msgDelete {
+		if using != "" {
+			using = " USING " + using
+		}
+		return "DELETE FROM " + c.b.tab.only() + " AS t" + using + " WHERE " + strings.Join(where, " AND ")
+	}
+	if from != "" {
+		from = " FROM " + from
+	}
+	return "UPDATE " + c.b.tab.only() + " AS t SET " + strings.Join(sets, ", ") + from + " WHERE " + strings.Join(where, " AND ")
+}
+
+// procedure renders the program's procedure for these shapes.
+func procedure(name string, shapes []*shape) string {
+	var b strings.Builder
+	b.WriteString("CREATE PROCEDURE pg_temp." + name + `(healer_at timestamptz, healer_ops int[], healer_v text[],
+ healer_lsns pg_lsn[], healer_ats timestamptz[]) LANGUAGE plpgsql AS `)
+	var body strings.Builder
+	body.WriteString(`DECLARE
+ healer_i int := 1; healer_last int := pg_catalog.cardinality(healer_ops);
+ healer_j int := 1; healer_p int := 1; healer_o int; healer_c int; healer_n bigint; healer_ok boolean;
+BEGIN
+ healer_at := healer_ats[1];
+ WHILE healer_i < healer_last LOOP
+  healer_o := healer_ops[healer_i]; healer_c := healer_ops[healer_i + 1]; healer_i := healer_i + 2;
+  IF healer_o = 0 THEN
+   healer_ok := pg_catalog.set_config('` + lsnSetting + `', healer_lsns[healer_j]::text, false) IS NULL;
+   healer_ok := pg_catalog.pg_replication_origin_xact_setup(healer_lsns[healer_j], healer_at) IS NULL;
+   COMMIT;
+   healer_j := healer_j + 1; healer_at := healer_ats[healer_j];
+`)
+	for _, s := range shapes {
+		code := strconv.Itoa(s.code)
+		body.WriteString("  ELSIF healer_o = " + code + " THEN\n   IF healer_c = 1 THEN " + s.one + "; ELSE " + s.many + "; END IF;\n")
+		if s.kind != msgInsert {
+			body.WriteString("   GET DIAGNOSTICS healer_n = ROW_COUNT;\n" +
+				"   IF healer_n <> healer_c THEN RAISE EXCEPTION 'a row is not as it was: the transaction is applied row by row'; END IF;\n")
+		}
+		body.WriteString("   healer_p := healer_p + healer_c * " + strconv.Itoa(len(s.params)) + ";\n")
+	}
+	body.WriteString("  END IF;\n END LOOP;\nEND")
+	b.WriteString(quoteLiteral(body.String()))
+	return b.String()
+}
+
+// fitQuery tells whether a table's rows can be written by a program: triggers and
+// rules which fire for replicated changes may tell one statement from many, and
+// a cast from text that is somebody's function is not the type's input.
+const fitQuery = `
+SELECT c.relkind = 'r'
+ AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g
+  WHERE g.tgrelid = c.oid AND g.tgenabled IN ('A', 'R'))
+ AND NOT EXISTS (SELECT FROM pg_catalog.pg_rewrite w
+  WHERE w.ev_class = c.oid AND w.ev_enabled IN ('A', 'R'))
+ AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+  JOIN pg_catalog.pg_cast k ON k.casttarget = a.atttypid
+  WHERE a.attrelid = c.oid AND k.castsource = 'pg_catalog.text'::pg_catalog.regtype
+   AND k.castmethod = 'f' AND k.oid >= 16384)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2`
+
+func (s *Session) fits(ctx context.Context, name topology.TableName) (bool, error) {
+	got, err := rows(ctx, s.conn, fitQuery, []byte(name.Schema), []byte(name.Name))
+	if err != nil {
+		return false, s.wrap(err)
+	}
+	return len(got) == 1 && isTrue(got[0][0]), nil
+}
+
+// entry is a change that a batch can do again: its row is in raw.
+type entry struct {
+	change change
+	shape  *shape
+	key    Key
+}
+
+// commit is a transaction that a batch has to its end.
+type commit struct {
+	lsn topology.LSN
+	at  int64
+	// end is the number of entries up to its end.
+	end int
+}
+
+// batch is what one call applies: whole transactions, or a part of one.
+type batch struct {
+	ops     []int32
+	values  []byte
+	count   int
+	null    bool
+	entries []entry
+	commits []commit
+	// at is the commit timestamp of what follows the last commit.
+	at int64
+
+	// run is the shape of the run that can be continued, keys the hashes of
+	// its rows' keys: a statement changes a row once.
+	run  *shape
+	keys map[uint64]struct{}
+	seed maphash.Seed
+}
+
+func newBatch() *batch { return &batch{keys: map[uint64]struct{}{}, seed: maphash.MakeSeed()} }
+
+func (b *batch) reset() {
+	clear(b.entries) // lets go of the stream's buffers
+	b.ops, b.values, b.entries, b.commits = b.ops[:0], b.values[:0], b.entries[:0], b.commits[:0]
+	b.count, b.null, b.run = 0, false, nil
+}
+
+// size is about what it takes on the wire.
+func (b *batch) size() int { return len(b.values) + 4*len(b.ops) }
+
+// done is the number of entries in whole transactions.
+func (b *batch) done() int {
+	if len(b.commits) == 0 {
+		return 0
+	}
+	return b.commits[len(b.commits)-1].end
+}
+
+// add takes a change.
+func (b *batch) add(c *change, s *shape, key Key) {
+	if s != b.run || !b.fresh(s, key) {
+		b.ops = append(b.ops, int32(s.code), 0) //nolint:gosec // at most maxShapes
+		b.run = s
+		clear(b.keys)
+		b.fresh(s, key)
+	}
+	b.ops[len(b.ops)-1]++
+	for _, p := range s.params {
+		row := c.new
+		if p.old {
+			row = c.old
+		}
+		b.value(row[p.at])
+	}
+	e := entry{change: *c, shape: s, key: key}
+	e.change.old, e.change.new = nil, nil
+	b.entries = append(b.entries, e)
+}
+
+// fresh notes a row of the run, false when the run has changed it already.
+func (b *batch) fresh(s *shape, key Key) bool {
+	if s.kind == msgInsert {
+		return true
+	}
+	var h maphash.Hash
+	h.SetSeed(b.seed)
+	for _, v := range key {
+		_, _ = h.WriteString(v)
+		_ = h.WriteByte(0)
+	}
+	sum := h.Sum64()
+	if _, ok := b.keys[sum]; ok {
+		return false
+	}
+	b.keys[sum] = struct{}{}
+	return true
+}
+
+// value appends an element of the array of values.
+func (b *batch) value(d datum) {
+	b.count++
+	if d.kind != datumText {
+		b.null = true
+		b.values = binary.BigEndian.AppendUint32(b.values, ^uint32(0))
+		return
+	}
+	b.values = binary.BigEndian.AppendUint32(b.values, uint32(len(d.text))) //nolint:gosec // at most 1 GB
+	b.values = append(b.values, d.text...)
+}
+
+// end ends a transaction.
+func (b *batch) end(lsn topology.LSN, at int64) {
+	b.run = nil
+	b.ops = append(b.ops, 0, 0)
+	b.commits = append(b.commits, commit{lsn: lsn, at: at, end: len(b.entries)})
+}
+
+// params are the call's parameters, in binary.
+func (b *batch) params(at int64) [][]byte {
+	const int4, text, timestamptz, pglsn = 23, 25, 1184, 3220
+	ops := arrayHead(int4, len(b.ops), false, 8*len(b.ops))
+	for _, o := range b.ops {
+		ops = binary.BigEndian.AppendUint32(ops, 4)
+		ops = binary.BigEndian.AppendUint32(ops, uint32(o)) //nolint:gosec // it is not negative
+	}
+	lsns := arrayHead(pglsn, len(b.commits), false, 12*len(b.commits))
+	ats := arrayHead(timestamptz, len(b.commits)+1, false, 12*len(b.commits)+12)
+	for _, c := range b.commits {
+		lsns = binary.BigEndian.AppendUint32(lsns, 8)
+		lsns = binary.BigEndian.AppendUint64(lsns, uint64(c.lsn))
+		ats = binary.BigEndian.AppendUint32(ats, 8)
+		ats = binary.BigEndian.AppendUint64(ats, uint64(c.at)) //nolint:gosec // two's complement is meant
+	}
+	ats = binary.BigEndian.AppendUint32(ats, 8)
+	ats = binary.BigEndian.AppendUint64(ats, uint64(at)) //nolint:gosec // two's complement is meant
+	return [][]byte{ops, append(arrayHead(text, b.count, b.null, len(b.values)), b.values...), lsns, ats}
+}
+
+// arrayHead begins an array in PostgreSQL's binary form.
+func arrayHead(oid uint32, n int, null bool, size int) []byte {
+	b := make([]byte, 0, 20+size)
+	dims := uint32(1)
+	if n == 0 {
+		dims = 0
+	}
+	b = binary.BigEndian.AppendUint32(b, dims)
+	flags := uint32(0)
+	if null {
+		flags = 1
+	}
+	b = binary.BigEndian.AppendUint32(b, flags)
+	b = binary.BigEndian.AppendUint32(b, oid)
+	if n == 0 {
+		return b
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(n)) //nolint:gosec // a batch is small
+	return binary.BigEndian.AppendUint32(b, 1)
+}
+
+// restore reads an entry's row again.
+func (e *entry) restore(dec *decoder) (*change, error) {
+	m, err := dec.decode(e.change.raw)
+	if err != nil {
+		return nil, err
+	}
+	c := e.change
+	c.old, c.new = m.old, m.new
+	return &c, nil
+}
+
+// prepareProgram makes the procedure for all shapes known so far.
+func (s *Session) prepareProgram(ctx context.Context, n int, shapes []*shape) (*pgconn.StatementDescription, error) {
+	name := "healer_program_" + strconv.Itoa(n)
+	if err := s.conn.Exec(ctx, procedure(name, shapes)).Close(); err != nil {
+		return nil, err
+	}
+	return s.conn.Prepare(ctx, name, "CALL pg_temp."+name+"(NULL, $1, $2, $3, $4)", nil)
+}
