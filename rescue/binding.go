@@ -26,6 +26,8 @@ type binding struct {
 	columns []column
 	// statements by shape; see sql.go.
 	statements map[string]*statement
+	// shapes likewise, nil for what no program does; see program.go.
+	shapes map[string]*shape
 }
 
 // bind finds T's counterpart of a relation, or says what is in the way.

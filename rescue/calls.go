@@ -53,6 +53,9 @@ type calls struct {
 	lsn          topology.LSN
 	at           int64
 	dec          decoder
+	// dead is set by an error that ends the replay: nothing may follow the
+	// transaction that failed.
+	dead bool
 }
 
 // call is a batch that T is working on.
@@ -82,6 +85,16 @@ func (c *calls) start(lsn topology.LSN, micros int64) {
 
 // change takes a row change of the transaction.
 func (c *calls) change(ctx context.Context, ch *change, key Key) error {
+	return c.ends(c.apply(ctx, ch, key))
+}
+
+// ends notes an error.
+func (c *calls) ends(err error) error {
+	c.dead = c.dead || err != nil
+	return err
+}
+
+func (c *calls) apply(ctx context.Context, ch *change, key Key) error {
 	if !c.rows {
 		s, err := c.shape(ctx, ch)
 		if err != nil {
@@ -113,7 +126,9 @@ func (c *calls) gather(ctx context.Context, ch *change, s *shape, key Key) error
 }
 
 // finish ends the transaction.
-func (c *calls) finish(ctx context.Context) error {
+func (c *calls) finish(ctx context.Context) error { return c.ends(c.finished(ctx)) }
+
+func (c *calls) finished(ctx context.Context) error {
 	if c.applier.open || c.rows {
 		if len(c.cur.entries) > 0 {
 			if err := c.submitPart(ctx); err != nil {
@@ -138,7 +153,17 @@ func (c *calls) finish(ctx context.Context) error {
 
 // drain applies every whole transaction and waits for it. A transaction that is
 // open stays so.
-func (c *calls) drain(ctx context.Context) error {
+func (c *calls) drain(ctx context.Context) error { return c.ends(c.drained(ctx)) }
+
+func (c *calls) drained(ctx context.Context) error {
+	if c.dead {
+		// Only what T has answered counts.
+		if c.flying != nil {
+			<-c.flying.done
+			c.flying = nil
+		}
+		return nil
+	}
 	if len(c.cur.commits) > 0 {
 		if err := c.submit(ctx); err != nil {
 			return err
@@ -183,7 +208,7 @@ func (c *calls) shape(ctx context.Context, ch *change) (*shape, error) {
 	fits, ok := c.fits[ch.b]
 	if !ok {
 		// The catalog is read in the session that applies.
-		if err := c.drain(ctx); err != nil {
+		if err := c.drained(ctx); err != nil {
 			return nil, err
 		}
 		var err error
@@ -266,6 +291,10 @@ func (c *calls) fly(ctx context.Context, f *call) error {
 		return err
 	}
 	if err := c.ready(ctx); err != nil {
+		var lost *lostOriginError
+		if c.s.conn.IsClosed() || errors.As(err, &lost) {
+			return c.s.wrap(err)
+		}
 		c.off = true
 		return c.redo(ctx, f, nil)
 	}
@@ -320,7 +349,7 @@ func (c *calls) ready(ctx context.Context) error {
 		}
 	}
 	c.made++
-	desc, err := c.s.prepareProgram(ctx, c.made, c.list)
+	desc, err := c.s.prepareProgram(ctx, c.made, c.list, c.applier.open)
 	if c.applier.open {
 		end := "RELEASE healer"
 		if err != nil {

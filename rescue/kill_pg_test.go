@@ -83,10 +83,10 @@ func TestReplayKilledFiftyTimesAppliesEachTransactionOnce(t *testing.T) {
 	const kills = 50
 	l := newLab(t, []string{`create table t (id int primary key, v int, pad text)`},
 		`insert into t select i, 0, '' from generate_series(1, 20) i`)
-	l.exec("n1", `do $$ begin for i in 1..3000 loop
-		insert into t values (1000 + i, i, repeat('x', 200));
+	l.exec("n1", `do $$ begin for i in 1..12000 loop
+		insert into t values (100000 + i, i, repeat('x', 200));
 		update t set v = v + 1 where id = 1 + i % 20;
-		if i % 3 = 0 then delete from t where id = 1000 + i - 1; end if;
+		if i % 3 = 0 then delete from t where id = 100000 + i - 1; end if;
 		commit; end loop; end $$`)
 	l.lose()
 	l.watch()
@@ -144,8 +144,8 @@ func TestReplayKilledFiftyTimesAppliesEachTransactionOnce(t *testing.T) {
 			order = append(order, m.lsn)
 		}
 	}
-	if len(order) != 3000 {
-		t.Errorf("%d transactions of n1 were committed, want 3000", len(order))
+	if len(order) != 12000 {
+		t.Errorf("%d transactions of n1 were committed, want 12000", len(order))
 	}
 	if !slices.IsSorted(order) || len(slices.Compact(slices.Clone(order))) != len(order) {
 		t.Error("transactions were committed out of order or twice")

@@ -46,11 +46,15 @@ type shape struct {
 // canRun reports whether a change is simple enough for a program. The answer is
 // the same for all changes of a shape.
 func (c *change) canRun() bool {
-	if c.raw == nil || c.moved || c.b.tab.partitioned || len(c.b.key) == 0 {
+	if c.raw == nil || c.moved || c.b.whole || c.b.tab.partitioned || len(c.b.key) == 0 {
 		return false
 	}
-	if c.kind != msgUpdate {
+	switch c.kind {
+	case msgInsert, msgDelete:
 		return true
+	case msgUpdate:
+	default:
+		return false
 	}
 	set := false
 	for i, col := range c.b.columns {
@@ -193,8 +197,9 @@ type entry struct {
 type commit struct {
 	lsn topology.LSN
 	at  int64
-	// end is the number of entries up to its end.
-	end int
+	// end is the number of entries up to its end; ops, values and count are
+	// those of the batch's arrays.
+	end, ops, values, count int
 }
 
 // batch is what one call applies: whole transactions, or a part of one.
@@ -205,9 +210,6 @@ type batch struct {
 	null    bool
 	entries []entry
 	commits []commit
-	// at is the commit timestamp of what follows the last commit.
-	at int64
-
 	// run is the shape of the run that can be continued, keys the hashes of
 	// its rows' keys: a statement changes a row once.
 	run  *shape
@@ -290,7 +292,17 @@ func (b *batch) value(d datum) {
 func (b *batch) end(lsn topology.LSN, at int64) {
 	b.run = nil
 	b.ops = append(b.ops, 0, 0)
-	b.commits = append(b.commits, commit{lsn: lsn, at: at, end: len(b.entries)})
+	b.commits = append(b.commits, commit{
+		lsn: lsn, at: at, end: len(b.entries), ops: len(b.ops), values: len(b.values), count: b.count,
+	})
+}
+
+// truncate drops what follows the last whole transaction.
+func (b *batch) truncate() {
+	c := b.commits[len(b.commits)-1]
+	clear(b.entries[c.end:])
+	b.entries, b.ops, b.values, b.count = b.entries[:c.end], b.ops[:c.ops], b.values[:c.values], c.count
+	b.run = nil
 }
 
 // params are the call's parameters, in binary.
@@ -346,11 +358,30 @@ func (e *entry) restore(dec *decoder) (*change, error) {
 	return &c, nil
 }
 
-// prepareProgram makes the procedure for all shapes known so far.
-func (s *Session) prepareProgram(ctx context.Context, n int, shapes []*shape) (*pgconn.StatementDescription, error) {
+// prepareProgram makes the procedure for all shapes known so far. Outside of a
+// transaction of F it does so without the origin: a commit under the origin that is
+// none of F's would make doubtful which of F's was the last.
+func (s *Session) prepareProgram(ctx context.Context, n int, shapes []*shape, open bool) (*pgconn.StatementDescription, error) {
 	name := "healer_program_" + strconv.Itoa(n)
-	if err := s.conn.Exec(ctx, procedure(name, shapes)).Close(); err != nil {
+	if !open {
+		if err := s.conn.Exec(ctx, "SELECT pg_catalog.pg_replication_origin_session_reset()").Close(); err != nil {
+			return nil, err
+		}
+	}
+	err := s.conn.Exec(ctx, procedure(name, shapes)).Close()
+	if !open {
+		// The lock has kept everyone else away from the origin.
+		if err := s.takeOrigin(ctx); err != nil {
+			return nil, &lostOriginError{err}
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return s.conn.Prepare(ctx, name, "CALL pg_temp."+name+"(NULL, $1, $2, $3, $4)", nil)
 }
+
+// lostOriginError ends a replay: without the origin nothing may be applied.
+type lostOriginError struct{ error }
+
+func (e *lostOriginError) Unwrap() error { return e.error }

@@ -41,7 +41,7 @@ func Replay(ctx context.Context, s *Session, stream *Stream, gap Gap) (Report, *
 	if err != nil {
 		return report, nil, err
 	}
-	r := newReplay(gap, s.target.Node, s.progress, app, s.table)
+	r := newReplay(gap, s.target.Node, s.progress, newCalls(app), s.table)
 	r.committed = s.committed
 	r.report = &report
 	err = r.run(ctx, stream)
@@ -291,7 +291,7 @@ func (r *replay) change(b *binding, m message) (*change, Key, error) {
 		return nil, nil, r.malformed("a row of table %s has another number of columns than the table", b.rel.table)
 	}
 	c := &r.row
-	*c = change{kind: m.kind, b: b, old: m.old, new: m.new}
+	*c = change{kind: m.kind, b: b, old: m.old, new: m.new, raw: m.raw}
 	if m.kind != msgInsert && !b.updates {
 		return nil, nil, r.stop("no_usable_key", b,
 			"make the table's primary key its replica identity on every node",

@@ -17,6 +17,9 @@ type change struct {
 	moved bool
 	// step is the part of a TRUNCATE; see truncate.go.
 	step truncateStep
+	// raw is the change as the stream brought it, from which it can be decoded
+	// again; nil when it came otherwise.
+	raw []byte
 }
 
 // statement is one prepared shape: a kind of change and the columns it sets.

@@ -139,7 +139,8 @@ func (s *Stream) next(ctx context.Context) (message, error) {
 			return message{}, ctx.Err()
 		}
 	}
-	m, err := s.dec.decode(s.cur.message())
+	raw := s.cur.message()
+	m, err := s.dec.decode(raw)
 	if err != nil {
 		return message{}, &topology.Fault{
 			Class: topology.Permanent, Code: "stream_malformed", Node: s.opts.Node, Err: err,
@@ -153,6 +154,7 @@ func (s *Stream) next(ctx context.Context) (message, error) {
 		return message{}, io.EOF
 	}
 	s.cur.next++
+	m.raw = raw
 	return m, nil
 }
 

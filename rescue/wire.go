@@ -87,6 +87,8 @@ type message struct {
 	// when the key did not change.
 	old, new tuple
 	oldKind  byte
+	// raw are the message's bytes as a stream read them; nobody writes there again.
+	raw []byte
 }
 
 // wire reads a message with bounds checks; the first failure sticks.
