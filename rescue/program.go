@@ -116,7 +116,7 @@ func (c *change) programSQL(s *shape, r rule, at, from, using string) string {
 		where = append(where, "t."+quoteIdent(k.name)+" "+k.equals+" "+value(c.kind == msgDelete, c.b.keyAt[i], k.typ))
 	}
 	// The procedure's first parameter is the commit timestamp.
-	where = append(where, r.sql(1))
+	where = append(where, r.later(1))
 	if c.kind == msgDelete {
 		if using != "" {
 			using = " USING " + using
