@@ -24,6 +24,8 @@ type cluster struct {
 	sourceOrigin, origin    string
 	seeded                  bool
 	made                    int
+	// cpu is what the last replay has used.
+	cpu usage
 }
 
 const (
@@ -249,6 +251,10 @@ func (c *cluster) replay(ctx context.Context, clone, _ string) (report rescue.Re
 		return report, errors.Join(err, repl.Close(ctx))
 	}
 	defer func() { err = errors.Join(err, stream.Close(ctx)) }()
+	before := ownCPU()
+	defer func() {
+		c.cpu = usage{Source: cpuOf(repl.PID()), Agent: ownCPU() - before, Laggard: cpuOf(conn.PID())}
+	}()
 	report, _, err = rescue.Replay(ctx, session, stream, rescue.Gap{
 		Origin: "lost", Source: "source", SourceOrigin: c.sourceOrigin, Floor: c.floor, Watermark: c.watermark,
 		Tables:  []topology.TableName{{Schema: "public", Name: "t"}, {Schema: "public", Name: "begun"}},
@@ -287,6 +293,9 @@ func (c *cluster) resume(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	took := time.Since(begin)
+	if c.cpu, err = c.nativeCPU(ctx, slot); err != nil {
+		return 0, err
+	}
 	if err := c.disable(ctx, c.laggard); err != nil {
 		return 0, err
 	}

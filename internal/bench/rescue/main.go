@@ -88,6 +88,9 @@ type result struct {
 	Target  float64   `json:"target"`
 	Healers []float64 `json:"healer_runs_s"`
 	Natives []float64 `json:"native_runs_s"`
+	// The processor time of the last run of each.
+	HealerCPU usage `json:"healer_cpu"`
+	NativeCPU usage `json:"native_cpu"`
 }
 
 // measure replays one gap, by healer first and by PostgreSQL first in turns.
@@ -100,12 +103,12 @@ func measure(ctx context.Context, w workload, o options, out io.Writer) (r resul
 	r = result{Name: w.name, Target: w.target}
 	healer := func() error {
 		took, _, err := c.heal(ctx, "")
-		r.Healers = append(r.Healers, took.Seconds())
+		r.Healers, r.HealerCPU = append(r.Healers, took.Seconds()), c.cpu
 		return err
 	}
 	native := func() error {
 		took, err := c.resume(ctx)
-		r.Natives = append(r.Natives, took.Seconds())
+		r.Natives, r.NativeCPU = append(r.Natives, took.Seconds()), c.cpu
 		return err
 	}
 	for rep := range o.reps {
@@ -150,9 +153,10 @@ func median(v []float64) float64 {
 
 func table(out io.Writer, results []result) error {
 	tw := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "gap\thealer s\tPostgreSQL s\tratio\twanted\t")
+	fmt.Fprintln(tw, "gap\thealer s\tPostgreSQL s\tratio\twanted\tCPU s: source, agent, laggard\tPostgreSQL: lost, laggard\t")
 	for _, r := range results {
-		fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.1f\t\n", r.Name, r.Healer, r.Native, r.Ratio, r.Target)
+		fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.1f\t%.2f %.2f %.2f\t%.2f %.2f\t\n", r.Name, r.Healer, r.Native, r.Ratio, r.Target,
+			r.HealerCPU.Source, r.HealerCPU.Agent, r.HealerCPU.Laggard, r.NativeCPU.Source, r.NativeCPU.Laggard)
 	}
 	return tw.Flush()
 }
