@@ -152,9 +152,11 @@ type Recovery struct {
 	Started time.Time `json:"started"`
 	// Duration is how long it took, or has taken so far.
 	Duration Duration `json:"duration"`
-	// Transactions were carried across, Repaired are rows that replay alone
-	// would have left different.
+	// Transactions is how many the laggards lacked and have now. Applied of
+	// them were applied by the run that came to the end, the others by runs
+	// before it. Repaired are rows that replay alone would have left different.
 	Transactions int64 `json:"transactions"`
+	Applied      int64 `json:"applied"`
 	Repaired     int64 `json:"repaired"`
 	// Error says why it failed and Hint what to do.
 	Error string `json:"error,omitempty"`

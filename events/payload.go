@@ -74,8 +74,12 @@ type Verified struct {
 	Survivors []string     `json:"survivors"`
 	// Laggards has, for each laggard, the transactions it lacked at the fence.
 	Laggards map[string]int64 `json:"laggards"`
-	// TransactionsRecovered counts what this run applied, over all laggards.
+	// TransactionsRecovered counts what the laggards lacked and have now: the
+	// sum of Laggards, however many runs it took.
 	TransactionsRecovered int64 `json:"transactions_recovered"`
+	// TransactionsApplied counts those of them that this run applied; the
+	// others were applied by earlier runs that did not come to their end.
+	TransactionsApplied int64 `json:"transactions_applied"`
 	// Remaining are the laggards that this run could not heal or left to
 	// another coordinator; an event of their own tells how they ended.
 	Remaining    []string `json:"remaining,omitempty"`
@@ -111,7 +115,7 @@ type Failed struct {
 	On   string `json:"on,omitempty"`
 	// Retry is true when Healer plans again by itself.
 	Retry bool `json:"retry"`
-	// TransactionsRecovered counts what was carried across all the same.
+	// TransactionsRecovered counts what this run carried across all the same.
 	TransactionsRecovered int64  `json:"transactions_recovered"`
 	DurationMS            int64  `json:"duration_ms"`
 	Run                   string `json:"run"`

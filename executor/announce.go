@@ -92,9 +92,10 @@ func (r *run) announceVerified() {
 	for _, l := range r.plan.Lanes {
 		o := r.out[planner.StepID(r.plan.ID, planner.StepSubscribe, l.Source, l.Target)]
 		data.Laggards[l.Target] = o.Figures[FigureMissing]
+		data.TransactionsRecovered += o.Figures[FigureMissing]
 		targets = append(targets, l.Target)
 	}
-	data.TransactionsRecovered = sum(r.all(), FigureTransactions)
+	data.TransactionsApplied = sum(r.all(), FigureTransactions)
 	data.RowsCompared = sum(r.all(), FigureCompared)
 	data.RowsRepaired = sum(r.all(), FigureRepaired)
 	r.publish(events.RecoveryVerified, data, targets...)

@@ -110,6 +110,20 @@ func killAndResume(t *testing.T, where string) {
 	if shared.kinds()[events.RecoveryVerified] == 0 {
 		t.Error("nobody heard that the recovery is verified")
 	}
+	for _, e := range shared.of(events.RecoveryVerified) {
+		// What the laggards lacked, whichever run applied it.
+		v := decode[events.Verified](t, e)
+		var lacked int64
+		for _, n := range v.Laggards {
+			lacked += n
+		}
+		if v.TransactionsRecovered != lacked || lacked == 0 || v.TransactionsApplied > lacked {
+			t.Errorf("%d transactions are recovered, %d of them by the last run, of %v", v.TransactionsRecovered, v.TransactionsApplied, v.Laggards)
+		}
+		if where == "before_apply|verify n1" && (lacked != 30 || v.TransactionsApplied != 0) {
+			t.Errorf("the second run recovered %d and applied %d: want 30 and 0", lacked, v.TransactionsApplied)
+		}
+	}
 	if shared.kinds()[events.RecoveryFailed] != 0 {
 		t.Error("a killed run told of its own death")
 	}

@@ -142,7 +142,7 @@ func TestLanesRunSideBySide(t *testing.T) {
 		want := events.Verified{
 			Node: dead, Source: "n1", Watermark: 30, Survivors: []string{"n1", "n2", "n3", "n4"},
 			Laggards:              map[string]int64{"n2": 20, "n3": 10, "n4": 5},
-			TransactionsRecovered: 35, RowsCompared: 10, RowsRepaired: 1, DurationMS: 5000, Run: "n1-a",
+			TransactionsRecovered: 35, TransactionsApplied: 35, RowsCompared: 10, RowsRepaired: 1, DurationMS: 5000, Run: "n1-a",
 			PhasesMS: map[string]int64{
 				"fence": 1000, "observe": 0, "clone": 1000, "advance": 1000, "subscribe": 1000, "verify": 1000,
 			},

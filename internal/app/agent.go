@@ -121,7 +121,10 @@ func (a *Agent) close() error {
 	var errs []error
 	for _, c := range a.closers {
 		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
-		if err := c.end(ctx); err != nil {
+		began := time.Now()
+		err := c.end(ctx)
+		a.log.Debug("part has stopped", "part", c.part, "took", time.Since(began))
+		if err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", c.part, err))
 		}
 		cancel()

@@ -195,7 +195,8 @@ func recoveryOf(p planner.Plan, out executor.Outcome) (api.Recovery, bool) {
 		Started: out.Started, Duration: api.Duration(out.Duration),
 	}
 	for _, s := range out.Steps {
-		r.Transactions += s.Figures[executor.FigureTransactions]
+		r.Transactions += s.Figures[executor.FigureMissing]
+		r.Applied += s.Figures[executor.FigureTransactions]
 		r.Repaired += s.Figures[executor.FigureRepaired]
 	}
 	if out.Err != nil {

@@ -124,7 +124,7 @@ func recoveryFrom(e events.Event) (api.Recovery, bool) {
 			return api.Recovery{}, false
 		}
 		r := recoveryAt(e, "recovery", api.RecoveryVerified, d.DurationMS)
-		r.Source, r.Transactions, r.Repaired = d.Source, d.TransactionsRecovered, d.RowsRepaired
+		r.Source, r.Transactions, r.Applied, r.Repaired = d.Source, d.TransactionsRecovered, d.TransactionsApplied, d.RowsRepaired
 		return r, true
 	case events.NodeRejoined:
 		var d events.Rejoined
@@ -138,7 +138,8 @@ func recoveryFrom(e events.Event) (api.Recovery, bool) {
 			return api.Recovery{}, false
 		}
 		r := recoveryAt(e, d.Plan, api.RecoveryFailed, d.DurationMS)
-		r.Transactions, r.Error, r.Hint = d.TransactionsRecovered, d.Error, d.Hint
+		r.Transactions, r.Applied = d.TransactionsRecovered, d.TransactionsRecovered
+		r.Error, r.Hint = d.Error, d.Hint
 		return r, true
 	}
 	return api.Recovery{}, false
