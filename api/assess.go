@@ -43,14 +43,29 @@ func assessRecovery(s Status) (critical, degraded []string) {
 	if c := s.Current; c != nil {
 		degraded = append(degraded, fmt.Sprintf("%s: %s %s is running", c.Node, c.Kind, c.ID))
 	}
-	// A later recovery under way is the answer to an earlier failure.
-	if l := s.Last; l != nil && l.State == RecoveryFailed && s.Current == nil {
+	// A later recovery under way is the answer to an earlier failure, and so is a
+	// node that is part of the mesh again.
+	if l := s.Last; l != nil && l.State == RecoveryFailed && s.Current == nil && !takesPart(s, l.Node) {
 		critical = append(critical, fmt.Sprintf("%s: %s %s failed: %s", l.Node, l.Kind, l.ID, l.Error))
 	}
 	if s.Paused {
 		degraded = append(degraded, "healing is paused by an operator")
 	}
 	return critical, degraded
+}
+
+// takesPart reports whether the node lives and no other is fenced off from it: none
+// would be let near it before all that was left of its recovery is done.
+func takesPart(s Status, node string) bool {
+	for _, n := range s.Nodes {
+		if n.Name == node && (n.Life != LifeUp || !n.Reachable) {
+			return false
+		}
+		if !n.Reachable || slices.ContainsFunc(n.Subscriptions, func(sub Subscription) bool { return sub.Fenced && sub.Provider == node }) {
+			return false
+		}
+	}
+	return true
 }
 
 func assessNodes(s Status) (critical, degraded []string) {

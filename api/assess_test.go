@@ -122,10 +122,26 @@ func TestAssess(t *testing.T) {
 		},
 		"failed recovery": {
 			func(s *api.Status) {
+				s.Nodes[2] = api.Node{Name: "n3", Life: api.LifeFailed}
 				s.Last = &api.Recovery{ID: "r1", Kind: "recovery", Node: "n3", State: api.RecoveryFailed, Error: "rows differ"}
 			},
 			api.Critical,
-			[]string{"n3: recovery r1 failed: rows differ"},
+			[]string{"n3: recovery r1 failed: rows differ", "n3: is failed"},
+		},
+		"failed recovery of a node that is back behind a fence": {
+			func(s *api.Status) {
+				s.Nodes[0].Subscriptions[1].Fenced = true
+				s.Last = &api.Recovery{ID: "r1", Kind: "recovery", Node: "n3", State: api.RecoveryFailed, Error: "rows differ"}
+			},
+			api.Critical,
+			[]string{"n3: recovery r1 failed: rows differ", "n1: fenced off from n3"},
+		},
+		"failed recovery of a node that is part of the mesh again": {
+			func(s *api.Status) {
+				s.Last = &api.Recovery{ID: "r1", Kind: "recovery", Node: "n3", State: api.RecoveryFailed, Error: "n2 was lost"}
+			},
+			api.Healthy,
+			[]string{},
 		},
 		"a failed recovery that is tried again": {
 			func(s *api.Status) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,12 +45,7 @@ type lab struct {
 // newLab starts the mesh and runs seed on n1 before the laggard is fenced off.
 func newLab(t *testing.T, opts localpg.Options, seed ...string) *lab {
 	t.Helper()
-	l := &lab{T: t, m: pgtest.Mesh(t, opts), conns: map[string]*pgx.Conn{}, gaps: new(int)}
-	t.Cleanup(func() {
-		for _, c := range l.conns {
-			_ = c.Close(context.Background())
-		}
-	})
+	l := bareLab(t, opts)
 	for _, sql := range seed {
 		l.exec(lost, sql)
 	}
@@ -63,6 +59,18 @@ func newLab(t *testing.T, opts localpg.Options, seed ...string) *lab {
 	l.eventually("the laggard is fenced off", func() error {
 		return l.zero(laggard, `select count(*) from pg_stat_subscription where pid is not null and subname = '`+
 			localpg.SubscriptionName(laggard, lost)+`'`)
+	})
+	return l
+}
+
+// bareLab starts the mesh alone.
+func bareLab(t *testing.T, opts localpg.Options) *lab {
+	t.Helper()
+	l := &lab{T: t, m: pgtest.Mesh(t, opts), conns: map[string]*pgx.Conn{}, gaps: new(int)}
+	t.Cleanup(func() {
+		for _, c := range l.conns {
+			_ = c.Close(context.Background())
+		}
 	})
 	return l
 }
@@ -245,15 +253,14 @@ func dial(ctx context.Context, dsn string, plan Plan) (conn *pgconn.PgConn, w *W
 		return nil, nil, err
 	}
 	plain := cfg.DialFunc
+	var dialled atomic.Bool
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := plain(ctx, network, addr)
-		if err == nil {
-			w, err = NewWire(c, plan)
+		if err != nil || dialled.Swap(true) {
+			return c, err // a second connection asks to cancel what the first one does
 		}
-		if err != nil {
-			return nil, err
-		}
-		return w, nil
+		w, err = NewWire(c, plan)
+		return w, err
 	}
 	conn, err = pgconn.ConnectConfig(ctx, cfg)
 	return conn, w, err

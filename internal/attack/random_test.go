@@ -110,7 +110,7 @@ func (l *lab) writer(ctx context.Context, node string, class int, dice *rand.Ran
 // mesh of its own: the applications make the lost node, which lives on, differ.
 func TestLargeGaps(t *testing.T) {
 	dice := random(t)
-	for round := range rounds(t, 3) {
+	for round := range rounds(t, 2) {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			l := newLab(t, localpg.Options{Schema: []string{large}, Conf: map[string]string{
 				// All but the smallest transactions are streamed before their end.

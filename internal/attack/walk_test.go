@@ -88,13 +88,13 @@ func TestWalk(t *testing.T) {
 		strike  Strike
 	}{
 		{"apply session hung up", sent, 1, true, Sent, Hangup},
-		{"apply session terminated", sent, 5, true, Sent, l.terminate(laggard)},
-		{"laggard crashed", sent, 13, true, Sent, l.crash(laggard)},
-		{"session hung up, then the laggard crashed behind a checkpoint", sent, 17, true, Sent, l.crashSaved},
-		{"source crashed while it is applied", sent, 29, true, Sent, l.crash(source)},
-		{"answers of the laggard lost", answered, 17, true, Received, Hangup},
-		{"stream hung up", streamed, 2, false, Received, Hangup},
-		{"stream terminated", streamed, 9, false, Received, l.terminate(source)},
+		{"apply session terminated", sent, 9, true, Sent, l.terminate(laggard)},
+		{"laggard crashed", sent, 19, true, Sent, l.crash(laggard)},
+		{"session hung up, then the laggard crashed behind a checkpoint", sent, 23, true, Sent, l.crashSaved},
+		{"source crashed while it is applied", sent, 37, true, Sent, l.crash(source)},
+		{"answers of the laggard lost", answered, 37, true, Received, Hangup},
+		{"stream hung up", streamed, 3, false, Received, Hangup},
+		{"stream terminated", streamed, 13, false, Received, l.terminate(source)},
 		{"source crashed", streamed, 19, false, Received, l.crash(source)},
 		{"laggard crashed while it is read", streamed, 19, false, Received, l.crash(laggard)},
 	} {

@@ -1,0 +1,310 @@
+package attack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"healer/api"
+	"healer/internal/localpg"
+	"healer/topology"
+)
+
+// cluster is a mesh with an agent process beside each server.
+type cluster struct {
+	*lab
+	program, file string
+	apis, dirs    map[string]string
+	agents        map[string]*process
+}
+
+// process is a running agent.
+type process struct {
+	pid  int
+	done chan error
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "healer")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "healer/cmd/healer").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	c := &cluster{
+		lab:     bareLab(t, localpg.Options{Schema: []string{small}, Links: true}),
+		program: program, file: filepath.Join(t.TempDir(), "cluster.yaml"),
+		apis: map[string]string{}, dirs: map[string]string{}, agents: map[string]*process{},
+	}
+	c.exec(lost, seed)
+	c.caughtUp()
+	for _, n := range []string{source, laggard} {
+		c.exec(n, `select pg_create_logical_replication_slot('`+allSlot+`', 'pgoutput')`)
+	}
+	c.exec(laggard, `select pg_create_logical_replication_slot('`+ownSlot+`', 'pgoutput')`)
+	var b strings.Builder
+	b.WriteString("cluster: attack\nnodes:\n")
+	for _, n := range c.m.Names() {
+		c.apis[n], c.dirs[n] = freeAddr(t), t.TempDir()
+		fmt.Fprintf(&b, "  - name: %s\n    dsn: %q\n    gossip: %q\n    api: %q\n    nats: {client: %q, cluster: %q}\n",
+			n, c.m.Node(n).DSN(), freeAddr(t), c.apis[n], freeAddr(t), freeAddr(t))
+	}
+	c.must(os.WriteFile(c.file, []byte(b.String()), 0o600))
+	t.Cleanup(func() {
+		for n := range c.agents {
+			c.kill(n)
+			if t.Failed() {
+				log, _ := os.ReadFile(c.logFile(n))
+				lines := strings.Split(string(log), "\n")
+				t.Logf("log of agent %s:\n%s", n, strings.Join(lines[max(0, len(lines)-60):], "\n"))
+			}
+		}
+	})
+	for _, n := range c.m.Names() {
+		c.start(n)
+	}
+	return c
+}
+
+// freeAddr is an address on which nobody listens now.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func (c *cluster) logFile(node string) string { return filepath.Join(c.dirs[node], "log") }
+
+// start starts an agent. The kernel kills it when the thread ends that made it, so
+// the thread is kept for as long as the agent lives.
+func (c *cluster) start(node string) {
+	c.Helper()
+	log, err := os.OpenFile(c.logFile(node), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	c.must(err)
+	cmd := exec.Command(c.program, "agent", "--config", c.file, "--node", node, "--data-dir", filepath.Join(c.dirs[node], "data")) //nolint:noctx // it is killed by hand
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	p := &process{done: make(chan error, 1)}
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer func() { _ = log.Close() }()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.done <- cmd.Wait()
+		}
+	}()
+	c.must(<-started)
+	p.pid = cmd.Process.Pid
+	c.agents[node] = p
+}
+
+// kill ends an agent without a chance to say anything.
+func (c *cluster) kill(node string) {
+	c.Helper()
+	p := c.agents[node]
+	select {
+	case err := <-p.done: // its number may be another's by now
+		c.Errorf("agent %s had ended by itself: %v", node, err)
+	default:
+		_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		<-p.done //nolint:errcheck // it says that it was killed
+	}
+}
+
+// await waits for longer than the lab does: a recovery that failed on the way is
+// tried again after pauses.
+func (c *cluster) await(what string, check func() error) {
+	c.Helper()
+	begin := time.Now()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for err := check(); err != nil; err = check() {
+		if time.Since(begin) > 2*patience {
+			c.Fatalf("it did not come to pass that %s: %v", what, err)
+		}
+		<-tick.C
+	}
+}
+
+// healthy: every agent says that all is well.
+func (c *cluster) healthy() {
+	c.Helper()
+	c.await("every agent sees a healthy cluster", func() error {
+		for _, n := range c.m.Names() {
+			ctx, cancel := context.WithTimeout(c.Context(), 2*time.Second)
+			s, err := api.FetchStatus(ctx, http.DefaultClient, c.apis[n])
+			cancel()
+			if err != nil {
+				return err
+			}
+			if s.State != api.Healthy {
+				return fmt.Errorf("%s is %s: %v %+v", n, s.State, s.Reasons, s.Refusals)
+			}
+			recovery := 0
+			for _, slot := range s.Slots {
+				if slot.Kind == topology.SlotRecovery {
+					recovery++
+				}
+			}
+			if recovery != 6 {
+				return fmt.Errorf("%s sees %d recovery slots", n, recovery)
+			}
+		}
+		return nil
+	})
+}
+
+// count runs a query that may fail while servers are down.
+func (c *cluster) count(node, sql string) error {
+	n, err := localpg.Value[int64](c.Context(), c.m.Node(node), sql)
+	if err == nil && n != 0 {
+		err = fmt.Errorf("%d on %s: %s", n, node, sql)
+	}
+	return err
+}
+
+// leftovers is what no finished recovery leaves, whether the node is back or not.
+const leftovers = `select (select count(*) from pg_replication_slots where slot_name like 'healer%')
+	+ (select count(*) from pg_replication_origin where roname like 'healer:gap:%')
+	+ (select count(*) from pg_locks where locktype = 'advisory')`
+
+// recovered: the survivors are at one watermark behind their fences, and nothing
+// else is left.
+func (c *cluster) recovered() {
+	c.Helper()
+	c.await("the survivors are healed", func() error {
+		at := map[string]string{}
+		for _, n := range []string{source, laggard} {
+			err := errors.Join(c.count(n, leftovers), c.count(n, `select 1 - count(*) from pg_replication_origin where roname like 'healer:fence:%'`))
+			if err != nil {
+				return err
+			}
+			if at[n], err = localpg.Value[string](c.Context(), c.m.Node(n), `select remote_lsn::text from pg_replication_origin_status
+				where external_id = (select 'pg_' || oid from pg_subscription where subname = '`+localpg.SubscriptionName(n, lost)+`')`); err != nil {
+				return err
+			}
+		}
+		if at[source] != at[laggard] {
+			return fmt.Errorf("progress: %v", at)
+		}
+		return nil
+	})
+}
+
+// strikes ends agents and servers at random moments, and lets them come back.
+func (c *cluster) strikes(dice *rand.Rand, returning bool) {
+	for range 1 + dice.IntN(4) {
+		<-time.After(time.Duration(dice.IntN(900)) * time.Millisecond)
+		node := []string{source, laggard}[dice.IntN(2)]
+		switch dice.IntN(5) {
+		case 0:
+			c.Logf("kill the server of %s", node)
+			c.must(c.m.Kill(c.Context(), node))
+			<-time.After(time.Duration(dice.IntN(800)) * time.Millisecond)
+			c.must(c.m.Node(node).Start(c.Context()))
+		case 1:
+			c.Logf("cut off the apply session on %s", laggard)
+			_, _ = localpg.Column[bool](c.Context(), c.m.Node(laggard), `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'`)
+		default:
+			c.Logf("kill the agent of %s", node)
+			c.kill(node)
+			<-time.After(time.Duration(dice.IntN(400)) * time.Millisecond)
+			c.start(node)
+		}
+		if returning && dice.IntN(2) == 0 && !c.m.Node(lost).Running() {
+			c.Logf("%s returns", lost)
+			c.must(c.m.Node(lost).Start(c.Context()))
+		}
+	}
+}
+
+// TestAgentsKilled kills what coordinates, and what it works on, at random moments
+// of several recoveries of one cluster.
+func TestAgentsKilled(t *testing.T) {
+	c := newCluster(t)
+	dice := random(t)
+	for round := range rounds(t, 2) {
+		c.sub(fmt.Sprint(round), func(l *lab) {
+			c := *c
+			c.lab = l
+			c.round(dice, round%2 == 1)
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func (c *cluster) round(dice *rand.Rand, returning bool) {
+	c.healthy()
+	g := gap{Floor: c.progress(laggard, false), SourceOrigin: c.origin(source, lost)}
+	c.m.Link(lost, laggard).Cut()
+	for range 40 {
+		*c.gaps++
+		for _, tx := range mixed(*c.gaps) {
+			c.exec(lost, tx)
+		}
+	}
+	c.caughtUp(lost, source)
+	g.Watermark = c.progress(source, false)
+	c.must(c.m.Kill(c.Context(), lost))
+	c.must(c.m.Heal())
+	c.strikes(dice, returning)
+	if !returning {
+		c.recovered()
+	}
+	if !c.m.Node(lost).Running() {
+		c.must(c.m.Node(lost).Start(c.Context()))
+	}
+	c.healthy()
+	c.await("nothing is left anywhere", func() error {
+		var errs []error
+		for _, n := range c.m.Names() {
+			errs = append(errs, c.count(n, leftovers), c.count(n, `select (select count(*) from pg_subscription where not subenabled)
+				+ (select count(*) from pg_replication_origin where roname like 'healer:fence:%')`))
+		}
+		return errors.Join(errs...)
+	})
+	c.caughtUp()
+	c.compare(g)
+}
+
+// compare reads the servers after a round.
+func (c *cluster) compare(g gap) {
+	c.Helper()
+	for _, n := range []string{source, laggard} {
+		for _, t := range []string{"t", "u"} {
+			if diff := cmp.Diff(c.rows(lost, t, true), c.rows(n, t, true)); diff != "" {
+				c.Errorf("table %s on %s (-) and on %s (+):\n%s", t, lost, n, diff)
+			}
+		}
+		if got := c.progress(n, false); got < g.Watermark {
+			c.Errorf("progress of %s is %s, behind %s", n, got, g.Watermark)
+		}
+	}
+	if diff := cmp.Diff(c.committed(source, g), c.committed(laggard, g)); diff != "" {
+		c.Errorf("transactions on the source (-) and on the laggard (+):\n%s", diff)
+	}
+	if got := c.messages(laggard, ownSlot, "none"); len(got) != 0 {
+		c.Errorf("the mesh would forward %d messages", len(got))
+	}
+}
