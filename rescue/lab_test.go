@@ -219,6 +219,11 @@ func (l *lab) replay() (Report, *Touched, error) { return l.replayTo("n3") }
 
 func (l *lab) replayTo(node string) (Report, *Touched, error) {
 	l.Helper()
+	return l.replayGap(node, l.gap())
+}
+
+func (l *lab) replayGap(node string, gap Gap) (Report, *Touched, error) {
+	l.Helper()
 	s, err := NewSession(l.Context(), l.connect(node, ""), l.targetOf(node))
 	l.must(err)
 	defer func() { l.must(s.Close(l.Context())) }()
@@ -226,7 +231,7 @@ func (l *lab) replayTo(node string) (Report, *Touched, error) {
 	stream := l.stream(slot)
 	defer l.drop(slot)
 	defer func() { l.must(stream.Close(l.Context())) }()
-	return Replay(l.Context(), s, stream, l.gap())
+	return Replay(l.Context(), s, stream, gap)
 }
 
 // drop drops a slot of n2 as soon as its walsender has ended.
