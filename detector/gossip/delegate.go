@@ -1,6 +1,8 @@
 package gossip
 
 import (
+	"net/netip"
+
 	"fmt"
 
 	"github.com/hashicorp/memberlist"
@@ -70,8 +72,17 @@ func (d delegate) NotifyAlive(peer *memberlist.Node) error {
 	return nil
 }
 
-// NotifyJoin implements memberlist.EventDelegate.
-func (d delegate) NotifyJoin(*memberlist.Node) { d.g.in.AgentsChanged() }
+// NotifyJoin implements memberlist.EventDelegate. The member's address is noted
+// here, under memberlist's lock: a Node that Members returns may be written while
+// it is read.
+func (d delegate) NotifyJoin(n *memberlist.Node) {
+	if ip, ok := netip.AddrFromSlice(n.Addr); ok {
+		d.g.mu.Lock()
+		d.g.addrs[n.Name] = netip.AddrPortFrom(ip.Unmap(), n.Port)
+		d.g.mu.Unlock()
+	}
+	d.g.in.AgentsChanged()
+}
 
 // NotifyLeave implements memberlist.EventDelegate.
 func (d delegate) NotifyLeave(*memberlist.Node) { d.g.in.AgentsChanged() }

@@ -118,17 +118,28 @@ func (g *Gossip) farewell(evidence []detector.Evidence) {
 		return
 	}
 	var sent sync.WaitGroup
-	for _, n := range g.list.Members() {
-		if n.Name == g.cfg.Self {
+	alive := g.Agents()
+	for _, a := range g.targets() {
+		if !slices.Contains(alive, a.Name) {
 			continue
 		}
 		sent.Go(func() {
-			if err := g.list.SendReliable(n, b); err != nil {
-				g.log.Warn("farewell did not arrive", "member", n.Name, "error", err)
+			if err := g.sendReliable(a, b); err != nil {
+				g.log.Warn("farewell did not arrive", "member", a.Name, "error", err)
 			}
 		})
 	}
 	sent.Wait()
+}
+
+// sendReliable sends over TCP. memberlist wants a Node, of which it uses the
+// name and the address.
+func (g *Gossip) sendReliable(to memberlist.Address, b []byte) error {
+	at, err := netip.ParseAddrPort(to.Addr)
+	if err != nil {
+		return err
+	}
+	return g.list.SendReliable(&memberlist.Node{Name: to.Name, Addr: at.Addr().AsSlice(), Port: at.Port()}, b)
 }
 
 // Send implements detector.Gossip.
@@ -161,19 +172,13 @@ func (g *Gossip) Send(evidence []detector.Evidence, urgent bool) {
 // targets are the addresses of all other members, including those that
 // memberlist holds for dead: whether they are is theirs to show.
 func (g *Gossip) targets() []memberlist.Address {
-	known := map[string]memberlist.Address{}
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]memberlist.Address, 0, len(g.addrs))
 	for name, a := range g.addrs {
-		known[name] = memberlist.Address{Addr: a.String(), Name: name}
-	}
-	g.mu.Unlock()
-	for _, n := range g.list.Members() {
-		known[n.Name] = n.FullAddress()
-	}
-	delete(known, g.cfg.Self)
-	out := make([]memberlist.Address, 0, len(known))
-	for _, a := range known {
-		out = append(out, a)
+		if name != g.cfg.Self {
+			out = append(out, memberlist.Address{Addr: a.String(), Name: name})
+		}
 	}
 	return out
 }
