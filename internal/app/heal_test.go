@@ -216,6 +216,39 @@ func TestFalseVerdictHarmsNothing(t *testing.T) {
 	}
 }
 
+// A host that vanishes without a word is silent evidence, which must last; then
+// its survivors are healed like those of a killed server.
+func TestVanishedHostIsHealed(t *testing.T) {
+	t.Parallel()
+	var door *localpg.Proxy
+	c := newCluster(t, localpg.Options{}, func(s *localpg.Server) string {
+		if s.Name() != "n1" {
+			return s.DSN()
+		}
+		door = pgtest.Proxy(t, s.Addr())
+		return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=app", door.Port())
+	})
+	c.startAll()
+	c.lag(100)
+	// To everybody else n1 is now a host that swallows every packet.
+	c.mesh.Isolate("n1")
+	door.Cut()
+	last := c.recovered("n3", "n1", "n2", "n3")
+	if last.Transactions != 100 {
+		t.Errorf("carried %d transactions, want 100", last.Transactions)
+	}
+	c.equal("n2", "n3")
+	if err := door.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.mesh.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	c.rejoined("n1")
+	c.caughtUp()
+	c.equal("n1", "n2", "n3")
+}
+
 // write commits transactions on a node until the returned function is called,
 // which tells how many there were.
 func (c *cluster) write(node string) (stop func() int64) {

@@ -86,7 +86,7 @@ func (a *Agent) look(ctx context.Context) {
 
 // observe reads the mesh for whoever wants to see it.
 func (a *Agent) observe(ctx context.Context) topology.Observation {
-	obs := a.engine.ObserveAll(ctx)
+	obs := a.engine.ObserveAll(ctx, failed(a.detector.Verdicts())...)
 	if ctx.Err() == nil {
 		a.view.observed(obs, time.Now())
 	}

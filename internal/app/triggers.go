@@ -59,6 +59,17 @@ func (s situation) coordinates() bool {
 	return len(order) > 0 && order[0] == s.self
 }
 
+// failed lists the nodes that are judged to have failed.
+func failed(verdicts []detector.Verdict) []string {
+	var out []string
+	for _, v := range verdicts {
+		if v.Life == detector.LifeFailed {
+			out = append(out, v.Node)
+		}
+	}
+	return out
+}
+
 // fenced reports whether any survivor that could be read has a fence or an open
 // gap of the node.
 func (s situation) fenced(node string) bool {

@@ -19,7 +19,7 @@ import (
 // Engine is what the handlers need of the mesh. postgres/native satisfies it.
 type Engine interface {
 	Observe(ctx context.Context, node string) topology.NodeState
-	ObserveAll(ctx context.Context) topology.Observation
+	ObserveAll(ctx context.Context, lost ...string) topology.Observation
 
 	Drain(ctx context.Context, node string, sub topology.Subscription, limit time.Duration) (topology.WorkerState, error)
 	Fence(ctx context.Context, node string, sub topology.Subscription, lost topology.Identity) (topology.Fence, error)
@@ -96,14 +96,15 @@ func (r *Run) Handlers() map[planner.StepKind]executor.Handler {
 // Replan observes the mesh again and plans anew. Observing is read-only and
 // bounded, so what it finds is as fresh as it can be behind the fences.
 func (r *Run) Replan(ctx context.Context, _ planner.Plan) (planner.Plan, *planner.Refusal, error) {
-	obs := r.Engine.ObserveAll(ctx)
+	trigger := r.Trigger()
+	obs := r.Engine.ObserveAll(ctx, trigger.Lost...)
 	if err := ctx.Err(); err != nil {
 		return planner.Plan{}, nil, err
 	}
 	r.mu.Lock()
 	r.obs = obs
 	r.mu.Unlock()
-	p, refusal := planner.Make(r.Trigger(), obs, r.Policy())
+	p, refusal := planner.Make(trigger, obs, r.Policy())
 	return p, refusal, nil
 }
 

@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,10 +33,16 @@ func (e *Engine) Observe(ctx context.Context, node string) topology.NodeState {
 
 // ObserveAll reads all nodes side by side, so that it takes as long as the
 // slowest, and so that every slot is known by the subscription that it feeds.
-func (e *Engine) ObserveAll(ctx context.Context) topology.Observation {
+// Those that are known to be lost are not asked: a host that has vanished would
+// hold up the others' healing until the connection attempt is given up.
+func (e *Engine) ObserveAll(ctx context.Context, lost ...string) topology.Observation {
 	o := topology.Observation{Cluster: e.cluster, Nodes: make([]topology.NodeState, len(e.names))}
 	var wg sync.WaitGroup
 	for i, name := range e.names {
+		if slices.Contains(lost, name) {
+			o.Nodes[i] = topology.NodeState{Name: name, Problem: "judged lost: not asked"}
+			continue
+		}
 		wg.Go(func() { o.Nodes[i] = e.Observe(ctx, name) })
 	}
 	wg.Wait()
