@@ -1,9 +1,8 @@
 package gossip
 
 import (
-	"net/netip"
-
 	"fmt"
+	"net/netip"
 
 	"github.com/hashicorp/memberlist"
 )
