@@ -7,35 +7,44 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 )
 
-// maxStatus bounds a status page: far above what the largest mesh needs.
-const maxStatus = 8 << 20
+// maxPage bounds what is read of an agent: far above what the largest mesh, or the
+// runs of one recovery with a thousand conflicts each, need.
+const maxPage = 32 << 20
 
 // FetchStatus asks the agent at addr, a host:port, for its status. Bound it by
 // ctx.
 func FetchStatus(ctx context.Context, client *http.Client, addr string) (Status, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v1/status", http.NoBody)
+	var s Status
+	err := fetch(ctx, client, addr, "/v1/status", []int{http.StatusOK}, &s, func() bool { return s.Cluster != "" })
+	return s, err
+}
+
+// fetch reads a page of an agent into out. is reports whether what was read is what
+// an agent would say.
+func fetch(ctx context.Context, client *http.Client, addr, path string, codes []int, out any, is func() bool) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, http.NoBody)
 	if err != nil {
-		return Status{}, fmt.Errorf("address %q: %w", addr, err)
+		return fmt.Errorf("address %q: %w", addr, err)
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return Status{}, err
+		return err
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxStatus+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxPage+1))
 	if err := errors.Join(err, res.Body.Close()); err != nil {
-		return Status{}, fmt.Errorf("the answer of %s broke off: %w", addr, err)
+		return fmt.Errorf("the answer of %s broke off: %w", addr, err)
 	}
-	if res.StatusCode != http.StatusOK {
-		return Status{}, fmt.Errorf("%s answered %s: is it the API of a healer agent?", addr, res.Status)
+	if !slices.Contains(codes, res.StatusCode) {
+		return fmt.Errorf("%s answered %s: is it the API of a healer agent?", addr, res.Status)
 	}
-	if len(body) > maxStatus {
-		return Status{}, fmt.Errorf("the answer of %s is larger than %d bytes", addr, maxStatus)
+	if len(body) > maxPage {
+		return fmt.Errorf("the answer of %s is larger than %d bytes", addr, maxPage)
 	}
-	var s Status
-	if err := json.Unmarshal(body, &s); err != nil || s.Cluster == "" {
-		return Status{}, fmt.Errorf("%s answered no status: is it the API of a healer agent?", addr)
+	if err := json.Unmarshal(body, out); err != nil || !is() {
+		return fmt.Errorf("%s does not answer %s as an agent does: is it the API of a healer agent?", addr, path)
 	}
-	return s, nil
+	return nil
 }

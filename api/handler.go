@@ -31,6 +31,10 @@ func handler(o Options) (http.Handler, error) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		ErrorLog: promLog{o}, MaxRequestsInFlight: 4,
 	}))
+	if o.Recoveries != nil {
+		mux.Handle("GET /v1/recoveries", recoveries(o.Source, o.Recoveries))
+		mux.Handle("GET /v1/recoveries/{id}", recoveries(o.Source, o.Recoveries))
+	}
 	if o.Events != nil {
 		mux.Handle("GET /v1/events", stream(o.Events, o.Log))
 	}

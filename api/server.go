@@ -32,6 +32,8 @@ type Options struct {
 	Source Source
 	// Events feeds GET /v1/events; nil leaves that path out.
 	Events EventSource
+	// Recoveries feeds GET /v1/recoveries; nil leaves those paths out.
+	Recoveries RecoverySource
 	// Collectors are metrics beside those made from the Source's status.
 	Collectors []prometheus.Collector
 	// Log takes what goes wrong.

@@ -14,6 +14,13 @@ type Source interface {
 	Status(ctx context.Context) Status
 }
 
+// RecoverySource is where the runs of this agent's recoveries are read.
+type RecoverySource interface {
+	// Recoveries lists the runs that are remembered, oldest first. What can be read
+	// is returned along with an error for what cannot.
+	Recoveries(ctx context.Context) ([]Run, error)
+}
+
 // EventSource is where the live stream of events comes from.
 type EventSource interface {
 	// Events delivers the cluster's events from now on, until ctx ends; then,

@@ -158,6 +158,11 @@ type Recovery struct {
 	Transactions int64 `json:"transactions"`
 	Applied      int64 `json:"applied"`
 	Repaired     int64 `json:"repaired"`
+	// Conflicts is how many writes of the lost node met another node's, or
+	// stood against one in the comparison; ConflictCounts has them by table,
+	// kind and action.
+	Conflicts      int64                    `json:"conflicts"`
+	ConflictCounts []topology.ConflictCount `json:"conflict_counts,omitempty"`
 	// Error says why it failed and Hint what to do.
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`

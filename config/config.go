@@ -42,11 +42,22 @@ const (
 	QuorumHalf Quorum = "half"
 )
 
-// Conflicts is the rule by which two versions of one row are told apart.
+// Conflicts is what becomes of two writes of one row that did not know of each
+// other: one of a lost node, and one of a survivor.
 type Conflicts string
 
-// LastUpdateWins keeps the version with the later commit timestamp.
-const LastUpdateWins Conflicts = "last_update_wins"
+// The policies; docs/conflicts.md says what each means for every kind of conflict.
+const (
+	// LastUpdateWins keeps the write with the later commit timestamp, and on a
+	// tie that of the node with the greater name.
+	LastUpdateWins Conflicts = "last_update_wins"
+	// ApplyRemote prefers the lost node's writes.
+	ApplyRemote Conflicts = "apply_remote"
+	// KeepLocal prefers the survivors' writes.
+	KeepLocal Conflicts = "keep_local"
+	// StopAtConflict resolves nothing: the recovery fails and names the rows.
+	StopAtConflict Conflicts = "stop"
+)
 
 // Config is a cluster's file as it was read, with every default filled in.
 type Config struct {
@@ -128,7 +139,7 @@ type Gossip struct {
 
 // Recovery bounds what a recovery may take.
 type Recovery struct {
-	// Conflicts is how two versions of a row are told apart; default
+	// Conflicts is what becomes of two versions of a row; default
 	// last_update_wins.
 	Conflicts Conflicts
 	// DrainTimeout bounds the wait for an apply worker to finish what it has

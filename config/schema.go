@@ -99,11 +99,10 @@ func recovery(c *Recovery) func(value) {
 	return func(v value) {
 		v.mapping([]field{
 			{name: "conflicts", read: oneOf(&c.Conflicts,
-				choice{word: string(LastUpdateWins)},
+				choice{word: string(LastUpdateWins)}, choice{word: string(ApplyRemote)},
+				choice{word: string(KeepLocal)}, choice{word: string(StopAtConflict)},
 				choice{word: "first_update_wins", refused: "is not supported in this release"},
-				choice{word: "apply_remote", refused: "is not supported in this release"},
-				choice{word: "keep_local", refused: "is not supported in this release"},
-				choice{word: "error", refused: "is not supported in this release"})},
+				choice{word: "error", refused: "is called stop here"})},
 			{name: "drain_timeout", read: duration(&c.DrainTimeout, 100*time.Millisecond, time.Hour)},
 			{name: "step_timeout", read: duration(&c.StepTimeout, time.Second, 24*time.Hour)},
 			{name: "subscribe_timeout", read: duration(&c.SubscribeTimeout, time.Second, 30*24*time.Hour)},

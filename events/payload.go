@@ -85,6 +85,8 @@ type Verified struct {
 	Remaining    []string `json:"remaining,omitempty"`
 	RowsCompared int64    `json:"rows_compared"`
 	RowsRepaired int64    `json:"rows_repaired"`
+	// Conflicts is nil when this run met none.
+	Conflicts *Conflicts `json:"conflicts,omitempty"`
 	// DurationMS and PhasesMS are in milliseconds; a phase is a kind of step,
 	// and its time that from the first of its steps to the end of its last.
 	DurationMS int64            `json:"duration_ms"`
@@ -116,9 +118,22 @@ type Failed struct {
 	// Retry is true when Healer plans again by itself.
 	Retry bool `json:"retry"`
 	// TransactionsRecovered counts what this run carried across all the same.
-	TransactionsRecovered int64  `json:"transactions_recovered"`
-	DurationMS            int64  `json:"duration_ms"`
-	Run                   string `json:"run"`
+	TransactionsRecovered int64 `json:"transactions_recovered"`
+	// Conflicts is nil when this run met none.
+	Conflicts  *Conflicts `json:"conflicts,omitempty"`
+	DurationMS int64      `json:"duration_ms"`
+	Run        string     `json:"run"`
+}
+
+// Conflicts sums up the conflicts of a run. All of them are in the journal of the
+// agent that ran it: `healer recovery show`.
+type Conflicts struct {
+	// Total is how many there were; Counts has them by table, kind and action,
+	// the first 50 in that order.
+	Total  int64                    `json:"total"`
+	Counts []topology.ConflictCount `json:"counts"`
+	// First are the first five.
+	First []topology.RowConflict `json:"first"`
 }
 
 // Refused is the data of recovery.refused.

@@ -98,6 +98,7 @@ func (r *run) announceVerified() {
 	data.TransactionsApplied = sum(r.all(), FigureTransactions)
 	data.RowsCompared = sum(r.all(), FigureCompared)
 	data.RowsRepaired = sum(r.all(), FigureRepaired)
+	data.Conflicts = told(Conflicts(r.all()))
 	r.publish(events.RecoveryVerified, data, targets...)
 }
 
@@ -174,6 +175,7 @@ func (r *run) failure(o Outcome) events.Failed {
 		Plan: string(o.Plan.Kind), Node: o.Plan.Node, Reason: codeOf(o.Err), Error: text(o.Err), Hint: hintOf(o.Err),
 		Retry: o.Replan, DurationMS: o.Duration.Milliseconds(), Run: r.id,
 		TransactionsRecovered: sum(o.Steps, FigureTransactions),
+		Conflicts:             told(Conflicts(o.Steps)),
 	}
 	if o.State == Cancelled {
 		data.Reason = string(Cancelled)
@@ -188,6 +190,34 @@ func (r *run) failure(o Outcome) events.Failed {
 		}
 	}
 	return data
+}
+
+// Conflicts puts together what the steps met.
+func Conflicts(steps []StepOutcome) (all topology.ConflictLog) {
+	for _, s := range steps {
+		if s.Conflicts != nil {
+			all.Merge(*s.Conflicts)
+		}
+	}
+	return all
+}
+
+// What an event tells of conflicts: an event must stay far below the 64 KiB that
+// any broker takes. The journal has them all.
+const (
+	toldCounts = 50
+	toldRows   = 5
+)
+
+// told is the part of the conflicts that events carry; nil when there were none.
+func told(all topology.ConflictLog) *events.Conflicts {
+	if len(all.Counts) == 0 {
+		return nil
+	}
+	first := all.First(toldRows)
+	return &events.Conflicts{
+		Total: all.Total(), Counts: first.Counts[:min(toldCounts, len(first.Counts))], First: first.Rows,
+	}
 }
 
 func fact(p planner.Plan, k events.Kind, detail ...string) events.Fact {

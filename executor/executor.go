@@ -11,6 +11,7 @@ import (
 
 	"healer/events"
 	"healer/planner"
+	"healer/topology"
 )
 
 // Handler does the work of one kind of step.
@@ -37,6 +38,9 @@ type Result struct {
 	Evidence string
 	// Figures are counts under the Figure names; others are passed on.
 	Figures map[string]int64
+	// Conflicts are those that the step met and what it did about them. They
+	// count with an error, too. Nil: none.
+	Conflicts *topology.ConflictLog
 }
 
 // The figures that the outcome of a recovery is summed up from.
@@ -48,6 +52,8 @@ const (
 	// FigureCompared and FigureRepaired: rows, by the verify step.
 	FigureCompared = "rows_compared"
 	FigureRepaired = "rows_repaired"
+	// FigureConflicts: conflicts met while applying.
+	FigureConflicts = "conflicts"
 )
 
 // Replanner makes the plan anew at the observe step, when the fences hold all

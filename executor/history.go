@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"healer/planner"
+	"healer/topology"
 )
 
 // Past is one run as the journal remembers it.
@@ -37,8 +38,10 @@ type PastStep struct {
 	Duration time.Duration    `json:"duration"`
 	Evidence string           `json:"evidence,omitempty"`
 	Figures  map[string]int64 `json:"figures,omitempty"`
-	Error    string           `json:"error,omitempty"`
-	Hint     string           `json:"hint,omitempty"`
+	// Conflicts is nil when there were none.
+	Conflicts *topology.ConflictLog `json:"conflicts,omitempty"`
+	Error     string                `json:"error,omitempty"`
+	Hint      string                `json:"hint,omitempty"`
 }
 
 // History lists the runs of this agent, oldest first. As with Entries, what can
@@ -86,6 +89,7 @@ func (p *Past) take(e Entry) {
 	case EntryStep:
 		if s := p.step(e); s != nil {
 			s.State, s.Attempts, s.Duration = StepState(e.State), e.Attempts, e.Duration
+			s.Conflicts = e.Conflicts
 			s.Evidence, s.Figures, s.Error, s.Hint = e.Evidence, e.Figures, e.Error, e.Hint
 		}
 	case EntryEnd:

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"healer/planner"
+	"healer/topology"
 )
 
 // EntryKind is what a line of the journal says.
@@ -42,9 +43,12 @@ type Entry struct {
 	Duration time.Duration    `json:"duration,omitempty"`
 	Evidence string           `json:"evidence,omitempty"`
 	Figures  map[string]int64 `json:"figures,omitempty"`
-	Error    string           `json:"error,omitempty"`
-	Hint     string           `json:"hint,omitempty"`
-	Replan   bool             `json:"replan,omitempty"`
+	// Conflicts are all that were counted, and the first
+	// topology.ListedConflicts of them.
+	Conflicts *topology.ConflictLog `json:"conflicts,omitempty"`
+	Error     string                `json:"error,omitempty"`
+	Hint      string                `json:"hint,omitempty"`
+	Replan    bool                  `json:"replan,omitempty"`
 }
 
 // Recorder keeps what runs do, for later reading. The executor never reads it.
@@ -67,7 +71,7 @@ func (r *run) note(e Entry) {
 func stepEntry(o StepOutcome) Entry {
 	return Entry{
 		Event: EntryStep, Step: &o.Step, State: string(o.State), Attempts: o.Attempts, Duration: o.Duration,
-		Evidence: clip(o.Evidence), Figures: o.Figures, Error: text(o.Err), Hint: hintOf(o.Err),
+		Evidence: clip(o.Evidence), Figures: o.Figures, Conflicts: o.Conflicts, Error: text(o.Err), Hint: hintOf(o.Err),
 	}
 }
 

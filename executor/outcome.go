@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"healer/planner"
+	"healer/topology"
 )
 
 // ErrCancelled is the cause with which an operator's cancellation ends the
@@ -66,7 +67,9 @@ type StepOutcome struct {
 	Duration time.Duration
 	Evidence string
 	Figures  map[string]int64
-	Err      error
+	// Conflicts is nil when there were none.
+	Conflicts *topology.ConflictLog
+	Err       error
 }
 
 // Outcome is how a run went.

@@ -180,6 +180,10 @@ func (r *run) retried(next attempt) action {
 			var res Result
 			out.State, res, last = next(ctx, p, s)
 			out.Evidence, out.Figures = res.Evidence, res.Figures
+			out.Conflicts = nil
+			if res.Conflicts != nil && len(res.Conflicts.Counts) > 0 {
+				out.Conflicts = res.Conflicts
+			}
 			if last == nil {
 				return struct{}{}, nil
 			}

@@ -208,13 +208,15 @@ func (b *binding) rowName(key Key) string {
 	return strings.Join(parts, ", ")
 }
 
-// keyText is how much of one key value a report shows, in bytes.
-const keyText = 256
+// keyText is how much of a key a report shows, in bytes: a thousand conflicts are to
+// fit into a line of the journal, and some of them into an event.
+const keyText = 512
 
 // namedKey names a key's values by their columns. Of a whole row the NULLs are left
 // out.
 func namedKey(columns []keyColumn, key Key, whole bool) map[string]string {
 	out := make(map[string]string, len(key))
+	left := keyText
 	for i, v := range key {
 		if whole && v == wholeNull {
 			continue
@@ -222,9 +224,13 @@ func namedKey(columns []keyColumn, key Key, whole bool) map[string]string {
 		if whole {
 			v = strings.TrimPrefix(v, wholeValue)
 		}
-		if len(v) > keyText {
-			v = strings.ToValidUTF8(v[:keyText], "") + "..."
+		if left -= len(columns[i].name); left <= 0 {
+			break
 		}
+		if len(v) > left {
+			v = strings.ToValidUTF8(v[:left], "") + "..."
+		}
+		left -= len(v)
 		out[columns[i].name] = v
 	}
 	return out

@@ -100,8 +100,41 @@ type source struct{ s api.Status }
 
 func (s source) Status(context.Context) api.Status { return s.s }
 
+// Recoveries are those of lost, when the agent knows of one.
+func (s source) Recoveries(context.Context) ([]api.Run, error) {
+	if s.s.Last == nil {
+		return nil, nil
+	}
+	at := func(micros int) time.Time { return s.s.At.Add(time.Duration(micros) * time.Microsecond) }
+	conflicts := topology.ConflictLog{}
+	for i := range 3 {
+		conflicts.Add(topology.RowConflict{
+			Kind: "update_newer", Table: "public.t", Key: map[string]string{"id": strconv.Itoa(i), "part": "a b"}, Node: "n2",
+			Remote: topology.RowWrite{Node: "n3", At: at(i)}, Local: &topology.RowWrite{Node: "n2", At: at(i + 10)},
+			LSN: 0x500, Action: topology.ActionKept,
+		})
+	}
+	conflicts.Add(topology.RowConflict{
+		Kind: "row_missing", Table: "public.t", Key: map[string]string{"id": "9"}, Node: "n2",
+		Remote: topology.RowWrite{Node: "n1"}, Action: topology.ActionAdded,
+	})
+	r := *s.s.Last
+	r.Conflicts, r.ConflictCounts = conflicts.Total(), conflicts.Counts
+	return []api.Run{{
+		Recovery: r, Run: "RUN" + s.s.Agent, Agent: s.s.Agent, Incarnation: "abc.1",
+		Survivors: []string{"n1", "n2"}, Watermark: 0x600, Listed: conflicts.Rows,
+		Steps: []api.RunStep{
+			{
+				Kind: "subscribe", Node: "n1", Target: "n2", State: "done", Attempts: 1, Started: s.s.At,
+				Duration: api.Duration(time.Second), Evidence: "600 transactions applied", Figures: map[string]int64{"transactions": 600},
+			},
+			{Kind: "verify", State: "done", Attempts: 2, Started: s.s.At, Duration: api.Duration(time.Millisecond), Evidence: "all equal"},
+		},
+	}}, nil
+}
+
 func serve(env *testscript.Env, s api.Status) (string, error) {
-	srv, err := api.New(api.Options{Addr: "127.0.0.1:0", Source: source{s}, Log: slog.New(slog.DiscardHandler)})
+	srv, err := api.New(api.Options{Addr: "127.0.0.1:0", Source: source{s}, Recoveries: source{s}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return "", err
 	}

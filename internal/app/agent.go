@@ -161,16 +161,7 @@ func (a *Agent) recall() {
 		a.log.Warn("the journal cannot be read whole", "error", err)
 	}
 	for _, run := range runs {
-		out := executor.Outcome{
-			State: run.State, Plan: run.Plan, Started: run.Started, Duration: run.Duration,
-		}
-		if run.Error != "" {
-			out.Err = &topology.Fault{Hint: run.Hint, Err: errors.New(run.Error)}
-		}
-		for _, s := range run.Steps {
-			out.Steps = append(out.Steps, executor.StepOutcome{Step: s.Step, Figures: s.Figures})
-		}
-		if r, ok := recoveryOf(run.Plan, out); ok {
+		if r, ok := recoveryOf(run.Plan, outcomeOf(run)); ok {
 			a.view.ended(r)
 		}
 	}

@@ -117,7 +117,7 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
 	self, _ := a.cfg.Node(a.node)
 	a.api, err = api.New(api.Options{
-		Addr: self.API, Source: a, Events: eventSource{a.bus}, Log: a.log.With("component", "api"),
+		Addr: self.API, Source: a, Recoveries: a, Events: eventSource{a.bus}, Log: a.log.With("component", "api"),
 	})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"healer/executor"
 	"healer/internal/steps"
 	"healer/planner"
+	"healer/rescue"
 	"healer/topology"
 )
 
@@ -137,7 +138,8 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 			now.Lost = a.lost()
 			return now
 		},
-		Policy: a.policy, DrainLimit: a.cfg.Recovery.DrainTimeout, Log: log,
+		Policy: a.policy, DrainLimit: a.cfg.Recovery.DrainTimeout,
+		Conflicts: rescue.Resolution(a.cfg.Recovery.Conflicts), Log: log,
 	})
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
@@ -194,6 +196,8 @@ func recoveryOf(p planner.Plan, out executor.Outcome) (api.Recovery, bool) {
 		ID: p.ID, Kind: string(p.Kind), Node: p.Node, State: state, Source: out.Plan.Source,
 		Started: out.Started, Duration: api.Duration(out.Duration),
 	}
+	met := executor.Conflicts(out.Steps)
+	r.Conflicts, r.ConflictCounts = met.Total(), met.Counts
 	for _, s := range out.Steps {
 		r.Transactions += s.Figures[executor.FigureMissing]
 		r.Applied += s.Figures[executor.FigureTransactions]

@@ -125,6 +125,7 @@ func recoveryFrom(e events.Event) (api.Recovery, bool) {
 		}
 		r := recoveryAt(e, "recovery", api.RecoveryVerified, d.DurationMS)
 		r.Source, r.Transactions, r.Applied, r.Repaired = d.Source, d.TransactionsRecovered, d.TransactionsApplied, d.RowsRepaired
+		conflictsFrom(&r, d.Conflicts)
 		return r, true
 	case events.NodeRejoined:
 		var d events.Rejoined
@@ -140,9 +141,16 @@ func recoveryFrom(e events.Event) (api.Recovery, bool) {
 		r := recoveryAt(e, d.Plan, api.RecoveryFailed, d.DurationMS)
 		r.Transactions, r.Applied = d.TransactionsRecovered, d.TransactionsRecovered
 		r.Error, r.Hint = d.Error, d.Hint
+		conflictsFrom(&r, d.Conflicts)
 		return r, true
 	}
 	return api.Recovery{}, false
+}
+
+func conflictsFrom(r *api.Recovery, c *events.Conflicts) {
+	if c != nil {
+		r.Conflicts, r.ConflictCounts = c.Total, c.Counts
+	}
 }
 
 func recoveryAt(e events.Event, kind, state string, durationMS int64) api.Recovery {

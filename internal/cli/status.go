@@ -30,6 +30,8 @@ type answer struct {
 	Node  string `json:"node,omitempty"`
 	API   string `json:"api"`
 	Error string `json:"error,omitempty"`
+	// Problem is what the agent itself could not read.
+	Problem string `json:"problem,omitempty"`
 
 	status *api.Status
 }

@@ -134,11 +134,12 @@ func (p *page) recoveries(s api.Status) {
 				{text: time.Duration(r.Duration).Round(time.Millisecond).String()},
 				{text: r.Source},
 				{text: fmt.Sprint(r.Transactions)},
+				{text: fmt.Sprint(r.Conflicts)},
 				{text: fmt.Sprint(r.Repaired)},
 			})
 		}
 	}
-	p.table([]string{"RECOVERY", "OF", "STATE", "STARTED", "TOOK", "SOURCE", "TRANSACTIONS", "REPAIRED"}, rows)
+	p.table([]string{"RECOVERY", "OF", "STATE", "STARTED", "TOOK", "SOURCE", "TRANSACTIONS", "CONFLICTS", "REPAIRED"}, rows)
 	for _, r := range []*api.Recovery{s.Current, s.Last} {
 		if r != nil && r.Error != "" {
 			p.line(cell{r.Error, bad})

@@ -120,23 +120,26 @@ func (r *Run) applySubscribe(ctx context.Context, p planner.Plan, s planner.Step
 		return executor.Result{}, err
 	}
 	report, touched, err := r.replay(ctx, p, l, session)
+	conflicts := l.met(report.Conflicts)
 	if err != nil {
 		// Whatever broke, a session may have ended with it: the next attempt
 		// starts from a new one and from the progress that it reads.
 		l.broken(context.WithoutCancel(ctx))
-		return executor.Result{}, err
+		return executor.Result{Conflicts: conflicts}, err
 	}
 	l.mu.Lock()
 	l.touched = touched
 	l.mu.Unlock()
 	return executor.Result{
-		Evidence: fmt.Sprintf("%d of %d transactions of %s applied on %s, %d row changes, progress %s -> %s",
-			report.Applied, report.Transactions, p.Node, l.Target, report.Rows, report.From, report.To),
+		Evidence: fmt.Sprintf("%d of %d transactions of %s applied on %s, %d row changes, %d conflicts, progress %s -> %s",
+			report.Applied, report.Transactions, p.Node, l.Target, report.Rows, conflicts.Total(), report.From, report.To),
+		Conflicts: conflicts,
 		Figures: map[string]int64{
 			executor.FigureMissing:      report.Transactions,
 			executor.FigureTransactions: report.Applied,
 			"rows":                      report.Rows,
 			"touched":                   int64(touched.Len()),
+			executor.FigureConflicts:    conflicts.Total(),
 		},
 	}, nil
 }

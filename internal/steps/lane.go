@@ -26,6 +26,8 @@ type lane struct {
 	session *rescue.Session
 	lostAt  time.Time
 	touched *rescue.Touched
+	// conflicts are those of all attempts: each transaction is applied by one.
+	conflicts topology.ConflictLog
 }
 
 // laneOf finds the lane of a step in the plan as it stands, and its state.
@@ -68,7 +70,7 @@ func (r *Run) acquire(ctx context.Context, p planner.Plan, l *lane) (*rescue.Ses
 		return nil, r.Wrap(l.Target, err)
 	}
 	session, err := rescue.NewSession(ctx, conn, rescue.Target{
-		Node: l.Target, Origin: p.Node, OriginName: sub.Origin, Authors: authors(target),
+		Node: l.Target, Origin: p.Node, OriginName: sub.Origin, Authors: authors(target), Conflicts: r.Conflicts,
 	})
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
@@ -87,6 +89,15 @@ func (l *lane) lockFault(err error) error {
 		Class: topology.Transient, Code: "lock_lingers", Node: l.Target,
 		Err: fmt.Errorf("the lost apply session still holds its lock: %w", err),
 	}
+}
+
+// met adds the conflicts of an attempt and returns those of all.
+func (l *lane) met(c topology.ConflictLog) *topology.ConflictLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conflicts.Merge(c)
+	all := l.conflicts.First(topology.ListedConflicts)
+	return &all
 }
 
 // broken gives up the session after an error that may have ended it. The next

@@ -13,6 +13,7 @@ import (
 	"healer/executor"
 	"healer/planner"
 	"healer/postgres/native"
+	"healer/rescue"
 	"healer/topology"
 )
 
@@ -62,7 +63,9 @@ type Options struct {
 	// DrainLimit bounds the wait for an apply worker to finish what it has
 	// received.
 	DrainLimit time.Duration
-	Log        *slog.Logger
+	// Conflicts is what becomes of two writes of one row.
+	Conflicts rescue.Resolution
+	Log       *slog.Logger
 }
 
 // Run is the state of one run of one plan: the sessions it holds and the keys
@@ -73,6 +76,9 @@ type Run struct {
 	mu    sync.Mutex
 	obs   topology.Observation
 	lanes map[string]*lane
+	// found are the conflicts of all comparisons: what one repairs the next finds
+	// equal.
+	found topology.ConflictLog
 }
 
 // New makes the state of a run. Close it when the run has ended.

@@ -39,12 +39,17 @@ func (r *Run) applyVerify(ctx context.Context, p planner.Plan, _ planner.Step) (
 		return executor.Result{Evidence: fmt.Sprintf("every survivor is at %s and no row was touched", p.Watermark)}, nil
 	}
 	report, err := r.compare(ctx, p, touched)
+	r.mu.Lock()
+	r.found.Merge(report.Conflicts)
+	conflicts := r.found.First(topology.ListedConflicts)
+	r.mu.Unlock()
 	if err != nil {
-		return executor.Result{}, err
+		return executor.Result{Conflicts: &conflicts}, err
 	}
 	return executor.Result{
 		Evidence: fmt.Sprintf("every survivor is at %s; %d touched rows compared on %d nodes, %d differed, %d repaired",
 			p.Watermark, report.Rows, len(p.Survivors), report.Differing, report.Repaired),
+		Conflicts: &conflicts,
 		Figures: map[string]int64{
 			executor.FigureCompared: report.Rows,
 			executor.FigureRepaired: report.Repaired,
@@ -104,7 +109,7 @@ func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Tou
 		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: authors(n), Tables: tables})
 	}
 	barrier := func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) }
-	report, err := rescue.Verify(ctx, peers, touched, barrier, rescue.Policy{})
+	report, err := rescue.Verify(ctx, peers, touched, barrier, rescue.Policy{Conflicts: r.Conflicts})
 	return report, r.Wrap("", err)
 }
 

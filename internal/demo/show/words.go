@@ -63,8 +63,12 @@ func describers() map[events.Kind]func(json.RawMessage) string {
 			return text + figures(s.Figures)
 		}),
 		events.RecoveryVerified: as(func(v events.Verified) string {
-			return fmt.Sprintf("%d transactions carried, %d rows compared, %d repaired, in %s",
-				v.TransactionsRecovered, v.RowsCompared, v.RowsRepaired, ms(v.DurationMS))
+			met := ""
+			if v.Conflicts != nil {
+				met = fmt.Sprintf(" %d conflicts,", v.Conflicts.Total)
+			}
+			return fmt.Sprintf("%d transactions carried,%s %d rows compared, %d repaired, in %s",
+				v.TransactionsRecovered, met, v.RowsCompared, v.RowsRepaired, ms(v.DurationMS))
 		}),
 		events.RecoveryFailed:    as(failedWords),
 		events.RecoveryCancelled: as(failedWords),
