@@ -101,42 +101,157 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestDecideMakesEqual: whatever the versions, writing the verdict makes them
-// equal, touches no equal row, and never takes an older row over a newer one.
-func TestDecideMakesEqual(t *testing.T) {
+// TestDecideByPolicy has n2 and n3 surviving; the gap of n1 spans the times 10 to 20.
+func TestDecideByPolicy(t *testing.T) {
+	gone := version{}
+	for name, c := range map[string]struct {
+		n2, n3 version
+		tomb   *stamp
+		// want is the winner by policy: an index, -1 for the deletion.
+		want map[Resolution]int
+	}{
+		"the gap's row against a later one of another's": {
+			row("gap", at(11, "n1")), row("other", at(12, "n2")), nil,
+			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: 0, KeepLocal: 1},
+		},
+		"the gap's row against an earlier one": {
+			row("gap", at(11, "n1")), row("other", at(9, "n2")), nil,
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 1},
+		},
+		"what a survivor wrote over the gap's row is no conflict": {
+			row("home", at(12, "n2")), row("gap", at(11, "n1")), nil,
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0},
+		},
+		"a row of the lost node from before the gap is like any other": {
+			row("old", at(9, "n1")), row("other", at(8, "n2")), nil,
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0},
+		},
+		"a row of unknown age loses": {
+			row("gap", at(11, "n1")), row("old", at(unknownTime, "")), nil,
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0},
+		},
+		"the gap's deletion against a later row": {
+			gone, row("other", at(12, "n2")), &stamp{at: 11, author: "n1"},
+			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: -1, KeepLocal: 1},
+		},
+		"the gap's deletion against an earlier row": {
+			gone, row("other", at(9, "n2")), &stamp{at: 11, author: "n1"},
+			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: -1, KeepLocal: 1},
+		},
+		"another's deletion against the gap's row": {
+			row("gap", at(11, "n1")), gone, &stamp{at: 12, author: "n3"},
+			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: 0, KeepLocal: -1},
+		},
+		"the source's own deletion follows the gap's row": {
+			gone, row("gap", at(11, "n1")), &stamp{at: 12, author: "n2"},
+			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: -1, KeepLocal: -1},
+		},
+		"among survivors the later one wins": {
+			row("a", at(30, "n3")), row("b", at(31, "n2")), nil,
+			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: 1, KeepLocal: 1},
+		},
+	} {
+		for policy, want := range c.want {
+			t.Run(string(policy)+"/"+name, func(t *testing.T) {
+				got := policy.decide(situation{
+					versions: []version{c.n2, c.n3}, names: []string{"n2", "n3"}, seen: make([]stamp, 2),
+					touch: &touch{tomb: c.tomb, holders: []string{"n2"}},
+					lost:  map[string]span{"n1": {first: 10, last: 20}},
+				})
+				if got.winner != want {
+					t.Errorf("verdict %+v, want winner %d", got, want)
+				}
+			})
+		}
+	}
+}
+
+// drawSituation draws what the survivors of n1 and perhaps n9 may have.
+func drawSituation(t *rapid.T) situation {
 	names := []string{"n2", "n3", "n4", "n5"}
+	authors := append([]string{"n1", "n9", ""}, names...)
 	drawStamp := rapid.Custom(func(t *rapid.T) stamp {
-		return at(rapid.Int64Range(1, 5).Draw(t, "at"), rapid.SampledFrom(names).Draw(t, "author"))
+		if rapid.IntRange(0, 9).Draw(t, "known") == 0 {
+			return stamp{at: unknownTime}
+		}
+		return at(rapid.Int64Range(1, 5).Draw(t, "at"), rapid.SampledFrom(authors).Draw(t, "author"))
 	})
+	n := rapid.IntRange(2, 4).Draw(t, "n")
+	s := situation{
+		versions: make([]version, n), names: names[:n], seen: make([]stamp, n),
+		touch: &touch{inserted: rapid.Bool().Draw(t, "inserted")},
+		lost:  map[string]span{"n1": {first: 2, last: 4}},
+	}
+	if rapid.Bool().Draw(t, "two lost") {
+		s.lost["n9"] = span{first: 1, last: 3}
+	}
+	for i, name := range s.names {
+		if rapid.Bool().Draw(t, "present") {
+			s.versions[i] = row(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "digest"), drawStamp.Draw(t, "stamp"))
+			s.seen[i] = s.versions[i].stamp
+		} else if rapid.Bool().Draw(t, "seen") {
+			s.seen[i] = drawStamp.Draw(t, "seen")
+		}
+		if rapid.Bool().Draw(t, "holds") {
+			s.touch.holders = append(s.touch.holders, name)
+		}
+	}
+	if rapid.Bool().Draw(t, "deleted") {
+		by := drawStamp.Draw(t, "tomb")
+		s.touch.tomb = &by
+	}
+	return s
+}
+
+// carriedOut is what the survivors have when a verdict is written.
+func carriedOut(s situation, d verdict) []version {
+	result := slices.Clone(s.versions)
+	for _, i := range d.losers {
+		if result[i] = (version{}); d.winner >= 0 {
+			result[i] = s.versions[d.winner]
+		}
+	}
+	return result
+}
+
+// TestDecideMakesEqual: whatever the versions and the policy, writing the verdict
+// makes them equal; the outcome does not depend on the order in which the survivors
+// are listed, so not on who decides either; and it is never a version that another
+// one beats by the policy.
+func TestDecideMakesEqual(t *testing.T) {
+	policies := []Resolution{LastUpdateWins, ApplyRemote, KeepLocal, Stop, ""}
 	rapid.Check(t, func(t *rapid.T) {
-		versions := make([]version, rapid.IntRange(2, 4).Draw(t, "n"))
-		for i := range versions {
-			if rapid.Bool().Draw(t, "present") {
-				s := drawStamp.Draw(t, "stamp")
-				versions[i] = row(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "digest"), s)
-			}
-		}
-		e := &touch{inserted: rapid.Bool().Draw(t, "inserted")}
-		if rapid.Bool().Draw(t, "deleted") {
-			s := drawStamp.Draw(t, "tomb")
-			e.tomb = &s
-		}
-		if equal(versions) {
+		s := drawSituation(t)
+		if equal(s.versions) {
 			return
 		}
-		d := LastUpdateWins.decide(situation{versions, names[:len(versions)], make([]stamp, len(versions)), e, map[string]span{"n2": {first: 2, last: 4}}})
-		result := slices.Clone(versions)
-		for _, i := range d.losers {
-			if result[i] = (version{}); d.winner >= 0 {
-				result[i] = versions[d.winner]
-			}
-		}
+		policy := rapid.SampledFrom(policies).Draw(t, "policy")
+		d := policy.decide(s)
+		result := carriedOut(s, d)
 		if !equal(result) {
 			t.Fatalf("verdict %+v leaves %+v", d, result)
 		}
-		for _, v := range versions {
-			if d.winner >= 0 && v.present && v.stamp.after(d.by) {
-				t.Fatalf("%+v won over the later %+v", d, v)
+		order := rapid.Permutation([]int{0, 1, 2, 3}[:len(s.names)]).Draw(t, "order")
+		other := situation{touch: s.touch, lost: s.lost}
+		for _, i := range order {
+			other.versions = append(other.versions, s.versions[i])
+			other.names = append(other.names, s.names[i])
+			other.seen = append(other.seen, s.seen[i])
+		}
+		d2 := policy.decide(other)
+		if again := carriedOut(other, d2); again[0].present != result[0].present || again[0].digest != result[0].digest || d2.by != d.by {
+			t.Fatalf("verdict %+v gives %+v, and %+v in the order %v gives %+v", d, result[0], d2, order, again[0])
+		}
+		for i, v := range s.versions {
+			if d.winner >= 0 && v.present && policy.claim(s, i).beats(policy.claim(s, d.winner)) {
+				t.Fatalf("%+v won over %+v", d, v)
+			}
+		}
+		if policy == LastUpdateWins && d.winner >= 0 {
+			for _, v := range s.versions {
+				if v.present && v.stamp.after(d.by) {
+					t.Fatalf("%+v won over the later %+v", d, v)
+				}
 			}
 		}
 	})

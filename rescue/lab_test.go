@@ -24,6 +24,8 @@ type lab struct {
 	// floor is n3's progress before the gap, until n2's flushed LSN at the fence.
 	floor, until topology.LSN
 	clones       int
+	// conflicts is the policy of replays and comparisons.
+	conflicts Resolution
 }
 
 const recoverySlot = "spock_app_recovery_n2_n3"
@@ -202,7 +204,7 @@ func (l *lab) target() Target { return l.targetOf("n3") }
 
 func (l *lab) targetOf(node string) Target {
 	l.Helper()
-	return Target{Node: node, Origin: "n1", OriginName: l.origin(node, "n1"), Authors: l.authors(node)}
+	return Target{Node: node, Origin: "n1", OriginName: l.origin(node, "n1"), Authors: l.authors(node), Conflicts: l.conflicts}
 }
 
 func (l *lab) stream(slot string) *Stream {
@@ -280,7 +282,7 @@ func (l *lab) verify(touched ...*Touched) (VerifyReport, error) {
 	}
 	return Verify(l.Context(), peers, touched, func(ctx context.Context) error {
 		return l.m.WaitCaughtUp(ctx, l.survivors()...)
-	}, Policy{})
+	}, Policy{Conflicts: l.conflicts})
 }
 
 // heal replays, verifies and expects both to succeed.

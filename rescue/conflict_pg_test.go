@@ -1,0 +1,294 @@
+package rescue
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"healer/internal/localpg"
+	"healer/topology"
+)
+
+// plant writes on a node as if another had done so at a time of the test's choice;
+// the mesh does not forward it.
+func (l *lab) plant(node, author string, at time.Time, sql string) {
+	l.Helper()
+	name := repairPrefix + author
+	l.exec(node, `set session_replication_role = replica;
+		select pg_replication_origin_create('`+name+`') where pg_replication_origin_oid('`+name+`') is null;
+		select pg_replication_origin_session_setup('`+name+`');
+		begin; select pg_replication_origin_xact_setup('0/1', '`+at.Format(time.RFC3339Nano)+`'); `+sql+`; commit;
+		select pg_replication_origin_session_reset()`)
+}
+
+// committedAt is the commit timestamp that a server has of a row.
+func (l *lab) committedAt(node, id string) time.Time {
+	l.Helper()
+	at, err := localpg.Value[time.Time](l.Context(), l.m.Node(node),
+		`select pg_xact_commit_timestamp(xmin) from t where id = '`+id+`'`)
+	l.must(err)
+	return at.UTC()
+}
+
+// met is a write on the laggard that a change of the gap meets: by n0, which loses
+// a tie against the lost n1, or by n3, which wins it.
+type met struct {
+	row    string
+	author string
+	after  time.Duration // the lost node's commit
+	kind   topology.ConflictKind
+	// action and value are what becomes of it, and of the row in the end, by
+	// policy; no action: it is no conflict.
+	action map[Resolution]string
+	value  map[Resolution]string
+}
+
+// conflictCases are rows that the gap inserts ("ins ..."), updates or deletes in
+// one transaction, with what n3 has by then.
+func conflictCases() []met {
+	const applied, kept, skipped = topology.ActionApplied, topology.ActionKept, topology.ActionSkipped
+	by := func(luw, remote, local string) map[Resolution]string {
+		return map[Resolution]string{LastUpdateWins: luw, ApplyRemote: remote, KeepLocal: local}
+	}
+	return []met{
+		{"ins older", "n3", -time.Second, InsertExists, by(applied, applied, kept), by("F", "F", "T")},
+		{"ins newer", "n3", time.Second, InsertExists, by(kept, applied, kept), by("T", "F", "T")},
+		{"ins tie lost", "n0", 0, InsertExists, by(applied, applied, kept), by("F", "F", "T")},
+		{"ins tie won", "n3", 0, InsertExists, by(kept, applied, kept), by("T", "F", "T")},
+		{"upd older", "n3", -time.Second, UpdateNewer, by("", "", ""), by("F", "F", "F")},
+		{"upd newer", "n3", time.Second, UpdateNewer, by(kept, applied, kept), by("T", "F", "T")},
+		{"upd tie lost", "n0", 0, UpdateNewer, by("", "", ""), by("F", "F", "F")},
+		{"upd tie won", "n3", 0, UpdateNewer, by(kept, applied, kept), by("T", "F", "T")},
+		{"del older", "n3", -time.Second, DeleteNewer, by("", "", ""), by("", "", "")},
+		{"del newer", "n3", time.Second, DeleteNewer, by(kept, applied, kept), by("T", "", "T")},
+		{"del tie lost", "n0", 0, DeleteNewer, by("", "", ""), by("", "", "")},
+		{"del tie won", "n3", 0, DeleteNewer, by(kept, applied, kept), by("T", "", "T")},
+		{"upd gone", "", 0, UpdateMissing, by(skipped, skipped, skipped), by("F", "F", "F")},
+		{"del gone", "", 0, DeleteMissing, by(skipped, skipped, skipped), by("", "", "")},
+	}
+}
+
+// gapOf is what F does to the cases' rows.
+func gapOf(cases []met) (seed, gap string) {
+	for _, c := range cases {
+		if !strings.HasPrefix(c.row, "ins") {
+			seed += `insert into t values ('` + c.row + `', 'seed');`
+		}
+		switch c.row[:3] {
+		case "ins":
+			gap += `insert into t values ('` + c.row + `', 'F');`
+		case "upd":
+			gap += `update t set v = 'F' where id = '` + c.row + `';`
+		default:
+			gap += `delete from t where id = '` + c.row + `';`
+		}
+	}
+	return seed, gap
+}
+
+// plantAll puts the other write of each case on n3.
+func (l *lab) plantAll(cases []met, at time.Time) {
+	l.Helper()
+	for _, c := range cases {
+		switch {
+		case strings.HasSuffix(c.row, "gone"):
+			l.plant("n3", "n3", at, `delete from t where id = '`+c.row+`'`)
+		case strings.HasPrefix(c.row, "ins"):
+			l.plant("n3", c.author, at.Add(c.after), `insert into t values ('`+c.row+`', 'T')`)
+		default:
+			l.plant("n3", c.author, at.Add(c.after), `update t set v = 'T' where id = '`+c.row+`'`)
+		}
+	}
+}
+
+// TestConflicts has every kind of conflict under every policy that resolves it: the
+// report names both writes as the servers have them, and the survivors end equal.
+func TestConflicts(t *testing.T) {
+	cases := conflictCases()
+	seed, gap := gapOf(cases)
+	for _, policy := range []Resolution{LastUpdateWins, ApplyRemote, KeepLocal} {
+		for name, start := range map[string]func(*testing.T, string) *lab{"plain": plainLab, "partitioned": partitionedLab} {
+			t.Run(string(policy)+"/"+name, func(t *testing.T) {
+				l := start(t, seed)
+				l.conflicts = policy
+				l.exec("n1", `begin; insert into t values ('marker', 'F'); `+gap+` commit`)
+				l.lose()
+				at := l.committedAt("n2", "marker")
+				l.plantAll(cases, at)
+				report, verified := l.heal()
+				l.compareConflicts(report, cases, at)
+				for _, c := range cases {
+					for _, n := range []string{"n2", "n3"} {
+						if got := l.text(n, `select coalesce((select v from t where id = '`+c.row+`'), '')`); got != c.value[policy] {
+							t.Errorf("%s: row %q is %q, want %q", n, c.row, got, c.value[policy])
+						}
+					}
+				}
+				l.same("t")
+				l.repairsReported(verified, at)
+			})
+		}
+	}
+}
+
+func plainLab(t *testing.T, seed string) *lab {
+	t.Helper()
+	return newLab(t, []string{`create table t (id text primary key, v text)`}, seed)
+}
+
+// partitionedLab publishes the partitioned table as one, and not its partitions.
+func partitionedLab(t *testing.T, seed string) *lab {
+	t.Helper()
+	l := newLab(t, []string{
+		`create table t (id text primary key, v text) partition by hash (id)`,
+		`create table t0 partition of t for values with (modulus 2, remainder 0)`,
+		`create table t1 partition of t for values with (modulus 2, remainder 1)`,
+	})
+	for _, n := range l.m.Names() {
+		l.exec(n, `alter publication `+localpg.Publication+` set (publish_via_partition_root = true)`)
+	}
+	for _, n := range l.survivors() {
+		for _, p := range l.m.Names() {
+			if n != p && (n != "n3" || p != "n1") { // that stream is cut
+				l.exec(n, `alter subscription `+localpg.SubscriptionName(n, p)+` refresh publication with (copy_data = false)`)
+			}
+		}
+	}
+	l.tables = []topology.TableName{{Schema: "public", Name: "t"}}
+	for _, n := range l.m.Names() {
+		l.plant(n, "n1", time.Now().Add(-time.Hour), seed)
+	}
+	return l
+}
+
+// compareConflicts wants just the conflicts of the cases in the report.
+func (l *lab) compareConflicts(report Report, cases []met, at time.Time) {
+	l.Helper()
+	var want []topology.RowConflict
+	counts := map[topology.ConflictKind]int64{}
+	for _, c := range cases {
+		action := c.action[l.conflicts]
+		if action == "" {
+			continue
+		}
+		w := topology.RowConflict{
+			Kind: c.kind, Table: "public.t", Key: map[string]string{"id": c.row}, Node: "n3",
+			Remote: topology.RowWrite{Node: "n1", At: at}, LSN: report.To, Action: action,
+		}
+		if c.author != "" {
+			w.Local = &topology.RowWrite{Node: c.author, At: at.Add(c.after)}
+		}
+		want = append(want, w)
+		counts[c.kind]++
+	}
+	got := slices.Clone(report.Conflicts.Rows)
+	for i := range got {
+		if got[i].LSN <= report.From || got[i].LSN > report.To {
+			l.Errorf("%v has the transaction %s, not one of (%s, %s]", got[i].Key, got[i].LSN, report.From, report.To)
+		}
+		got[i].LSN = report.To
+	}
+	order := func(a, b topology.RowConflict) int { return strings.Compare(a.Key["id"], b.Key["id"]) }
+	slices.SortFunc(got, order)
+	slices.SortFunc(want, order)
+	if diff := cmp.Diff(want, got); diff != "" {
+		l.Errorf("conflicts (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(counts, report.Tables[0].Conflicts); diff != "" {
+		l.Errorf("counts (-want +got):\n%s", diff)
+	}
+	if got := report.Conflicts.Total(); got != int64(len(want)) {
+		l.Errorf("%d conflicts in all, want %d", got, len(want))
+	}
+}
+
+// repairsReported wants an entry for each repair, with the winner's write as the
+// repaired server has it now.
+func (l *lab) repairsReported(report VerifyReport, at time.Time) {
+	l.Helper()
+	if got := report.Conflicts.Total(); got != report.Repaired || got == 0 {
+		l.Errorf("%d repairs are reported, %d were made", got, report.Repaired)
+	}
+	for _, c := range report.Conflicts.Rows {
+		if c.Action == topology.ActionDeleted {
+			continue
+		}
+		if got := l.committedAt(c.Node, c.Key["id"]); !got.Equal(c.Remote.At) {
+			l.Errorf("%s: row %v was committed at %s, reported as %s", c.Node, c.Key, got, c.Remote.At)
+		}
+		if c.Local != nil && !c.Local.At.Equal(at) {
+			l.Errorf("%s: row %v was replaced from %+v, the gap wrote it at %s", c.Node, c.Key, c.Local, at)
+		}
+	}
+}
+
+// TestConflictStops has a gap of one conflict in each transaction: the replay stops
+// before each, with both writes named, until it is settled by hand.
+func TestConflictStops(t *testing.T) {
+	cases := slices.DeleteFunc(conflictCases(), func(c met) bool { return c.row == "del gone" })
+	seed, _ := gapOf(cases)
+	l := newLab(t, []string{`create table t (id text primary key, v text)`}, seed)
+	l.conflicts = Stop
+	for i, c := range cases {
+		_, one := gapOf([]met{c})
+		l.exec("n1", fmt.Sprintf(`begin; insert into t values ('marker %d', 'F'); %s commit`, i, one))
+	}
+	l.lose()
+	var at []time.Time
+	for i, c := range cases {
+		at = append(at, l.committedAt("n2", fmt.Sprint("marker ", i)))
+		l.plantAll([]met{c}, at[i])
+	}
+	for i, c := range cases {
+		if c.action[LastUpdateWins] == "" {
+			continue // no conflict
+		}
+		before := l.progress("n3")
+		report, _, err := l.replay()
+		var f *topology.Fault
+		if !errors.As(err, &f) || f.Code != "conflict_stopped" || f.Class != topology.Permanent || f.Hint == "" ||
+			!strings.Contains(err.Error(), string(c.kind)+": row (id="+c.row+"), written by n1 at "+timestamp(at[i].UnixMicro()-pgEpoch().UnixMicro())) ||
+			(c.author != "" && !strings.Contains(err.Error(), "was written by "+c.author+" at ")) {
+			t.Fatalf("%s: error is %v", c.row, err)
+		}
+		if n := len(report.Conflicts.Rows); n != 1 || report.Conflicts.Rows[0].Action != topology.ActionStopped ||
+			report.Conflicts.Rows[0].Key["id"] != c.row {
+			t.Errorf("%s: conflicts are %+v", c.row, report.Conflicts)
+		}
+		if got := l.text("n3", fmt.Sprintf(`select count(*)::text from t where id = 'marker %d'`, i)); got != "0" {
+			t.Errorf("%s: the transaction that stopped is there", c.row)
+		}
+		if got := l.progress("n3"); i > 0 && got < before {
+			t.Errorf("%s: progress went from %s back to %s", c.row, before, got)
+		}
+		// Settled by hand: as if the other write had not been.
+		l.plant("n3", "n1", at[i].Add(-time.Hour), `delete from t where id = '`+c.row+`'`)
+		if !strings.HasPrefix(c.row, "ins") {
+			l.plant("n3", "n1", at[i].Add(-time.Hour), `insert into t values ('`+c.row+`', 'seed')`)
+		}
+	}
+	// A write that the source made of the gap's row, and the laggard skipped.
+	l.exec("n2", `update t set v = 'later' where id = 'marker 0'`)
+	report, touched, err := l.replay()
+	l.must(err)
+	if report.Conflicts.Total() != 0 {
+		t.Errorf("conflicts are left: %+v", report.Conflicts)
+	}
+	l.exec("n3", hidden+`update t set v = 'other' where id = 'marker 1'`)
+	verified, err := l.verify(touched)
+	var f *topology.Fault
+	if !errors.As(err, &f) || f.Code != "conflict_stopped" || !strings.Contains(err.Error(), "public.t(id=marker 1)") {
+		t.Errorf("verification: %v", err)
+	}
+	if verified.Repaired != 0 || verified.Conflicts.Total() != verified.Differing {
+		t.Errorf("verification: %+v", verified)
+	}
+	if got := l.text("n2", `select v from t where id = 'marker 1'`); got != "F" {
+		t.Errorf("the row was repaired to %q", got)
+	}
+}
