@@ -211,7 +211,12 @@ func (a *applier) drain(ctx context.Context) error {
 		err = a.s.wrap(cerr)
 	}
 	if err != nil {
-		return errors.Join(err, a.abort(ctx))
+		aborted := a.abort(ctx)
+		var refused *refusedError
+		if errors.As(err, &refused) {
+			err = a.blame(ctx, refused)
+		}
+		return errors.Join(err, aborted)
 	}
 	return a.classify(ctx)
 }
@@ -274,9 +279,7 @@ func (a *applier) explain(o op, err error) error {
 	}
 	switch pg.Code[:2] {
 	case "23": // integrity constraint violation
-		return a.fault("constraint_violated",
-			"resolve it on the laggard (constraint "+pg.ConstraintName+"), then run the recovery again",
-			o.b, o.lsn, fmt.Errorf("constraint %s: %w: %s", pg.ConstraintName, err, pg.Detail))
+		return &refusedError{o: o, pg: pg}
 	case "22", "42", "44", "55", "P0", "0A": // the data, the definition or a trigger is against it
 		return a.fault("change_rejected",
 			"make the table as it is on the other nodes, then run the recovery again", o.b, o.lsn, err)

@@ -292,3 +292,92 @@ func TestConflictStops(t *testing.T) {
 		t.Errorf("the row was repaired to %q", got)
 	}
 }
+
+// TestConstraintNamesBothRows has rows of the gap, and repairs, which a constraint of
+// the laggard refuses: nothing is skipped, nothing of the transaction is committed,
+// and the rows are named with their authors.
+func TestConstraintNamesBothRows(t *testing.T) {
+	for name, c := range map[string]struct {
+		constraint, other string
+		gap               string
+		refused           string
+		otherKey          map[string]string
+	}{
+		"unique":                {`create unique index t_x on t (code)`, `insert into t values (9, 'it''s, (a)', 1)`, `insert into t values (1, 'it''s, (a)', 2)`, "t_x", map[string]string{"id": "9"}},
+		"unique of two columns": {`create unique index t_x on t (code, n)`, `insert into t values (9, 'a, b', 1)`, `insert into t values (1, 'a, b', 1)`, "t_x", map[string]string{"id": "9"}},
+		"unique expression":     {`create unique index t_x on t (lower(code)) where n > 0`, `insert into t values (9, 'A', 1)`, `insert into t values (1, 'a', 2)`, "t_x", map[string]string{"id": "9"}},
+		"unique by an update":   {`create unique index t_x on t (code)`, `insert into t values (9, 'a', 1)`, `update t set code = 'a' where id = 5`, "t_x", map[string]string{"id": "9"}},
+		"check":                 {`alter table t add constraint t_x check (n < 100)`, `select 1`, `insert into t values (1, 'a', 100)`, "t_x", nil},
+		"exclusion":             {`alter table t add constraint t_x exclude using btree (n with =)`, `insert into t values (9, 'b', 7)`, `insert into t values (1, 'a', 7)`, "t_x", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, []string{`create table t (id int primary key, code text, n int)`}, `insert into t values (5, 'seed', 0)`)
+			l.exec("n3", c.constraint)
+			l.exec("n1", `insert into t values (100, 'before', 50)`)
+			l.exec("n1", `begin; insert into t values (101, 'with', 51); `+c.gap+`; commit`)
+			l.lose()
+			at := l.committedAt("n2", "101")
+			l.plant("n3", "n3", at.Add(-time.Minute), c.other)
+			report, _, err := l.replay()
+			var f *topology.Fault
+			if !errors.As(err, &f) || f.Code != "constraint_violated" || f.Class != topology.Permanent || !strings.Contains(err.Error(), c.refused) {
+				t.Fatalf("error is %v", err)
+			}
+			id := map[bool]string{true: "5", false: "1"}[strings.HasPrefix(c.gap, "update")]
+			want := []topology.RowConflict{{
+				Kind: ConstraintViolated, Table: "public.t", Key: map[string]string{"id": id}, OtherKey: c.otherKey, Node: "n3",
+				Remote: topology.RowWrite{Node: "n1", At: at}, LSN: l.progress("n2"), Constraint: c.refused, Action: topology.ActionStopped,
+			}}
+			if c.otherKey != nil {
+				want[0].Local = &topology.RowWrite{Node: "n3", At: at.Add(-time.Minute)}
+				if !strings.Contains(err.Error(), "In the way is row (id=9), written by n3 at ") {
+					t.Errorf("the other row is not named: %v", err)
+				}
+			}
+			if !strings.Contains(err.Error(), "refuses row (id="+id+"), written by n1 at ") {
+				t.Errorf("the row is not named: %v", err)
+			}
+			if diff := cmp.Diff(want, report.Conflicts.Rows); diff != "" {
+				t.Errorf("conflicts (-want +got):\n%s", diff)
+			}
+			if got := l.text("n3", `select string_agg(id::text, ' ' order by id) from t where id between 100 and 101`); got != "100" {
+				t.Errorf("committed on the laggard: %s, want what came before the transaction", got)
+			}
+			// Settled by hand, it goes on.
+			l.exec("n3", `alter table t drop constraint if exists t_x; drop index if exists t_x`)
+			l.plant("n3", "n3", at, `delete from t where id = 9`)
+			if after, _ := l.heal(); after.Applied != 1 {
+				t.Errorf("applied %d transactions after that", after.Applied)
+			}
+			l.same("t")
+		})
+	}
+}
+
+// TestRepairThatAConstraintRefuses: the source has changed the gap's row since, to a
+// value that another row of the laggard has.
+func TestRepairThatAConstraintRefuses(t *testing.T) {
+	l := newLab(t, []string{`create table t (id int primary key, code text)`})
+	l.exec("n3", `create unique index t_code on t (code)`)
+	l.exec("n1", `insert into t values (1, 'gap')`)
+	l.caughtUp("n1", "n2")
+	l.exec("n2", `update t set code = 'taken' where id = 1`)
+	l.caughtUp("n2", "n3")
+	l.lose()
+	l.plant("n3", "n3", time.Now().Add(-time.Minute), `insert into t values (2, 'taken')`)
+	_, touched, err := l.replay()
+	l.must(err)
+	report, err := l.verify(touched)
+	wantDiverged(t, err, "public.t(id=1)")
+	if !strings.Contains(err.Error(), "In the way is row (id=2), written by n3 at ") {
+		t.Errorf("the other row is not named: %v", err)
+	}
+	if n := len(report.Conflicts.Rows); n != 1 {
+		t.Fatalf("conflicts: %+v", report.Conflicts)
+	}
+	c := report.Conflicts.Rows[0]
+	if c.Constraint != "t_code" || c.OtherKey["id"] != "2" || c.Key["id"] != "1" || c.Node != "n3" ||
+		c.Remote.Node != "n2" || c.Local.Node != "n3" || c.Action != topology.ActionStopped {
+		t.Errorf("conflict: %+v", c)
+	}
+}

@@ -33,9 +33,8 @@ func (v *verifier) repair(ctx context.Context, s *suspect) error {
 	}
 	for _, i := range d.losers {
 		done, err := s.table.on[i].write(ctx, s, s.versions[i], d, values)
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) && refusedBy(pg.Code) {
-			s.problem = fmt.Errorf("%w: %s", err, pg.Detail)
+		if other, refused := s.table.on[i].refusal(ctx, err); refused != nil {
+			s.problem, s.inTheWay = refused, other
 			continue
 		}
 		if err != nil {
@@ -106,6 +105,10 @@ func (v *verifier) leave(s *suspect) {
 		var pg *pgconn.PgError
 		if errors.As(s.problem, &pg) {
 			c.Constraint = pg.ConstraintName
+		}
+		if s.inTheWay != nil {
+			c.OtherKey = s.inTheWay.key
+			c.Local = &topology.RowWrite{Node: s.inTheWay.by.author, At: timeOf(s.inTheWay.by.at)}
 		}
 		v.conflicts.Add(c)
 	}

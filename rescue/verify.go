@@ -171,6 +171,8 @@ type suspect struct {
 	repairs int
 	// problem is why a repair was refused.
 	problem error
+	// inTheWay is the row of that survivor which stands against it, if one does.
+	inTheWay *otherRow
 }
 
 func (v *verifier) run(ctx context.Context) error {
