@@ -110,7 +110,12 @@ func (j *job) settle(ctx context.Context, keys []rescue.Key) error {
 	j.settling.Lock()
 	defer j.settling.Unlock()
 	j.pending = append(j.pending, keys...)
-	if len(j.pending) < settleBatch && len(j.pending) < j.opts.MaxDifferences {
+	batch := settleBatch
+	if !j.opts.Repair {
+		// So as to know soon when it is enough.
+		batch = min(batch, j.opts.MaxDifferences)
+	}
+	if len(j.pending) < batch {
 		return nil
 	}
 	return j.flush(ctx)

@@ -83,7 +83,8 @@ func (z sizes) next(s segment, sums []sum) (v verb, at int, step int64) {
 		return narrow, at, z.block
 	case alike(sums):
 		return leave, at, 0
-	case rows <= z.leaf || s.depth >= maxDepth:
+	case rows <= z.leaf || s.depth >= maxDepth || (rows <= z.block && fewest(sums) == 0):
+		// Where a node has nothing at all, cutting finds nothing equal.
 		return list, at, 0
 	default:
 		return narrow, at, max((rows+z.fanout-1)/z.fanout, 1)

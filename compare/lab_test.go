@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
+	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 	"healer/topology"
 )
@@ -22,8 +24,8 @@ type tests struct{ m *testing.M }
 
 func (t tests) Run() int { return shared.Run(t.m) }
 
-// pair is two databases that stand for the nodes n1 and n2 of a mesh in which
-// nothing is on its way.
+// pair is a database on each of two servers, which stand for the nodes n1 and n2 of a mesh in
+// which nothing is on its way.
 type pair struct {
 	*testing.T
 	dsn   map[string]string
@@ -34,7 +36,7 @@ func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{T: t, dsn: map[string]string{}, conns: map[string]*pgx.Conn{}}
 	for _, n := range []string{"n1", "n2"} {
-		_, p.dsn[n] = shared.Database(t)
+		p.dsn[n] = database(t, n)
 		conn, err := pgx.Connect(t.Context(), p.dsn[n])
 		if err != nil {
 			t.Fatal(err)
@@ -43,6 +45,25 @@ func newPair(t *testing.T) *pair {
 		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
 	}
 	return p
+}
+
+// serial numbers the databases of the tests.
+var serial atomic.Int64
+
+// database makes a database on the node's server, which goes with the test.
+func database(t *testing.T, node string) string {
+	t.Helper()
+	server := shared.Server(t, node, localpg.ServerOptions{})
+	name := fmt.Sprintf("pair_%d", serial.Add(1))
+	if err := server.CreateDatabase(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.DropDatabase(context.WithoutCancel(t.Context()), name); err != nil {
+			t.Error(err)
+		}
+	})
+	return server.DSNFor(name)
 }
 
 func (p *pair) exec(node, sql string) {

@@ -37,6 +37,15 @@ func most(sums []sum) (at int, rows int64) {
 	return at, sums[at].rows
 }
 
+// fewest is how many rows the node with the fewest has.
+func fewest(sums []sum) int64 {
+	n := sums[0].rows
+	for _, s := range sums {
+		n = min(n, s.rows)
+	}
+	return n
+}
+
 // parseSum reads the three columns of a sum; the sum of no rows is NULL.
 func parseSum(rows, hi, lo []byte) (sum, error) {
 	n, err := strconv.ParseInt(string(rows), 10, 64)

@@ -198,7 +198,7 @@ func (r *replica) replace(s *suspect, old version, values [][]byte) (string, [][
 	var sets []string
 	var params [][]byte
 	for i, name := range s.table.columns {
-		if c, _ := r.tab.column(name); c.always || r.inKey(name) {
+		if c, _ := r.tab.column(name); c.always || r.hasKey(s.key, name, values[i]) {
 			continue
 		}
 		params = append(params, values[i])
@@ -227,6 +227,9 @@ func (r *replica) add(s *suspect, values [][]byte) (string, [][]byte) {
 		strings.Join(places, ", ") + ") ON CONFLICT (" + strings.Join(key, ", ") + ") DO NOTHING", values
 }
 
-func (r *replica) inKey(name string) bool {
-	return slices.ContainsFunc(r.key, func(k keyColumn) bool { return k.name == name })
+// hasKey reports whether a column is one of the key's and the value is the key's
+// own: a value may be equal to it in other words, such as 1.00 to 1.
+func (r *replica) hasKey(key Key, name string, value []byte) bool {
+	i := slices.IndexFunc(r.key, func(k keyColumn) bool { return k.name == name })
+	return i >= 0 && key[i] == string(value)
 }
