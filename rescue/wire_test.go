@@ -151,6 +151,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("T\xff\xff\xff\xff\x00"))
 	f.Add([]byte("U\x00\x00\x00\x01K\x00\x01nN\x00\x01u"))
 	f.Add([]byte("R\x00\x00\x00\x01\x00t\x00d\x00\x01\x01a\x00\x00\x00\x00\x17\xff\xff\xff\xff"))
+	for _, m := range readRecorded(f) {
+		f.Add(m)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := &decoder{}
 		for range 2 { // the second time with warm buffers
