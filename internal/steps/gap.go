@@ -154,7 +154,7 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 	if err != nil {
 		return rescue.Report{}, nil, err
 	}
-	tables, err := r.Engine.Tables(ctx, l.Target, targetSub)
+	tables, err := r.tables(ctx, p, l.Target, targetSub)
 	if err != nil {
 		return rescue.Report{}, nil, err
 	}

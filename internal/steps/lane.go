@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -135,6 +136,36 @@ func (r *Run) seen(p planner.Plan, node string) (topology.NodeState, topology.Su
 	}
 	sub, err := reading(n, p.Node)
 	return n, sub, err
+}
+
+// tables are those that a survivor replicates from the lost node. A table that
+// another survivor receives through the same publications is one of them although
+// the survivor does not know it: it is missing there, which must not go unsaid, or
+// it was made since, and its subscription cannot ask the lost node about it.
+func (r *Run) tables(ctx context.Context, p planner.Plan, node string, sub topology.Subscription) ([]topology.TableName, error) {
+	all, err := r.Engine.Tables(ctx, node, sub)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range p.Survivors {
+		if other == node {
+			continue
+		}
+		_, theirs, err := r.seen(p, other)
+		if err != nil {
+			return nil, err
+		}
+		more, err := r.Engine.Unknown(ctx, node, sub, other, theirs)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range more {
+			if !slices.Contains(all, t) {
+				all = append(all, t)
+			}
+		}
+	}
+	return all, nil
 }
 
 // authors maps a node's replication origins to the nodes whose transactions

@@ -36,6 +36,7 @@ type Engine interface {
 	Progress(ctx context.Context, node, originName string, flush bool) (topology.LSN, error)
 	Barrier(ctx context.Context, pairs []native.Pair) error
 	Tables(ctx context.Context, node string, sub topology.Subscription) ([]topology.TableName, error)
+	Unknown(ctx context.Context, node string, sub topology.Subscription, other string, theirs topology.Subscription) ([]topology.TableName, error)
 	Publications(ctx context.Context, source, target, lost string) ([]string, error)
 }
 

@@ -94,7 +94,7 @@ func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Tou
 		if err != nil {
 			return rescue.VerifyReport{}, err
 		}
-		tables, err := r.Engine.Tables(ctx, node, sub)
+		tables, err := r.tables(ctx, p, node, sub)
 		if err != nil {
 			return rescue.VerifyReport{}, err
 		}

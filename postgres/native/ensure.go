@@ -101,7 +101,7 @@ func (e *Engine) wish(ctx context.Context, w *wishes, node, peer, author string)
 	if err != nil {
 		return err
 	}
-	need, err := tables(ctx, p, from.OID)
+	need, err := e.receives(ctx, p, from, node, author)
 	if err != nil {
 		return err
 	}

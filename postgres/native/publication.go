@@ -31,7 +31,7 @@ func (e *Engine) Publications(ctx context.Context, source, target, lost string) 
 	if err != nil {
 		return nil, err
 	}
-	need, err := tables(ctx, t, from.OID)
+	need, err := e.receives(ctx, t, from, source, lost)
 	if err != nil {
 		return nil, err
 	}
