@@ -381,3 +381,87 @@ func TestRepairThatAConstraintRefuses(t *testing.T) {
 		t.Errorf("conflict: %+v", c)
 	}
 }
+
+// TestManyConflicts has a gap of many transactions, every second of which meets a
+// later row: all are counted once, in their order the first thousand are listed, and
+// what was applied at once lists no other than what goes row by row.
+func TestManyConflicts(t *testing.T) {
+	const n = 3000
+	for _, policy := range []Resolution{LastUpdateWins, ApplyRemote, KeepLocal} {
+		t.Run(string(policy), func(t *testing.T) {
+			l := newLab(t, []string{`create table t (id int primary key, v text)`},
+				fmt.Sprintf(`insert into t select i, 'seed' from generate_series(1, %d) i`, n))
+			l.conflicts = policy
+			l.exec("n1", fmt.Sprintf(`do $$ begin for i in 1..%d loop update t set v = 'F' where id = i; commit; end loop; end $$`, n))
+			l.lose()
+			later := l.committedAt("n2", fmt.Sprint(n)).Add(time.Minute)
+			l.plant("n3", "n3", later, `update t set v = 'T' where id % 2 = 0`)
+			report, touched, err := l.replay()
+			l.must(err)
+			action := map[Resolution]string{LastUpdateWins: topology.ActionKept, ApplyRemote: topology.ActionApplied, KeepLocal: topology.ActionKept}[policy]
+			want := []topology.ConflictCount{{Table: "public.t", Kind: UpdateNewer, Action: action, Count: n / 2}}
+			if diff := cmp.Diff(want, report.Conflicts.Counts); diff != "" {
+				t.Errorf("counts (-want +got):\n%s", diff)
+			}
+			if report.Applied != n || report.Rows != n {
+				t.Errorf("applied %d transactions with %d rows, want %d", report.Applied, report.Rows, n)
+			}
+			if got := len(report.Conflicts.Rows); got != topology.ListedConflicts {
+				t.Fatalf("%d conflicts are listed", got)
+			}
+			for i, c := range report.Conflicts.Rows {
+				id := fmt.Sprint(2 * (i + 1))
+				if c.Key["id"] != id || !c.Local.At.Equal(later) || c.Local.Node != "n3" || c.Remote.Node != "n1" {
+					t.Fatalf("conflict %d is %+v, want that of row %s", i, c, id)
+				}
+				if i%100 == 0 && !c.Remote.At.Equal(l.committedAt("n2", id)) {
+					t.Errorf("row %s: n1's write is reported as of %s", id, c.Remote.At)
+				}
+			}
+			verified, err := l.verify(touched)
+			l.must(err)
+			wantDiffering := int64(n / 2)
+			if policy == ApplyRemote {
+				wantDiffering = 0
+			}
+			if verified.Differing != wantDiffering || verified.Conflicts.Total() != wantDiffering {
+				t.Errorf("verification: %+v", verified.Tables)
+			}
+			l.same("t")
+		})
+	}
+}
+
+// TestFailoverWritesAreKept: under no policy is a write undone that an application
+// made on a survivor on top of what the gap had written there.
+func TestFailoverWritesAreKept(t *testing.T) {
+	for _, policy := range []Resolution{LastUpdateWins, ApplyRemote, KeepLocal} {
+		t.Run(string(policy), func(t *testing.T) {
+			l := newLabOf(t, 4, []string{`create table t (id text primary key, v text)`}, `insert into t values ('old', 'seed'), ('gone', 'seed')`)
+			l.conflicts = policy
+			l.exec("n1", `insert into t values ('new', 'F'), ('deleted', 'F')`)
+			l.exec("n1", `update t set v = 'F' where id in ('old', 'gone')`)
+			l.lose()
+			// n3 and n4 lack the rows, and skip what n2 does to them.
+			l.exec("n2", `update t set v = 'after' where id = 'new'`)
+			l.exec("n2", `delete from t where id = 'deleted'`)
+			// They have these, and take n2's writes before F's older ones.
+			l.exec("n2", `update t set v = 'after' where id = 'old'`)
+			l.exec("n2", `delete from t where id = 'gone'`)
+			l.caughtUp("n2", "n3", "n4")
+			var all []*Touched
+			for _, n := range []string{"n3", "n4"} {
+				_, touched, err := l.replayTo(n)
+				l.must(err)
+				all = append(all, touched)
+			}
+			_, err := l.verify(all...)
+			l.must(err)
+			for _, n := range l.survivors() {
+				if got := l.text(n, `select string_agg(id || '=' || v, ' ' order by id) from t`); got != "new=after old=after" {
+					t.Errorf("%s has %q", n, got)
+				}
+			}
+		})
+	}
+}
