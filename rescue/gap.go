@@ -34,6 +34,8 @@ type Gap struct {
 	// deletions and moved keys. Nil ends the stream at its Until, and leaves what
 	// came later to what Verify can infer.
 	Settle func(ctx context.Context) (topology.LSN, error)
+	// Spill is for the touched keys of a large gap.
+	Spill Spill
 }
 
 // has reports whether a transaction is one of the gap.
@@ -63,6 +65,9 @@ type Report struct {
 	// earlier attempt.
 	Transactions int64 `json:"transactions"`
 	Applied      int64 `json:"applied"`
+	// Keys says where the touched keys are: "memory", or "disk" when there were
+	// too many.
+	Keys string `json:"keys"`
 	// Rows counts the row changes applied now, conflicts among them.
 	Rows int64 `json:"rows"`
 	// Tables has the tables with changes applied now, sorted by name.

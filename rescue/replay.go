@@ -44,6 +44,7 @@ func Replay(ctx context.Context, s *Session, stream *Stream, gap Gap) (Report, *
 	r := newReplay(gap, s.target.Node, s.progress, newCalls(app), s.table)
 	r.committed = s.committed
 	r.report = &report
+	r.touched = newTouchedIn(gap.Spill)
 	err = r.run(ctx, stream)
 	if err == nil {
 		err = s.reach(ctx, gap.Watermark)
@@ -52,8 +53,9 @@ func Replay(ctx context.Context, s *Session, stream *Stream, gap Gap) (Report, *
 		err = r.settle(ctx, stream)
 	}
 	report.To = s.progress
+	report.Keys = r.touched.Mode()
 	if err != nil {
-		return report, nil, err
+		return report, nil, errors.Join(err, r.touched.Close())
 	}
 	return report, r.touched, nil
 }
@@ -242,8 +244,8 @@ func (r *replay) carry(ctx context.Context, m message) error {
 		return err
 	}
 	r.touch(c, key)
-	if !r.tx.apply {
-		return nil
+	if r.touched.err != nil || !r.tx.apply {
+		return r.touched.err
 	}
 	return r.target.change(ctx, c, key)
 }
@@ -365,15 +367,18 @@ func (r *replay) watch(ctx context.Context, m message) error {
 	if err != nil {
 		return err
 	}
-	e := r.touched.find(rel.table, key)
-	if e == nil || (c.kind != msgDelete && !c.moved) {
+	if c.kind != msgDelete && !c.moved {
 		return nil
+	}
+	e := r.touched.find(rel.table, key)
+	if e == nil {
+		return r.touched.err
 	}
 	e.deleted(stamp{at: r.tx.time, author: r.gap.author(r.tx.origin)})
 	if moved, ok := b.movedTo(c); ok {
 		r.touched.add(rel.table, b.keyColumns(), moved, r.gap.Source)
 	}
-	return nil
+	return r.touched.err
 }
 
 func (r *replay) stop(code string, b *binding, hint, format string, args ...any) error {

@@ -2,6 +2,7 @@ package rescue
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -62,6 +63,13 @@ type touch struct {
 	holders []string
 	// tomb is the last DELETE known of the row; nil when none is.
 	tomb *stamp
+	// wrote is the last write of the gap, zero when it has only deleted the row.
+	wrote stamp
+	// perhaps is set when the key may have been spilled or may never have been
+	// touched: only behind another record of it does this one count. before is
+	// such a one, from before the key was touched again.
+	perhaps bool
+	before  *touch
 }
 
 // touchedTable has the touched keys of one table.
@@ -69,6 +77,10 @@ type touchedTable struct {
 	// columns are the key columns, in the order of each Key.
 	columns []string
 	keys    map[string]*touch
+	// spilled names the files with further keys, empty when there are none;
+	// records is how many records they have.
+	spilled string
+	records int
 	// sent are the columns that the source sends; others are each node's own.
 	sent []string
 	// whole keys are all columns of the row, of a table without a key; see
@@ -88,20 +100,31 @@ type Touched struct {
 	// timestamps of the first and the last transaction.
 	origins map[string]span
 	tables  map[topology.TableName]*touchedTable
+	// spill is nil when everything stays in memory; err is its first failure.
+	spill *spill
+	err   error
+	// sole are the lists of one holder, which all touches share.
+	sole map[string][]string
 }
 
 // span is a closed range of commit timestamps.
 type span struct{ first, last int64 }
 
-func newTouched() *Touched {
-	return &Touched{origins: map[string]span{}, tables: map[topology.TableName]*touchedTable{}}
+func newTouched() *Touched { return newTouchedIn(Spill{}) }
+
+func newTouchedIn(o Spill) *Touched {
+	return &Touched{
+		origins: map[string]span{}, tables: map[topology.TableName]*touchedTable{},
+		spill: newSpill(o), sole: map[string][]string{},
+	}
 }
 
-// Len is the number of keys.
+// Len is the number of keys. Once keys were spilled it is an upper bound: a key
+// that was touched again after that counts again.
 func (t *Touched) Len() int {
 	n := 0
 	for _, tab := range t.tables {
-		n += len(tab.keys)
+		n += len(tab.keys) + tab.records
 	}
 	return n
 }
@@ -121,13 +144,26 @@ func (t *Touched) add(name topology.TableName, columns []string, key Key, source
 	id := key.encode()
 	e := tab.keys[id]
 	if e == nil {
-		e = &touch{}
+		t.room(id)
+		e = &touch{holders: t.soleHolder(source)}
 		tab.keys[id] = e
 	}
-	if source != "" && !slices.Contains(e.holders, source) {
-		e.holders = append(e.holders, source)
+	if e.perhaps {
+		e = &touch{before: e}
+		tab.keys[id] = e
 	}
+	e.hold(source)
 	return e
+}
+
+func (t *Touched) soleHolder(source string) []string {
+	if source == "" {
+		return nil
+	}
+	if t.sole[source] == nil {
+		t.sole[source] = []string{source}
+	}
+	return t.sole[source]
 }
 
 // table returns a table's entry, which it makes where there is none.
@@ -147,18 +183,30 @@ func (t *touchedTable) truncated(by stamp) {
 	}
 }
 
-// find returns the touch of a key, nil when the gap has not written it.
+// find returns the touch of a key, nil when the gap has not written it. When that
+// cannot be told because keys were spilled, what is noted in it counts if it has.
 func (t *Touched) find(name topology.TableName, key Key) *touch {
-	if tab := t.tables[name]; tab != nil {
-		return tab.keys[key.encode()]
+	tab := t.tables[name]
+	if tab == nil {
+		return nil
 	}
-	return nil
+	id := key.encode()
+	e := tab.keys[id]
+	if e == nil && tab.spilled != "" {
+		t.room(id)
+		e = &touch{perhaps: true}
+		tab.keys[id] = e
+	}
+	return e
 }
 
 // written forgets a deletion that a later write of the gap has undone.
 func (e *touch) written(by stamp) {
 	if e.tomb != nil && !e.tomb.after(by) {
 		e.tomb = nil
+	}
+	if by.after(e.wrote) || e.wrote == (stamp{}) {
+		e.wrote = by
 	}
 }
 
@@ -171,25 +219,32 @@ func (e *touch) deleted(by stamp) {
 
 // merge unites what several replays have touched.
 func merge(all []*Touched) (*Touched, error) {
+	all = slices.DeleteFunc(slices.Clone(all), func(t *Touched) bool { return t == nil })
+	if len(all) == 1 {
+		return all[0], nil
+	}
 	out := newTouched()
 	for _, t := range all {
-		if t == nil {
-			continue
+		if t.spill != nil {
+			out = newTouchedIn(Spill{Dir: t.spill.base, Bytes: t.spill.limit})
+			break
 		}
+	}
+	for _, t := range all {
 		for origin, s := range t.origins {
 			out.committed(origin, s.first)
 			out.committed(origin, s.last)
 		}
 		for name, tab := range t.tables {
-			if err := out.mergeTable(name, tab); err != nil {
-				return nil, err
+			if err := out.mergeTable(name, t, tab); err != nil {
+				return nil, errors.Join(err, out.Close())
 			}
 		}
 	}
 	return out, nil
 }
 
-func (t *Touched) mergeTable(name topology.TableName, from *touchedTable) error {
+func (t *Touched) mergeTable(name topology.TableName, of *Touched, from *touchedTable) error {
 	order := make([]int, len(from.columns))
 	for i := range order {
 		order[i] = i
@@ -216,18 +271,15 @@ func (t *Touched) mergeTable(name topology.TableName, from *touchedTable) error 
 	if from.wiped != nil {
 		into.truncated(*from.wiped)
 	}
-	for id, e := range from.keys {
-		key := reorder(decodeKey(id), order)
-		into := t.add(name, columns, key, "")
-		into.inserted = into.inserted || e.inserted
-		for _, h := range e.holders {
-			if !slices.Contains(into.holders, h) {
-				into.holders = append(into.holders, h)
-			}
-		}
-		if e.tomb != nil {
-			into.deleted(*e.tomb)
-		}
+	err := of.each(from, func(id string, e *touch) error {
+		into := t.add(name, columns, reorder(decodeKey(id), order), "")
+		// The deletions that one source has shown are not undone by what another
+		// has: all of them count.
+		into.follow(&touch{inserted: e.inserted, holders: e.holders, tomb: e.tomb})
+		return t.err
+	})
+	if err != nil {
+		return fmt.Errorf("touched keys of %s: %w", name, err)
 	}
 	return nil
 }

@@ -78,6 +78,9 @@ type VerifyTable struct {
 // committed when it was called.
 type Barrier func(ctx context.Context) error
 
+// maxSuspects bounds how many rows that differ are in memory before they are judged.
+const maxSuspects = 20_000
+
 // namedKeys is how many keys a Fault names.
 const namedKeys = 20
 
@@ -100,6 +103,9 @@ func Verify(ctx context.Context, peers []Peer, touched []*Touched, barrier Barri
 	}
 	v := &verifier{touched: all, barrier: barrier, policy: policy.complete()}
 	defer func() { err = errors.Join(err, v.release(ctx)) }()
+	if !slices.Contains(touched, all) {
+		defer func() { err = errors.Join(err, all.Close()) }()
+	}
 	for _, p := range peers {
 		s, err := openSurvivor(ctx, p)
 		if err != nil {
@@ -130,6 +136,9 @@ type verifier struct {
 	barrier   Barrier
 	policy    Policy
 	tables    []*compared
+	// unsettled are the rows which have been given up because they are written too
+	// often.
+	unsettled []*suspect
 	// stuck are the rows that differ for good.
 	stuck     []*suspect
 	conflicts topology.ConflictLog
@@ -198,6 +207,7 @@ func (v *verifier) run(ctx context.Context) error {
 		suspects = append(suspects, found...)
 	}
 	suspects, err := v.judgeAll(ctx, suspects)
+	suspects = append(suspects, v.unsettled...)
 	switch {
 	case err != nil:
 		return err
@@ -246,18 +256,26 @@ func (v *verifier) compare(ctx context.Context, t *compared, touched *touchedTab
 		}
 		t.report.Rows += int64(len(batch))
 		batch = batch[:0]
-		return nil
+		if len(found) < maxSuspects {
+			return nil
+		}
+		left, err := v.judgeAll(ctx, found)
+		v.unsettled = append(v.unsettled, left...)
+		found = nil
+		return err
 	}
-	for id, e := range touched.keys {
+	err := v.touched.each(touched, func(id string, e *touch) error {
 		if touched.wiped != nil {
 			e.deleted(*touched.wiped)
 		}
 		batch = append(batch, &suspect{table: t, key: decodeKey(id), touch: e})
 		if len(batch) == cap(batch) {
-			if err := flush(); err != nil {
-				return nil, err
-			}
+			return flush()
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return found, flush()
 }
