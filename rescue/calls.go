@@ -20,7 +20,7 @@ const (
 	// subtransaction of its own so that a conflict in it can be undone: few of
 	// them, because sixty-four make every snapshot of T look into pg_subtrans.
 	partBytes    = 1 << 20
-	maxPartBytes = 8 << 20
+	maxPartBytes = 4 << 20
 	partRows     = 64 << 10
 	// maxPenalty bounds how many transactions go row by row after a program has
 	// failed.

@@ -18,6 +18,7 @@ import (
 	"healer/planner"
 	"healer/postgres"
 	"healer/postgres/native"
+	"healer/rescue"
 	"healer/topology"
 )
 
@@ -44,6 +45,7 @@ type Agent struct {
 	log     *slog.Logger
 
 	dir      *dataDir
+	spill    string // for the touched keys of large gaps
 	memory   *memory
 	view     *view
 	attempts *attempts
@@ -142,6 +144,12 @@ func (a *Agent) openDir(_ context.Context, o Options) (err error) {
 		return err
 	}
 	a.onClose("memory", func(context.Context) error { a.memory.save(); return nil })
+	if a.spill, err = a.dir.sub("spill"); err != nil {
+		return err
+	}
+	if err := rescue.RemoveSpilled(a.spill); err != nil {
+		return dirFault("data_dir", "make the data directory writable for this user", err)
+	}
 	journal, err := a.dir.sub("journal")
 	if err != nil {
 		return err

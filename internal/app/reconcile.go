@@ -138,7 +138,7 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 			now.Lost = a.lost()
 			return now
 		},
-		Policy: a.policy, DrainLimit: a.cfg.Recovery.DrainTimeout,
+		Policy: a.policy, DrainLimit: a.cfg.Recovery.DrainTimeout, SpillDir: a.spill,
 		Conflicts: rescue.Resolution(a.cfg.Recovery.Conflicts), Log: log,
 	})
 	defer func() {

@@ -127,12 +127,12 @@ func (r *Run) applySubscribe(ctx context.Context, p planner.Plan, s planner.Step
 		l.broken(context.WithoutCancel(ctx))
 		return executor.Result{Conflicts: conflicts}, err
 	}
-	l.mu.Lock()
-	l.touched = touched
-	l.mu.Unlock()
+	if err := l.touch(touched); err != nil {
+		return executor.Result{}, err
+	}
 	return executor.Result{
-		Evidence: fmt.Sprintf("%d of %d transactions of %s applied on %s, %d row changes, %d conflicts, progress %s -> %s",
-			report.Applied, report.Transactions, p.Node, l.Target, report.Rows, conflicts.Total(), report.From, report.To),
+		Evidence: fmt.Sprintf("%d of %d transactions of %s applied on %s, %d row changes, %d conflicts, progress %s -> %s, touched keys on %s",
+			report.Applied, report.Transactions, p.Node, l.Target, report.Rows, conflicts.Total(), report.From, report.To, report.Keys),
 		Conflicts: conflicts,
 		Figures: map[string]int64{
 			executor.FigureMissing:      report.Transactions,
@@ -165,6 +165,7 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 	report, touched, err := rescue.Replay(ctx, session, stream, rescue.Gap{
 		Origin: p.Node, Source: l.Source, SourceOrigin: sourceSub.Origin,
 		Floor: l.From, Watermark: l.To, Tables: tables, Authors: authors(source),
+		Spill: rescue.Spill{Dir: r.SpillDir},
 		Settle: func(ctx context.Context) (topology.LSN, error) {
 			if err := r.Engine.Barrier(ctx, mutual(p.Survivors)); err != nil {
 				return 0, err

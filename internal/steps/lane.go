@@ -110,6 +110,15 @@ func (l *lane) broken(ctx context.Context) {
 	l.mu.Unlock()
 }
 
+// touch keeps the keys that a replay has touched, in place of those of another.
+func (l *lane) touch(keys *rescue.Touched) error {
+	l.mu.Lock()
+	old := l.touched
+	l.touched = keys
+	l.mu.Unlock()
+	return old.Close()
+}
+
 // drop ends the session if there is one.
 func (l *lane) drop(ctx context.Context) error {
 	l.mu.Lock()

@@ -66,7 +66,10 @@ type Options struct {
 	DrainLimit time.Duration
 	// Conflicts is what becomes of two writes of one row.
 	Conflicts rescue.Resolution
-	Log       *slog.Logger
+	// SpillDir is where the touched keys of a large gap go; empty keeps them in
+	// memory.
+	SpillDir string
+	Log      *slog.Logger
 }
 
 // Run is the state of one run of one plan: the sessions it holds and the keys
@@ -123,7 +126,7 @@ func (r *Run) Close(ctx context.Context) error {
 	r.mu.Unlock()
 	var errs []error
 	for _, l := range lanes {
-		errs = append(errs, l.drop(ctx))
+		errs = append(errs, l.drop(ctx), l.touch(nil))
 	}
 	return errors.Join(errs...)
 }

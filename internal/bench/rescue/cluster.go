@@ -228,7 +228,7 @@ func (c *cluster) heal(ctx context.Context, spill string) (time.Duration, rescue
 	}))
 }
 
-func (c *cluster) replay(ctx context.Context, clone, _ string) (report rescue.Report, err error) {
+func (c *cluster) replay(ctx context.Context, clone, spill string) (report rescue.Report, err error) {
 	conn, err := pgconn.Connect(ctx, c.laggard.DSN())
 	if err != nil {
 		return report, err
@@ -255,12 +255,13 @@ func (c *cluster) replay(ctx context.Context, clone, _ string) (report rescue.Re
 	defer func() {
 		c.cpu = usage{Source: cpuOf(repl.PID()), Agent: ownCPU() - before, Laggard: cpuOf(conn.PID())}
 	}()
-	report, _, err = rescue.Replay(ctx, session, stream, rescue.Gap{
+	report, touched, err := rescue.Replay(ctx, session, stream, rescue.Gap{
 		Origin: "lost", Source: "source", SourceOrigin: c.sourceOrigin, Floor: c.floor, Watermark: c.watermark,
 		Tables:  []topology.TableName{{Schema: "public", Name: "t"}, {Schema: "public", Name: "begun"}},
 		Authors: map[string]string{c.sourceOrigin: "lost"},
+		Spill:   rescue.Spill{Dir: spill},
 	})
-	return report, err
+	return report, errors.Join(err, touched.Close())
 }
 
 // resume replays the gap with the laggard's own apply worker, from the enabling

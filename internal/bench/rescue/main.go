@@ -27,6 +27,10 @@ type options struct {
 	out        string
 	cpuProfile string
 	healerOnly bool
+	memory     bool
+	latency    bool
+	// spill is a directory of this run's own.
+	spill string
 }
 
 func main() {
@@ -48,9 +52,26 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.StringVar(&o.out, "out", "bench/out/rescue.json", "the file for the results")
 	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the replays there")
 	flags.BoolVar(&o.healerOnly, "healer-only", false, "leave PostgreSQL's own apply out, for profiles")
+	flags.BoolVar(&o.memory, "memory", false, "replay one transaction of 5,000,000 rows instead, and tell the resident memory")
+	flags.BoolVar(&o.latency, "latency", false, "replay gaps of one transaction instead, and tell how long they take")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if o.spill, err = os.MkdirTemp("", "healer-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(o.spill)) }()
+	switch {
+	case o.memory:
+		return memory(ctx, o, out)
+	case o.latency:
+		return latency(ctx, o, out)
+	}
+	return race(ctx, o, out)
+}
+
+// race measures all gaps.
+func race(ctx context.Context, o options, out io.Writer) (err error) {
 	if o.cpuProfile != "" {
 		f, err := os.Create(o.cpuProfile)
 		if err != nil {
@@ -102,7 +123,7 @@ func measure(ctx context.Context, w workload, o options, out io.Writer) (r resul
 	defer func() { err = errors.Join(err, c.close()) }()
 	r = result{Name: w.name, Target: w.target}
 	healer := func() error {
-		took, _, err := c.heal(ctx, "")
+		took, _, err := c.heal(ctx, o.spill)
 		r.Healers, r.HealerCPU = append(r.Healers, took.Seconds()), c.cpu
 		return err
 	}
