@@ -159,7 +159,7 @@ func (c *calls) drained(ctx context.Context) error {
 	if c.dead {
 		// Only what T has answered counts.
 		if c.flying != nil {
-			<-c.flying.done
+			_ = <-c.flying.done
 			c.flying = nil
 		}
 		return nil

@@ -74,10 +74,8 @@ func parseStamp(text string, authors map[uint32]string) stamp {
 
 // rule is the condition under which F's change replaces the row t.
 //
-// Only under LastUpdateWins may many changes go into one statement: of what such a
-// statement could not write the rows are looked at afterwards, which is enough to
-// report that they stay. The other policies must see each conflict before the next
-// change, so there each change has a statement of its own.
+// It is for changes that go row by row. A program writes only what is no conflict
+// under any policy, and leaves the rest to here; see program.go.
 type rule struct {
 	resolution Resolution
 	// mine are the origins of F's own writes on T, greater those of nodes that

@@ -29,8 +29,6 @@ const (
 	lsnSetting = "healer.lsn"
 	// maxShapes bounds a procedure: further shapes go row by row.
 	maxShapes = 48
-	// runRows is from how many like changes on they are one statement.
-	runRows = 4
 )
 
 // shape is a kind of change with the columns it writes, as a part of a program.

@@ -84,7 +84,7 @@ func (s *spill) number(name string) uint64 {
 		i = len(s.names)
 		s.names = append(s.names, name)
 	}
-	return uint64(i) //nolint:gosec // an index
+	return uint64(i)
 }
 
 func (s *spill) name(i uint64) (string, error) {
