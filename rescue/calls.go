@@ -35,9 +35,10 @@ type calls struct {
 	shapes map[string]*shape
 	list   []*shape
 	fits   map[*binding]bool
-	desc   *pgconn.StatementDescription
-	made   int
-	// off is set when T lets us make no procedure.
+	// program is the text for the shapes so far, load gives it its arrays.
+	program string
+	load    *pgconn.StatementDescription
+	// off is set when T lets us run no DO block.
 	off bool
 
 	cur, spare *batch
@@ -226,7 +227,7 @@ func (c *calls) shape(ctx context.Context, ch *change) (*shape, error) {
 	}
 	s := ch.program(c.rule, len(c.list)+1)
 	c.list = append(c.list, s)
-	c.desc = nil
+	c.program = ""
 	ch.b.shapes[id] = s
 	return s, nil
 }
@@ -290,13 +291,15 @@ func (c *calls) fly(ctx context.Context, f *call) error {
 	if err := c.applier.drain(ctx); err != nil {
 		return err
 	}
-	if err := c.ready(ctx); err != nil {
-		var lost *lostOriginError
-		if c.s.conn.IsClosed() || errors.As(err, &lost) {
+	if c.load == nil {
+		desc, err := c.s.conn.Prepare(ctx, "healer_load", loadSQL, nil)
+		if err != nil {
 			return c.s.wrap(err)
 		}
-		c.off = true
-		return c.redo(ctx, f, nil)
+		c.load = desc
+	}
+	if c.program == "" {
+		c.program = block(c.list)
 	}
 	f.done = make(chan error, 1)
 	begin := f.part && !c.applier.open
@@ -304,16 +307,14 @@ func (c *calls) fly(ctx context.Context, f *call) error {
 		c.applier.open = true
 	}
 	params := f.b.params(c.at)
-	desc := c.desc
+	program := c.program
 	c.flying = f
-	go func() {
-		f.done <- c.run(ctx, desc, params, f.part, begin)
-	}()
+	go func() { f.done <- c.run(ctx, program, params, f.part, begin) }()
 	return nil
 }
 
 // run makes the call. It alone uses the connection until it has returned.
-func (c *calls) run(ctx context.Context, desc *pgconn.StatementDescription, params [][]byte, part, begin bool) error {
+func (c *calls) run(ctx context.Context, program string, params [][]byte, part, begin bool) error {
 	exec := func(sql string) error { return c.s.conn.Exec(ctx, sql).Close() }
 	if begin {
 		if err := exec("BEGIN"); err != nil {
@@ -325,40 +326,16 @@ func (c *calls) run(ctx context.Context, desc *pgconn.StatementDescription, para
 			return err
 		}
 	}
-	if _, err := c.s.conn.ExecStatement(ctx, desc, params, []int16{1}, nil).Close(); err != nil {
+	if _, err := c.s.conn.ExecStatement(ctx, c.load, params, nil, nil).Close(); err != nil {
+		return err
+	}
+	if err := exec(program); err != nil {
 		return err
 	}
 	if part {
 		return exec("RELEASE healer")
 	}
 	return nil
-}
-
-// ready makes the procedure when shapes have come since the last one.
-func (c *calls) ready(ctx context.Context) error {
-	if c.off {
-		return errors.New("programs are off")
-	}
-	if c.desc != nil {
-		return nil
-	}
-	if c.applier.open {
-		// An error would abort the transaction.
-		if err := c.s.conn.Exec(ctx, "SAVEPOINT healer").Close(); err != nil {
-			return err
-		}
-	}
-	c.made++
-	desc, err := c.s.prepareProgram(ctx, c.made, c.list, c.applier.open)
-	if c.applier.open {
-		end := "RELEASE healer"
-		if err != nil {
-			end = "ROLLBACK TO healer; RELEASE healer"
-		}
-		err = errors.Join(err, c.s.conn.Exec(ctx, end).Close())
-	}
-	c.desc = desc
-	return err
 }
 
 // wait takes the answer to the call under way.
@@ -380,6 +357,8 @@ func (c *calls) wait(ctx context.Context) error {
 		c.applier.open = false
 		return c.s.wrap(err)
 	}
+	// The language is missing, or not ours to use.
+	c.off = c.off || pg.Code == "42501" || pg.Code == "42704"
 	return c.redo(ctx, f, err)
 }
 

@@ -1,24 +1,26 @@
 package rescue
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"hash/maphash"
 	"strconv"
 	"strings"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"healer/topology"
 )
 
 // A program applies many transactions in one call. The server spends more on the
 // messages of a statement than on the row it writes, so the row changes of a batch
-// go to it as two arrays, what to do and the values, and a procedure of the
-// session's own does them one after the other, COMMIT by COMMIT. Runs of like
-// changes are one statement.
+// go to it as two arrays, what to do and the values, and a DO block does them one
+// after the other, COMMIT by COMMIT. Runs of like changes are one statement. The
+// arrays are parameters of the session, because a DO block takes no others.
 //
-// The procedure does only what is beyond doubt: new rows, and rows whose last
+// It is no procedure of the session's own, although that could be prepared: a
+// server removes what is temporary when the session ends, in a transaction, which
+// would be the newest under the origin and none of F's; see doubt.go.
+//
+// The program does only what is beyond doubt: new rows, and rows whose last
 // write the rule lets go. Whatever else it meets is an error that aborts the
 // transaction, which is then done again row by row, where conflicts are decided
 // and counted.
@@ -27,7 +29,7 @@ const (
 	// lsnSetting is a parameter of the session that has the last committed
 	// transaction: it is set in the transaction, so that an abort takes it back.
 	lsnSetting = "healer.lsn"
-	// maxShapes bounds a procedure: further shapes go row by row.
+	// maxShapes bounds a program: further shapes go row by row.
 	maxShapes = 48
 )
 
@@ -113,8 +115,7 @@ func (c *change) programSQL(s *shape, r rule, at, from, using string) string {
 	for i, k := range c.b.key {
 		where = append(where, "t."+quoteIdent(k.name)+" "+k.equals+" "+value(c.kind == msgDelete, c.b.keyAt[i], k.typ))
 	}
-	// The procedure's first parameter is the commit timestamp.
-	where = append(where, r.later(1))
+	where = append(where, strings.ReplaceAll(r.later(1), "$1::", "healer_at::"))
 	if c.kind == msgDelete {
 		if using != "" {
 			using = " USING " + using
@@ -127,13 +128,15 @@ func (c *change) programSQL(s *shape, r rule, at, from, using string) string {
 	return "UPDATE " + c.b.tab.only() + " AS t SET " + strings.Join(sets, ", ") + from + " WHERE " + strings.Join(where, " AND ")
 }
 
-// procedure renders the program's procedure for these shapes.
-func procedure(name string, shapes []*shape) string {
-	var b strings.Builder
-	b.WriteString("CREATE PROCEDURE pg_temp." + name + `(healer_at timestamptz, healer_ops int[], healer_v text[],
- healer_lsns pg_lsn[], healer_ats timestamptz[]) LANGUAGE plpgsql AS `)
+// block renders the program for these shapes.
+func block(shapes []*shape) string {
 	var body strings.Builder
 	body.WriteString(`DECLARE
+ healer_at timestamptz;
+ healer_ops int[] := pg_catalog.current_setting('healer.ops');
+ healer_v text[] := pg_catalog.current_setting('healer.values');
+ healer_lsns pg_lsn[] := pg_catalog.current_setting('healer.lsns');
+ healer_ats timestamptz[] := pg_catalog.current_setting('healer.ats');
  healer_i int := 1; healer_last int := pg_catalog.cardinality(healer_ops);
  healer_j int := 1; healer_p int := 1; healer_o int; healer_c int; healer_n bigint; healer_ok boolean;
 BEGIN
@@ -156,8 +159,7 @@ BEGIN
 		body.WriteString("   healer_p := healer_p + healer_c * " + strconv.Itoa(len(s.params)) + ";\n")
 	}
 	body.WriteString("  END IF;\n END LOOP;\nEND")
-	b.WriteString(quoteLiteral(body.String()))
-	return b.String()
+	return "DO " + quoteLiteral(body.String())
 }
 
 // fitQuery tells whether a table's rows can be written by a program: triggers and
@@ -205,7 +207,6 @@ type batch struct {
 	ops     []int32
 	values  []byte
 	count   int
-	null    bool
 	entries []entry
 	commits []commit
 	// run is the shape of the run that can be continued, keys the hashes of
@@ -220,7 +221,7 @@ func newBatch() *batch { return &batch{keys: map[uint64]struct{}{}, seed: maphas
 func (b *batch) reset() {
 	clear(b.entries) // lets go of the stream's buffers
 	b.ops, b.values, b.entries, b.commits = b.ops[:0], b.values[:0], b.entries[:0], b.commits[:0]
-	b.count, b.null, b.run = 0, false, nil
+	b.count, b.run = 0, nil
 }
 
 // size is about what it takes on the wire.
@@ -274,16 +275,27 @@ func (b *batch) fresh(s *shape, key Key) bool {
 	return true
 }
 
-// value appends an element of the array of values.
+// value appends an element to the text of the array of values.
 func (b *batch) value(d datum) {
-	b.count++
+	if b.count++; b.count > 1 {
+		b.values = append(b.values, ',')
+	}
 	if d.kind != datumText {
-		b.null = true
-		b.values = binary.BigEndian.AppendUint32(b.values, ^uint32(0))
+		b.values = append(b.values, "NULL"...)
 		return
 	}
-	b.values = binary.BigEndian.AppendUint32(b.values, uint32(len(d.text))) //nolint:gosec // at most 1 GB
-	b.values = append(b.values, d.text...)
+	b.values = append(b.values, '"')
+	for text := d.text; ; {
+		i := bytes.IndexAny(text, `"\\`)
+		if i < 0 {
+			b.values = append(b.values, text...)
+			break
+		}
+		b.values = append(b.values, text[:i]...)
+		b.values = append(b.values, '\\', text[i])
+		text = text[i+1:]
+	}
+	b.values = append(b.values, '"')
 }
 
 // end ends a transaction.
@@ -303,46 +315,31 @@ func (b *batch) truncate() {
 	b.run = nil
 }
 
-// params are the call's parameters, in binary.
-func (b *batch) params(at int64) [][]byte {
-	const int4, text, timestamptz, pglsn = 23, 25, 1184, 3220
-	ops := arrayHead(int4, len(b.ops), false, 8*len(b.ops))
-	for _, o := range b.ops {
-		ops = binary.BigEndian.AppendUint32(ops, 4)
-		ops = binary.BigEndian.AppendUint32(ops, uint32(o)) //nolint:gosec // it is not negative
-	}
-	lsns := arrayHead(pglsn, len(b.commits), false, 12*len(b.commits))
-	ats := arrayHead(timestamptz, len(b.commits)+1, false, 12*len(b.commits)+12)
-	for _, c := range b.commits {
-		lsns = binary.BigEndian.AppendUint32(lsns, 8)
-		lsns = binary.BigEndian.AppendUint64(lsns, uint64(c.lsn))
-		ats = binary.BigEndian.AppendUint32(ats, 8)
-		ats = binary.BigEndian.AppendUint64(ats, uint64(c.at)) //nolint:gosec // two's complement is meant
-	}
-	ats = binary.BigEndian.AppendUint32(ats, 8)
-	ats = binary.BigEndian.AppendUint64(ats, uint64(at)) //nolint:gosec // two's complement is meant
-	return [][]byte{ops, append(arrayHead(text, b.count, b.null, len(b.values)), b.values...), lsns, ats}
-}
+// loadSQL gives the program its arrays.
+const loadSQL = `SELECT pg_catalog.set_config('healer.ops', $1, false), pg_catalog.set_config('healer.values', $2, false),
+ pg_catalog.set_config('healer.lsns', $3, false), pg_catalog.set_config('healer.ats', $4, false)`
 
-// arrayHead begins an array in PostgreSQL's binary form.
-func arrayHead(oid uint32, n int, null bool, size int) []byte {
-	b := make([]byte, 0, 20+size)
-	dims := uint32(1)
-	if n == 0 {
-		dims = 0
+// params are the parameters of loadSQL. at is the commit timestamp of what follows
+// the last whole transaction.
+func (b *batch) params(at int64) [][]byte {
+	ops, lsns, ats := []byte{'{'}, []byte{'{'}, []byte{'{'}
+	for i, o := range b.ops {
+		if i > 0 {
+			ops = append(ops, ',')
+		}
+		ops = strconv.AppendInt(ops, int64(o), 10)
 	}
-	b = binary.BigEndian.AppendUint32(b, dims)
-	flags := uint32(0)
-	if null {
-		flags = 1
+	for i, c := range b.commits {
+		if i > 0 {
+			lsns = append(lsns, ',')
+		}
+		lsns = append(lsns, c.lsn.String()...)
+		ats = append(append(append(ats, '"'), timestamp(c.at)...), `",`...)
 	}
-	b = binary.BigEndian.AppendUint32(b, flags)
-	b = binary.BigEndian.AppendUint32(b, oid)
-	if n == 0 {
-		return b
-	}
-	b = binary.BigEndian.AppendUint32(b, uint32(n)) //nolint:gosec // a batch is small
-	return binary.BigEndian.AppendUint32(b, 1)
+	ats = append(append(append(ats, '"'), timestamp(at)...), `"}`...)
+	values := make([]byte, 0, len(b.values)+2)
+	values = append(append(append(values, '{'), b.values...), '}')
+	return [][]byte{append(ops, '}'), values, append(lsns, '}'), ats}
 }
 
 // restore reads an entry's row again.
@@ -355,31 +352,3 @@ func (e *entry) restore(dec *decoder) (*change, error) {
 	c.old, c.new = m.old, m.new
 	return &c, nil
 }
-
-// prepareProgram makes the procedure for all shapes known so far. Outside of a
-// transaction of F it does so without the origin: a commit under the origin that is
-// none of F's would make doubtful which of F's was the last.
-func (s *Session) prepareProgram(ctx context.Context, n int, shapes []*shape, open bool) (*pgconn.StatementDescription, error) {
-	name := "healer_program_" + strconv.Itoa(n)
-	if !open {
-		if err := s.conn.Exec(ctx, "SELECT pg_catalog.pg_replication_origin_session_reset()").Close(); err != nil {
-			return nil, err
-		}
-	}
-	err := s.conn.Exec(ctx, procedure(name, shapes)).Close()
-	if !open {
-		// The lock has kept everyone else away from the origin.
-		if err := s.takeOrigin(ctx); err != nil {
-			return nil, &lostOriginError{err}
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s.conn.Prepare(ctx, name, "CALL pg_temp."+name+"(NULL, $1, $2, $3, $4)", nil)
-}
-
-// lostOriginError ends a replay: without the origin nothing may be applied.
-type lostOriginError struct{ error }
-
-func (e *lostOriginError) Unwrap() error { return e.error }
