@@ -54,7 +54,7 @@ func TestSpilledKeysAreThoseInMemory(t *testing.T) {
 				t.Errorf("%d files are left", len(left))
 			}
 		}()
-		play(t, sets)
+		touchAll(t, sets)
 		want := contents(t, sets[0])
 		for _, s := range sets[1:] {
 			if diff := cmp.Diff(want, contents(t, s)); diff != "" {
@@ -77,8 +77,8 @@ func TestSpilledKeysAreThoseInMemory(t *testing.T) {
 	})
 }
 
-// play makes the same changes to all sets.
-func play(t *rapid.T, sets []*Touched) {
+// touchAll makes the same changes to all sets.
+func touchAll(t *rapid.T, sets []*Touched) {
 	tables := []topology.TableName{{Schema: "public", Name: "a"}, {Schema: "public", Name: "b"}}
 	for at := range rapid.IntRange(1, 200).Draw(t, "changes") {
 		name := rapid.SampledFrom(tables).Draw(t, "table")
