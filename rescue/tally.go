@@ -210,7 +210,7 @@ func (b *binding) rowName(key Key) string {
 
 // keyText is how much of a key a report shows, in bytes: a thousand conflicts are to
 // fit into a line of the journal, and some of them into an event.
-const keyText = 512
+const keyText = 256
 
 // namedKey names a key's values by their columns. Of a whole row the NULLs are left
 // out.
