@@ -52,9 +52,19 @@ func (d document) Verdict() string {
 		}
 		return "EQUAL"
 	case compare.Differ:
-		return "DIFFERENT in " + count(d.Differing-d.Repaired, "row", "rows")
+		return "DIFFERENT in " + d.atLeast() + count(d.Differing-d.Repaired, "row", "rows")
 	}
 	return "NOT FULLY COMPARED"
+}
+
+// atLeast qualifies the number of differences where not all were looked for.
+func (d document) atLeast() string {
+	for _, t := range d.Tables {
+		if t.Unexplored > 0 || t.Problem != "" {
+			return "at least "
+		}
+	}
+	return ""
 }
 
 // Loud is what must not be overlooked: one line each.
