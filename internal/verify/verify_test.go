@@ -36,7 +36,9 @@ func TestSpecs(t *testing.T) {
 
 func TestPatterns(t *testing.T) {
 	all := []compare.Spec{
-		{Name: name("orders")}, {Name: name("order_lines")}, {Name: name("T.x")},
+		{Name: name("orders")},
+		{Name: name("order_lines")},
+		{Name: name("T.x")},
 		{Name: topology.TableName{Schema: "Odd, one", Name: "*"}},
 	}
 	exists := func(n topology.TableName) (bool, error) { return n == name("local"), nil }
