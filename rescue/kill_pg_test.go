@@ -280,3 +280,26 @@ func wantFault(t *testing.T, err error, class topology.Class, code string) {
 		t.Errorf("fault %v names no node", f)
 	}
 }
+
+// TestReplayCommitsNothingElseUnderTheOrigin: what the newest commit under the
+// origin is tells whether a transaction in doubt was committed, so there is none but
+// F's and the one that moves the progress, also after the session has ended.
+func TestReplayCommitsNothingElseUnderTheOrigin(t *testing.T) {
+	l := newLab(t, []string{`create table t (id int primary key, v int)`})
+	for i := range 5 {
+		l.exec("n1", fmt.Sprintf(`insert into t values (%d, 0)`, i))
+	}
+	l.lose()
+	before := l.text("n3", `select pg_current_xact_id()::text`)
+	_, _, err := l.replay()
+	l.must(err)
+	l.eventually("the session has ended", func() bool {
+		return l.text("n3", `select count(*)::text from pg_locks where locktype = 'advisory'`) == "0"
+	})
+	got := l.text("n3", `select count(*)::text from (select (pg_xact_commit_timestamp_origin(id::text::xid)).roident as origin
+		from generate_series(`+before+`, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1) id) x
+		where x.origin = pg_replication_origin_oid('`+l.origin("n3", "n1")+`')`)
+	if got != "6" {
+		t.Errorf("%s transactions were committed under the origin, want the 5 of n1 and the one that moves the progress", got)
+	}
+}
