@@ -83,3 +83,27 @@ func (s *Session) unproven(ctx context.Context) error {
 		Hint: "compare the survivors by hand",
 	}
 }
+
+// Proven reports whether T is shown to have the transaction at its progress, with
+// nothing but T to ask: no transaction was aborted since the newest that T committed
+// for F, so no abort can have moved the progress. An abort of T's own applications
+// takes the proof away, too; false means that another survivor's log, which a
+// Replay reads, has to tell.
+func (s *Session) Proven(ctx context.Context) (bool, error) {
+	const query = `
+SELECT coalesce(bool_and(pg_catalog.pg_xact_status(a.id::text::xid8) IS DISTINCT FROM 'aborted'), true), count(DISTINCT c.id) > 0
+FROM (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint AS next) m
+CROSS JOIN LATERAL (
+  SELECT w.id FROM (
+    SELECT x.id, pg_catalog.pg_xact_commit_timestamp_origin((x.id %% 4294967296)::text::xid) AS w
+    FROM (SELECT pg_catalog.generate_series(m.next - 1, greatest(m.next - %d, 3), -1) AS id OFFSET 0) x
+    WHERE x.id %% 4294967296 >= 3 OFFSET 0
+  ) w WHERE (w.w).roident = %d LIMIT 1
+) c
+LEFT JOIN LATERAL pg_catalog.generate_series(c.id + 1, m.next - 1) AS a(id) ON true`
+	got, err := rows(ctx, s.conn, fmt.Sprintf(query, doubtRange, s.origin))
+	if err != nil {
+		return false, s.wrap(fmt.Errorf("prove the progress of %s: %w", s.target.Origin, err))
+	}
+	return isTrue(got[0][0]) && isTrue(got[0][1]), nil
+}

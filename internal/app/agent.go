@@ -49,7 +49,9 @@ type Agent struct {
 	memory   *memory
 	view     *view
 	attempts *attempts
-	wake     chan struct{}
+	// wasLost are the nodes that the last pass found lost.
+	wasLost []string
+	wake    chan struct{}
 
 	servers  map[string]*postgres.Server
 	sessions map[string]steps.Server

@@ -43,3 +43,6 @@ func (a *attempts) failed(plan string, soon bool) {
 
 // succeeded forgets the plan's failures.
 func (a *attempts) succeeded(plan string) { delete(a.plans, plan) }
+
+// forget lets every plan be run at once: what stood in the way may be gone.
+func (a *attempts) forget() { clear(a.plans) }

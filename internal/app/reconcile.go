@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"healer/api"
@@ -51,6 +52,11 @@ func (a *Agent) pass(ctx context.Context) {
 		return
 	}
 	a.learn(s)
+	// A node that has come back may hold what a recovery failed for.
+	if lost := s.lost(); !slices.Equal(lost, a.wasLost) {
+		a.wasLost = lost
+		a.attempts.forget()
+	}
 	for _, node := range s.admissible() {
 		if a.detector.Admit(node) {
 			a.log.Info("node is admitted: nothing fences it off", "node", node)

@@ -266,8 +266,7 @@ func (c *cluster) round(dice *rand.Rand, returning bool) {
 	}
 	c.caughtUp(lost, source)
 	g.Watermark = c.progress(source, false)
-	c.must(c.m.Kill(c.Context(), lost))
-	c.must(c.m.Heal())
+	c.lose()
 	c.strikes(dice, returning)
 	if !returning {
 		c.recovered()
@@ -286,6 +285,78 @@ func (c *cluster) round(dice *rand.Rand, returning bool) {
 	})
 	c.caughtUp()
 	c.compare(g)
+}
+
+// TestDoubtfulProgressIsNotTrusted ends an agent at the worst of moments, with the
+// position of the gap's last transaction set and its COMMIT not sent: PostgreSQL
+// moves the laggard's progress all the same. Then the source dies as well, and the
+// lost node returns, from which the laggard would go on behind a transaction that
+// it does not have.
+func TestDoubtfulProgressIsNotTrusted(t *testing.T) {
+	c := newCluster(t)
+	c.healthy()
+	g := gap{Floor: c.progress(laggard, false), SourceOrigin: c.origin(source, lost)}
+	c.m.Link(lost, laggard).Cut()
+	c.exec(lost, mixed(1)[0])
+	c.caughtUp(lost, source)
+	g.Watermark = c.progress(source, false)
+	for _, n := range c.m.Names() {
+		c.kill(n)
+	}
+	c.lose()
+	// What the agents would have done so far.
+	for _, n := range []string{source, laggard} {
+		sub := localpg.SubscriptionName(n, lost)
+		c.exec(n, `alter subscription `+sub+` disable; select pg_replication_origin_create(
+			'healer:fence:app:' || oid || ':n1:0:0') from pg_subscription where subname = '`+sub+`'`)
+	}
+	c.eventually("the laggard's worker has ended", func() error {
+		return c.zero(laggard, `select count(*) from pg_stat_subscription where pid is not null and subname = '`+localpg.SubscriptionName(laggard, lost)+`'`)
+	})
+	c.exec(laggard, fmt.Sprintf(`select pg_replication_origin_create('healer:gap:app:n1:%X:%X')`, uint64(g.Floor), uint64(g.Watermark)))
+	conn, err := c.m.Node(laggard).Connect(t.Context())
+	c.must(err)
+	c.must(conn.PgConn().Exec(t.Context(), fmt.Sprintf(`select pg_replication_origin_session_setup('%s'); begin;
+		update t set v = v + 1 where id = 1; select pg_replication_origin_xact_setup('%s', now())`, c.origin(laggard, lost), g.Watermark)).Close())
+	c.must(conn.Close(t.Context()))
+	c.eventually("the abort has moved the progress", func() error {
+		if at := c.progress(laggard, false); at != g.Watermark {
+			return fmt.Errorf("it is %s, not %s", at, g.Watermark)
+		}
+		return nil
+	})
+
+	c.must(c.m.Kill(c.Context(), source))
+	c.must(c.m.Node(lost).Start(c.Context()))
+	for _, n := range c.m.Names() {
+		c.start(n)
+	}
+	c.await("the doubt is told", func() error {
+		ctx, cancel := context.WithTimeout(c.Context(), 2*time.Second)
+		defer cancel()
+		s, err := api.FetchStatus(ctx, http.DefaultClient, c.apis[laggard])
+		if err != nil {
+			return err
+		}
+		if s.Last == nil || s.Last.State != api.RecoveryFailed || !strings.Contains(s.Last.Error, "whether it was committed") {
+			return fmt.Errorf("last recovery: %+v, refusals: %+v", s.Last, s.Refusals)
+		}
+		return nil
+	})
+	c.must(c.count(laggard, `select 1 - count(*) from pg_subscription where not subenabled and subname = '`+localpg.SubscriptionName(laggard, lost)+`'`))
+
+	c.must(c.m.Node(source).Start(c.Context()))
+	c.healthy()
+	c.caughtUp()
+	c.compare(g)
+}
+
+// lose kills the node to be lost, and with it what was on its way to the laggard.
+func (c *cluster) lose() {
+	c.Helper()
+	c.must(c.m.Kill(c.Context(), lost))
+	c.m.Link(lost, laggard).Sever()
+	c.must(c.m.Heal())
 }
 
 // compare reads the servers after a round.

@@ -46,6 +46,9 @@ func (r *Run) applyClone(ctx context.Context, p planner.Plan, s planner.Step) (e
 	if err != nil {
 		return executor.Result{}, err
 	}
+	if err := r.proven(ctx, p, l.Source); err != nil {
+		return executor.Result{}, err
+	}
 	if _, err := r.acquire(ctx, p, l); err != nil {
 		return executor.Result{}, err
 	}
@@ -234,6 +237,12 @@ func (r *Run) applyRelease(ctx context.Context, p planner.Plan, s planner.Step) 
 	source, err := r.observe(ctx, s.Node)
 	if err != nil {
 		return executor.Result{}, err
+	}
+	if s.Node == s.Target {
+		// Nobody is left to compare it with: nobody has carried it anew.
+		if err := r.proven(ctx, p, s.Node); err != nil {
+			return executor.Result{}, err
+		}
 	}
 	evidence := "there was no clone"
 	if slot, ok := source.Slot(topology.SlotClone, s.Target, p.Node); ok {

@@ -81,6 +81,65 @@ func (r *Run) acquire(ctx context.Context, p planner.Plan, l *lane) (*rescue.Ses
 	return session, nil
 }
 
+// proven makes sure that a survivor really has what its progress says, before others
+// are given it or its gap mark goes. PostgreSQL moves the progress of a session
+// that is ended between a transaction's last statement and its COMMIT, although it
+// aborts. As long as another survivor has that transaction, it is carried over
+// again; when the source it came from is gone, only the node itself can tell.
+func (r *Run) proven(ctx context.Context, p planner.Plan, node string) error {
+	state, sub, err := r.seen(p, node)
+	if err != nil || !r.doubtful(p, node) {
+		return err
+	}
+	server, err := r.server(node)
+	if err != nil {
+		return err
+	}
+	conn, err := server.Session(ctx)
+	if err != nil {
+		return r.Wrap(node, err)
+	}
+	session, err := rescue.NewSession(ctx, conn, rescue.Target{
+		Node: node, Origin: p.Node, OriginName: sub.Origin, Authors: authors(state),
+	})
+	if err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return r.Wrap(node, err)
+	}
+	defer func() { _ = session.Close(context.WithoutCancel(ctx)) }()
+	ok, err := session.Proven(ctx)
+	if err != nil || ok {
+		return r.Wrap(node, err)
+	}
+	return &topology.Fault{
+		Class: topology.Permanent, Code: "progress_unproven", Node: node,
+		Hint: "start the node again that the gap was carried from: it has the transaction",
+		Err: fmt.Errorf("a recovery of %s broke off on %s, and no other survivor has transaction %s: whether it was committed cannot be told",
+			p.Node, node, session.Progress()),
+	}
+}
+
+// doubtful reports whether nobody but the node itself, to which an unfinished
+// recovery has carried transactions, stands for its progress.
+func (r *Run) doubtful(p planner.Plan, node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	carried := func(name string) (topology.LSN, bool) {
+		n, _ := r.obs.Node(name)
+		sub, _ := n.From(p.Node)
+		gap, marked := n.GapOf(p.Node)
+		return sub.Progress, marked && sub.Progress > gap.From
+	}
+	at, ok := carried(node)
+	if !ok {
+		return false
+	}
+	return !slices.ContainsFunc(p.Survivors, func(other string) bool {
+		theirs, ok := carried(other)
+		return !ok && theirs >= at
+	})
+}
+
 // lockFault tells a rival from the remains of the session this run has lost.
 func (l *lane) lockFault(err error) error {
 	if topology.ClassOf(err) != topology.Conflict || l.lostAt.IsZero() || time.Since(l.lostAt) > lingering {
