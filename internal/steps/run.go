@@ -34,6 +34,7 @@ type Engine interface {
 
 	Flush(ctx context.Context, node string) (topology.LSN, error)
 	Progress(ctx context.Context, node, originName string, flush bool) (topology.LSN, error)
+	Prepared(ctx context.Context, node string, sub topology.Subscription) ([]string, error)
 	Barrier(ctx context.Context, pairs []native.Pair) error
 	Tables(ctx context.Context, node string, sub topology.Subscription) ([]topology.TableName, error)
 	Unknown(ctx context.Context, node string, sub topology.Subscription, other string, theirs topology.Subscription) ([]topology.TableName, error)

@@ -2,6 +2,7 @@ package native
 
 import (
 	"context"
+	"strconv"
 
 	"healer/postgres"
 	"healer/topology"
@@ -60,4 +61,18 @@ func (e *Engine) UnmarkGap(ctx context.Context, node, origin string, to topology
 		return err
 	}
 	return s.UnmarkGap(ctx, origin, to)
+}
+
+// Prepared are the provider's transaction ids of those that it prepared, that the
+// node holds for the subscription, and whose outcome it has not received; only
+// subscriptions with two_phase have any.
+func (e *Engine) Prepared(ctx context.Context, node string, sub topology.Subscription) ([]string, error) {
+	// The name is the one that apply workers give.
+	const sql = `SELECT coalesce(jsonb_agg(substring(gid FROM '[0-9]+$') ORDER BY gid), '[]')
+		FROM pg_prepared_xacts WHERE database = current_database() AND gid ~ ('^pg_gid_' || $1 || '_[0-9]+$')`
+	return with(e, node, func(s *postgres.Server) ([]string, error) {
+		var xids []string
+		err := s.JSON(ctx, &xids, sql, strconv.FormatUint(uint64(sub.ID), 10))
+		return xids, err
+	})
 }
