@@ -56,10 +56,12 @@ func newCluster(t *testing.T) *cluster {
 	c.exec(laggard, `select pg_create_logical_replication_slot('`+ownSlot+`', 'pgoutput')`)
 	var b strings.Builder
 	b.WriteString("cluster: attack\nnodes:\n")
-	for _, n := range c.m.Names() {
-		c.apis[n], c.dirs[n] = freeAddr(t), t.TempDir()
+	addrs := freeAddrs(t, 4*len(c.m.Names()))
+	for i, n := range c.m.Names() {
+		free := addrs[4*i:]
+		c.apis[n], c.dirs[n] = free[0], t.TempDir()
 		fmt.Fprintf(&b, "  - name: %s\n    dsn: %q\n    gossip: %q\n    api: %q\n    nats: {client: %q, cluster: %q}\n",
-			n, c.m.Node(n).DSN(), freeAddr(t), c.apis[n], freeAddr(t), freeAddr(t))
+			n, c.m.Node(n).DSN(), free[1], c.apis[n], free[2], free[3])
 	}
 	c.must(os.WriteFile(c.file, []byte(b.String()), 0o600))
 	t.Cleanup(func() {
@@ -78,15 +80,26 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// freeAddr is an address on which nobody listens now.
-func freeAddr(t *testing.T) string {
+// freeAddrs are addresses on which nobody listens now, each found once, below the
+// ports that the kernel gives to outgoing connections: nobody else takes them while
+// an agent is dead.
+func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, last = 28001, 31999
+	var addrs []string
+	for _, i := range rand.Perm(last - first) {
+		addr := fmt.Sprintf("127.0.0.1:%d", first+i)
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }()
+		if addrs = append(addrs, addr); len(addrs) == n {
+			return addrs
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatalf("only %d of %d ports are free", len(addrs), n)
+	return nil
 }
 
 func (c *cluster) logFile(node string) string { return filepath.Join(c.dirs[node], "log") }
