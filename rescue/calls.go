@@ -160,7 +160,7 @@ func (c *calls) drained(ctx context.Context) error {
 	if c.dead {
 		// Only what T has answered counts.
 		if c.flying != nil {
-			_ = <-c.flying.done
+			<-c.flying.done
 			c.flying = nil
 		}
 		return nil

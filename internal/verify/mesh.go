@@ -63,21 +63,23 @@ func (m *mesh) close() {
 func (m *mesh) observe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, knownWithin)
 	defer cancel()
+	var apart error
 	for {
-		m.seen = m.engine.ObserveAll(ctx)
+		seen := m.engine.ObserveAll(ctx)
+		if ctx.Err() != nil && len(m.seen.Nodes) > 0 {
+			return apart // the time ran out in the middle of this reading: the one before it counts
+		}
+		m.seen = seen
 		if err := m.unreachable(); err != nil {
 			return err
 		}
 		m.pairs = nil
-		apart := m.findPairs()
+		apart = m.findPairs()
 		if apart == nil && m.told() {
 			return nil
 		}
 		if err := postgres.Pause(ctx, 100*time.Millisecond); err != nil {
-			if apart != nil {
-				return apart
-			}
-			return nil // what is not told by now reads from outside of the cluster
+			return apart // what is not told by now reads from outside of the cluster
 		}
 	}
 }
