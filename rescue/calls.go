@@ -12,6 +12,10 @@ import (
 )
 
 const (
+	// bulkFrom is from how many changes on a transaction is worth a program. The
+	// pipeline carries shorter ones faster: T prepares a program's statements
+	// anew for each call.
+	bulkFrom = 64
 	// callBytes is from where on a batch is worth a call, callWait how long a
 	// smaller one may wait for more.
 	callBytes = 64 << 10
@@ -144,6 +148,13 @@ func (c *calls) finished(ctx context.Context) error {
 	}
 	if len(c.cur.entries) == c.cur.done() {
 		return nil // it had no changes
+	}
+	if len(c.cur.entries)-c.cur.done() < bulkFrom {
+		if err := c.toRows(ctx); err != nil {
+			return err
+		}
+		c.rows = false
+		return c.applier.finish(ctx)
 	}
 	c.cur.end(c.lsn, c.at)
 	if c.cur.size() >= callBytes || time.Since(c.since) >= callWait {
