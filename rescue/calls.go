@@ -169,11 +169,15 @@ func (c *calls) drain(ctx context.Context) error { return c.ends(c.drained(ctx))
 
 func (c *calls) drained(ctx context.Context) error {
 	if c.dead {
-		// Only what T has answered counts.
-		if c.flying != nil {
-			<-c.flying.done
-			c.flying = nil
+		if c.flying == nil {
+			return nil
 		}
+		// Only what T has answered counts, and the error that ended the replay
+		// has been told: this one is waited for, so that nobody uses the
+		// connection any more.
+		late := <-c.flying.done
+		c.flying = nil
+		_ = late
 		return nil
 	}
 	if len(c.cur.commits) > 0 {
