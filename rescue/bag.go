@@ -89,15 +89,9 @@ func (r *replica) copies(ctx context.Context, _ []string, keys []Key, found func
 		}
 		v := version{present: true, digest: string(row[1]), xmin: string(row[2]), stamp: stamp{at: unknownTime}}
 		if row[3] != nil {
-			at, err := strconv.ParseInt(string(row[3]), 10, 64)
-			if err != nil {
+			if v.stamp, err = r.stamp(row[3], row[4]); err != nil {
 				return r.wrap(err)
 			}
-			id, err := strconv.ParseUint(string(row[4]), 10, 32)
-			if err != nil {
-				return r.wrap(err)
-			}
-			v.stamp = stamp{at: at, author: r.authors[uint32(id)]}
 		}
 		found(i-1, v)
 	}

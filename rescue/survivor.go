@@ -186,19 +186,26 @@ func (r *replica) versions(ctx context.Context, columns []string, keys []Key, fo
 			stamp: stamp{at: unknownTime},
 		}
 		if row[2] != nil {
-			at, err := strconv.ParseInt(string(row[2]), 10, 64)
-			if err != nil {
+			if v.stamp, err = r.stamp(row[2], row[3]); err != nil {
 				return r.wrap(err)
 			}
-			id, err := strconv.ParseUint(string(row[3]), 10, 32)
-			if err != nil {
-				return r.wrap(err)
-			}
-			v.stamp = stamp{at: at, author: r.authors[uint32(id)]}
 		}
 		found(i-1, v)
 	}
 	return nil
+}
+
+// stamp reads a commit timestamp and the origin it was committed under.
+func (s *survivor) stamp(at, origin []byte) (stamp, error) {
+	micros, err := strconv.ParseInt(string(at), 10, 64)
+	if err != nil {
+		return stamp{}, err
+	}
+	id, err := strconv.ParseUint(string(origin), 10, 32)
+	if err != nil {
+		return stamp{}, err
+	}
+	return stamp{at: micros, author: s.authors[uint32(id)]}, nil
 }
 
 // act makes the session write under the repair origin of an author.
