@@ -17,6 +17,12 @@ var lostID = topology.Identity{SystemID: 42, Timeline: 3}
 // fenced checks that subscription and mark agree, and that nothing runs.
 func wantFenced(t *testing.T, e *Engine, node, lost string, fence topology.Fence) {
 	t.Helper()
+	// A worker that the launcher started for what it read before the fence may
+	// show for a moment: it ends when it reads the subscription itself.
+	within(t, "no worker behind the fence", func() bool {
+		sub, _ := observed(t, e, node).From(lost)
+		return sub.Enabled || sub.Worker != topology.WorkerBusy
+	})
 	n := observed(t, e, node)
 	sub, _ := n.From(lost)
 	got, ok := n.FenceOf(lost)
