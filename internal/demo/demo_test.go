@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"healer/config"
 	"healer/events"
 )
 
@@ -50,32 +49,6 @@ func TestRoles(t *testing.T) {
 		if got := [2]string{o.ahead(), o.laggard()}; got != want {
 			t.Errorf("kill %s: ahead and laggard are %v, want %v", kill, got, want)
 		}
-	}
-}
-
-// TestClusterFile loads the file that the agents get.
-func TestClusterFile(t *testing.T) {
-	ports, err := freePorts(t.Context(), 12)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var addrs []address
-	for i, n := range []string{"n1", "n2", "n3"} {
-		p := ports[4*i:]
-		addrs = append(addrs, address{n, `host=` + n + ` dbname='a b' user=postgres`, p[0], p[1], p[2], p[3]})
-	}
-	c, err := config.Parse("cluster.yaml", []byte(clusterFile(addrs)), func(dsn string) (string, error) { return dsn, nil })
-	if c == nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		n, ok := c.Node(a.node)
-		if !ok || n.DSN != a.dsn || n.Gossip != a.gossip || n.API != a.api || n.NATS.Client != a.nats || n.NATS.Cluster != a.route {
-			t.Errorf("%s was read as %+v", a.node, n)
-		}
-	}
-	if c.Cluster != clusterName || !c.EmbeddedNATS() {
-		t.Errorf("cluster was read as %+v", c)
 	}
 }
 

@@ -14,8 +14,12 @@ import (
 	"healer/events/natsbus"
 	"healer/internal/demo/show"
 	"healer/internal/demo/workload"
+	"healer/internal/localagent"
 	"healer/internal/localpg"
 )
+
+// clusterName is the name of the demo's cluster in events and subjects.
+const clusterName = "demo"
 
 // ErrInterrupted is the error of a run that was told to end.
 var ErrInterrupted = errors.New("interrupted")
@@ -31,9 +35,9 @@ type run struct {
 
 	dir     string
 	file    string
-	addrs   map[string]address
+	addrs   map[string]localagent.Address
 	mesh    *localpg.Mesh
-	agents  map[string]*agent
+	agents  map[string]*localagent.Agent
 	work    *workload.Workload
 	watch   *watcher
 	events  *natsbus.Client
@@ -62,7 +66,7 @@ func Run(ctx context.Context, o Options, io IO) (Report, error) {
 
 	r := &run{
 		opts: o, begin: time.Now(), report: newReport(o), watch: newWatcher(),
-		agents: map[string]*agent{}, addrs: map[string]address{}, lives: map[string]show.Life{},
+		agents: map[string]*localagent.Agent{}, addrs: map[string]localagent.Address{}, lives: map[string]show.Life{},
 	}
 	r.view = r.presenter(io, func() { cancel(ErrInterrupted) })
 	defer r.end()
@@ -163,7 +167,7 @@ func (r *run) hand(ctx context.Context, io IO, failed error) error {
 func (r *run) showLogs(io IO) {
 	for _, n := range r.opts.names() {
 		if a := r.agents[n]; a != nil {
-			fmt.Fprintf(io.Err, "--- the end of the log of %s's agent ---\n%s\n", n, a.tail(15))
+			fmt.Fprintf(io.Err, "--- the end of the log of %s's agent ---\n%s\n", n, a.Tail(15))
 		}
 	}
 }
@@ -177,7 +181,7 @@ func (r *run) howToReach() []string {
 	lines := []string{"", "the cluster runs on; Ctrl-C ends it and removes " + r.dir}
 	for _, n := range r.opts.names() {
 		a := r.addrs[n]
-		lines = append(lines, fmt.Sprintf("  %s  psql %q   http://%s/   log %s", n, a.dsn, a.api, r.agents[n].log))
+		lines = append(lines, fmt.Sprintf("  %s  psql %q   http://%s/   log %s", n, a.DSN, a.API, r.agents[n].Log()))
 	}
 	return append(lines, "  "+program+" status --config "+r.file)
 }

@@ -73,7 +73,7 @@ func (r *run) kill(ctx context.Context) (string, error) {
 	r.atKill = r.work.Stats()
 	r.killed = time.Now()
 	var both sync.WaitGroup
-	both.Go(r.agents[node].kill)
+	both.Go(r.agents[node].Kill)
 	err := r.mesh.Kill(ctx, node)
 	both.Wait()
 	r.view.Show(show.Killed{At: show.Stamp(r.killed.Sub(r.begin)), Node: node})
@@ -134,7 +134,7 @@ func (r *run) restart(ctx context.Context) (string, error) {
 	if err := r.mesh.Node(node).Start(ctx); err != nil {
 		return "", err
 	}
-	if err := r.agents[node].start(); err != nil {
+	if err := r.agents[node].Start(); err != nil {
 		return "", err
 	}
 	r.life(node, func(l *show.Life) { l.Agent = true })

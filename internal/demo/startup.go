@@ -14,6 +14,7 @@ import (
 	"healer/events/natsbus"
 	"healer/internal/demo/show"
 	"healer/internal/demo/workload"
+	"healer/internal/localagent"
 	"healer/internal/localpg"
 	"healer/topology"
 )
@@ -52,19 +53,15 @@ func (r *run) startPolling(ctx context.Context) {
 }
 
 func (r *run) startAgents(ctx context.Context) (string, error) {
-	ports, err := freePorts(ctx, 4*r.opts.Nodes)
+	addrs, err := localagent.Addresses(ctx, r.opts.names(), func(n string) string { return r.mesh.Node(n).DSN() })
 	if err != nil {
 		return "", err
 	}
-	var addrs []address
-	for i, n := range r.opts.names() {
-		p := ports[4*i:]
-		a := address{node: n, dsn: r.mesh.Node(n).DSN(), gossip: p[0], api: p[1], nats: p[2], route: p[3]}
-		r.addrs[n] = a
-		addrs = append(addrs, a)
+	for _, a := range addrs {
+		r.addrs[a.Node] = a
 	}
 	r.file = filepath.Join(r.dir, "cluster.yaml")
-	if err := os.WriteFile(r.file, []byte(clusterFile(addrs)), 0o600); err != nil {
+	if err := os.WriteFile(r.file, []byte(localagent.ClusterFile(clusterName, addrs)), 0o600); err != nil {
 		return "", err
 	}
 	program, err := r.program()
@@ -72,14 +69,10 @@ func (r *run) startAgents(ctx context.Context) (string, error) {
 		return "", err
 	}
 	for _, n := range r.opts.names() {
-		data := filepath.Join(r.dir, n)
-		a := &agent{
-			node: n, program: program, log: filepath.Join(r.dir, n+".log"),
-			args: []string{"agent", "--config", r.file, "--node", n, "--data-dir", data},
-		}
+		a := localagent.New(program, r.file, n, r.dir)
 		r.agents[n] = a
-		r.onEnd(a.kill)
-		if err := a.start(); err != nil {
+		r.onEnd(a.Kill)
+		if err := a.Start(); err != nil {
 			return "", err
 		}
 		r.life(n, func(l *show.Life) { l.Agent = true })
@@ -95,7 +88,7 @@ func (r *run) startAgents(ctx context.Context) (string, error) {
 func (r *run) subscribe(ctx context.Context) error {
 	var urls []string
 	for _, n := range append(r.opts.survivors(), r.opts.Kill) {
-		urls = append(urls, "nats://"+r.addrs[n].nats)
+		urls = append(urls, "nats://"+r.addrs[n].NATS)
 	}
 	// The client lives as long as the run, not as this step.
 	client, err := natsbus.Dial(context.WithoutCancel(ctx), natsbus.DialOptions{Cluster: clusterName, Name: "healer demo", URLs: urls})
@@ -123,7 +116,7 @@ func (r *run) subscribe(ctx context.Context) error {
 // agentsEnded is an error when an agent has ended that should run.
 func (r *run) agentsEnded() error {
 	for _, n := range r.opts.names() {
-		if err := r.agents[n].ended(); err != nil {
+		if err := r.agents[n].Ended(); err != nil {
 			return final{err}
 		}
 	}
@@ -152,7 +145,7 @@ func (r *run) awaitReady(ctx context.Context) (string, error) {
 func (r *run) healthy(ctx context.Context, client *http.Client, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	s, err := api.FetchStatus(ctx, client, r.addrs[node].api)
+	s, err := api.FetchStatus(ctx, client, r.addrs[node].API)
 	if err != nil {
 		return fmt.Errorf("the agent of %s: %w", node, err)
 	}

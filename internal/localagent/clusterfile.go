@@ -1,4 +1,4 @@
-package demo
+package localagent
 
 import (
 	"context"
@@ -10,31 +10,44 @@ import (
 	"strings"
 )
 
-// clusterName is the name of the demo's cluster in events and subjects.
-const clusterName = "demo"
-
 const loopback = "127.0.0.1"
 
-// address is where one node and its agent listen.
-type address struct {
-	node, dsn                string
-	gossip, api, nats, route string
+// Address is where one node and its agent listen.
+type Address struct {
+	Node, DSN string
+	// Gossip, API, NATS and Route are host:port of the agent.
+	Gossip, API, NATS, Route string
 }
 
-// clusterFile is the file that all agents read.
-func clusterFile(nodes []address) string {
+// Addresses gives each node free ports for its agent. dsn tells how to reach a
+// node's server.
+func Addresses(ctx context.Context, nodes []string, dsn func(node string) string) ([]Address, error) {
+	ports, err := freePorts(ctx, 4*len(nodes))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Address, 0, len(nodes))
+	for i, n := range nodes {
+		p := ports[4*i:]
+		out = append(out, Address{Node: n, DSN: dsn(n), Gossip: p[0], API: p[1], NATS: p[2], Route: p[3]})
+	}
+	return out, nil
+}
+
+// ClusterFile is the file that all agents of a cluster read.
+func ClusterFile(cluster string, nodes []Address) string {
 	var b strings.Builder
-	b.WriteString("# Made by healer demo.\ncluster: " + clusterName + "\nnodes:\n")
+	b.WriteString("# Made for agents on this machine.\ncluster: " + cluster + "\nnodes:\n")
 	for _, n := range nodes {
 		fmt.Fprintf(&b, "  - name: %s\n    dsn: %q\n    gossip: %q\n    api: %q\n    nats: {client: %q, cluster: %q}\n",
-			n.node, n.dsn, n.gossip, n.api, n.nats, n.route)
+			n.Node, n.DSN, n.Gossip, n.API, n.NATS, n.Route)
 	}
 	return b.String()
 }
 
 // Ports are taken below those that the kernel gives to outgoing connections, so
 // that nobody happens to sit on an agent's port while the agent is down, and
-// above those of the demo's servers.
+// above those of localpg's servers.
 const firstPort, lastPort = 32001, 32700
 
 // freePorts finds ports that are free for TCP and for UDP. The listeners are

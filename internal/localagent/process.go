@@ -1,4 +1,4 @@
-package demo
+package localagent
 
 import (
 	"fmt"
@@ -11,12 +11,11 @@ import (
 	"syscall"
 )
 
-// agent is the agent process of one node, which can be killed and started anew.
-type agent struct {
-	node    string
-	program string
-	args    []string
-	log     string
+// Agent is the agent process of one node, which can be killed and started anew.
+type Agent struct {
+	node, program string
+	args          []string
+	log           string
 
 	mu   sync.Mutex
 	pid  int
@@ -24,13 +23,25 @@ type agent struct {
 	err  error
 }
 
-// start starts the process in a group of its own, so that Ctrl-C at a terminal
-// reaches only the demo, which then ends the agents.
+// New describes the agent of a node: program is the healer binary, file the
+// cluster's file, dir the directory for its data and its log.
+func New(program, file, node, dir string) *Agent {
+	return &Agent{
+		node: node, program: program, log: filepath.Join(dir, node+".log"),
+		args: []string{"agent", "--config", file, "--node", node, "--data-dir", filepath.Join(dir, node)},
+	}
+}
+
+// Log is the file that the agent writes its log to.
+func (a *Agent) Log() string { return a.log }
+
+// Start starts the process in a group of its own, so that Ctrl-C at a terminal
+// reaches only the caller, which then ends the agents.
 //
-// If the demo dies without doing so, the kernel kills the agent. That is bound
+// If the caller dies without doing so, the kernel kills the agent. That is bound
 // to the thread that forked, and Go ends threads when it likes: so one
 // goroutine, locked to its thread, forks and waits for the end.
-func (a *agent) start() error {
+func (a *Agent) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.done != nil {
@@ -74,8 +85,8 @@ func (a *agent) start() error {
 	return nil
 }
 
-// running reports whether the process lives.
-func (a *agent) running() bool {
+// Running reports whether the process lives.
+func (a *Agent) Running() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.done == nil {
@@ -89,20 +100,20 @@ func (a *agent) running() bool {
 	}
 }
 
-// ended is an error when the process has ended by itself: with the end of its
+// Ended is an error when the process has ended by itself: with the end of its
 // log, where it says why.
-func (a *agent) ended() error {
-	if a.running() {
+func (a *Agent) Ended() error {
+	if a.Running() {
 		return nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return fmt.Errorf("the agent of %s has ended (%w); its log ends with:\n%s", a.node, a.err, a.tail(10))
+	return fmt.Errorf("the agent of %s has ended (%w); its log ends with:\n%s", a.node, a.err, a.Tail(10))
 }
 
-// kill ends the process and all that it started, at once. The demo ends its
-// agents so, too: nothing of what they would still save is kept.
-func (a *agent) kill() {
+// Kill ends the process and all that it started, at once. Nothing of what it
+// would still save is kept.
+func (a *Agent) Kill() {
 	a.mu.Lock()
 	done, pid := a.done, a.pid
 	a.mu.Unlock()
@@ -117,8 +128,8 @@ func (a *agent) kill() {
 	}
 }
 
-// tail is the end of the log.
-func (a *agent) tail(lines int) string {
+// Tail is the end of the log.
+func (a *Agent) Tail(lines int) string {
 	b, err := os.ReadFile(a.log)
 	if err != nil {
 		return err.Error()
