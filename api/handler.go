@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// handler routes the requests. Everything is GET: nothing can be changed here.
+// handler routes the requests. What is not GET changes something and is guarded.
 func handler(o Options) (http.Handler, error) {
 	reg := prometheus.NewRegistry()
 	for _, c := range append([]prometheus.Collector{
@@ -34,6 +34,9 @@ func handler(o Options) (http.Handler, error) {
 	if o.Recoveries != nil {
 		mux.Handle("GET /v1/recoveries", recoveries(o.Source, o.Recoveries))
 		mux.Handle("GET /v1/recoveries/{id}", recoveries(o.Source, o.Recoveries))
+	}
+	if o.Steering != nil {
+		steer(mux, o)
 	}
 	if o.Events != nil {
 		mux.Handle("GET /v1/events", stream(o.Events, o.Log))

@@ -34,6 +34,10 @@ type Options struct {
 	Events EventSource
 	// Recoveries feeds GET /v1/recoveries; nil leaves those paths out.
 	Recoveries RecoverySource
+	// Steering takes what operators say; nil leaves those paths out. Token is
+	// what they must show; nil when none is configured.
+	Steering Steering
+	Token    TokenSource
 	// Collectors are metrics beside those made from the Source's status.
 	Collectors []prometheus.Collector
 	// Log takes what goes wrong.

@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"healer/control"
 	"healer/topology"
 )
 
@@ -50,6 +51,8 @@ type Status struct {
 	Reasons []string `json:"reasons"`
 	// Paused is true when an operator has stopped automatic action.
 	Paused bool `json:"paused"`
+	// Control is what operators have said and still holds.
+	Control []control.Entry `json:"control,omitempty"`
 	// Nodes has one entry for each configured node, sorted by name.
 	Nodes []Node `json:"nodes"`
 	// Progress has one entry for each ordered pair of nodes.

@@ -70,6 +70,7 @@ type Config struct {
 	// Nodes are the members in the order of the file: two at least.
 	Nodes []Node
 
+	API       API
 	NATS      NATS
 	Detection Detection
 	Recovery  Recovery
@@ -96,6 +97,13 @@ type NodeNATS struct {
 	// Client is the host:port for clients, Cluster the one for its peers.
 	Client  string
 	Cluster string
+}
+
+// API says who may change something through the agents' HTTP servers.
+type API struct {
+	// TokenFile is the file with the token that must be shown, the same on all
+	// hosts; empty lets in only requests from the agent's own host.
+	TokenFile string
 }
 
 // NATS says where events go.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 			name: "nodes", need: "list the nodes of the mesh, each with name, dsn, gossip and api",
 			read: func(v value) { c.Nodes = v.members(check) },
 		},
+		{name: "api", read: func(v value) {
+			v.mapping([]field{{name: "token_file", read: path(&c.API.TokenFile)}})
+		}},
 		{name: "nats", read: func(v value) {
 			v.mapping([]field{{name: "url", read: natsURL(&c.NATS.URL)}})
 		}},
@@ -134,6 +138,21 @@ func dsn(dst *string, check DSNCheck) func(value) {
 			return
 		}
 		v.r.servers[v.path] = server
+	}
+}
+
+// path reads the name of a file. It is absolute: agents and commands start in
+// directories of their own.
+func path(dst *string) func(value) {
+	return func(v value) {
+		s, ok := v.word()
+		switch {
+		case !ok || s == "":
+		case !filepath.IsAbs(s):
+			v.bad(show(s)+" is not an absolute path", "write it from the root on, such as /etc/healer/token")
+		default:
+			*dst = s
+		}
 	}
 }
 

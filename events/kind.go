@@ -16,6 +16,9 @@ const (
 	NodeLeft      Kind = "node.left"
 	NodeReturned  Kind = "node.returned"
 	NodeRejoined  Kind = "node.rejoined"
+	// NodeMaintenance: an operator has suspended the verdicts about the node, or
+	// has taken that back.
+	NodeMaintenance Kind = "node.maintenance"
 
 	RecoveryPlanned      Kind = "recovery.planned"
 	RecoveryRefused      Kind = "recovery.refused"
@@ -49,6 +52,7 @@ func severities() map[Kind]Severity {
 	return map[Kind]Severity{
 		NodeSuspected: Warning, NodeRefuted: Info, NodeFailed: Critical,
 		NodeLeft: Info, NodeReturned: Info, NodeRejoined: Info,
+		NodeMaintenance: Warning,
 		RecoveryPlanned: Info, RecoveryRefused: Critical, RecoveryStarted: Info,
 		RecoveryStep: Info, RecoveryVerified: Info, RecoveryFailed: Critical,
 		RecoveryCancelled: Warning, RecoveryAcknowledged: Info,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"healer/control"
 	"healer/topology"
 )
 
@@ -45,6 +46,9 @@ type Config struct {
 	JoinInterval time.Duration
 	// StreamTimeout bounds dialing and each exchange over TCP.
 	StreamTimeout time.Duration
+
+	// Control is exchanged beside the evidence; may be nil.
+	Control *control.Store
 
 	// Transport replaces UDP and TCP on this member's address; for tests.
 	Transport memberlist.NodeAwareTransport

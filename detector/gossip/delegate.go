@@ -3,6 +3,7 @@ package gossip
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -35,8 +36,12 @@ func (d delegate) take(b []byte, limit int) {
 		d.g.refused.Add(1)
 		return
 	}
-	if m.From != d.g.cfg.Self {
-		d.g.in.Receive(m.From, m.Evidence)
+	if m.From == d.g.cfg.Self {
+		return
+	}
+	d.g.in.Receive(m.From, m.Evidence)
+	if d.g.cfg.Control != nil {
+		d.g.cfg.Control.Merge(m.Control, time.Now())
 	}
 }
 
@@ -47,7 +52,11 @@ func (d delegate) GetBroadcasts(overhead, limit int) [][]byte {
 
 // LocalState implements memberlist.Delegate.
 func (d delegate) LocalState(bool) []byte {
-	b, err := encode(message{From: d.g.cfg.Self, Evidence: d.g.in.State()})
+	m := message{From: d.g.cfg.Self, Evidence: d.g.in.State()}
+	if d.g.cfg.Control != nil {
+		m.Control = d.g.cfg.Control.Entries()
+	}
+	b, err := encode(m)
 	if err != nil {
 		return nil
 	}

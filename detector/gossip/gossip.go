@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"healer/control"
 	"healer/detector"
 	"healer/topology"
 )
@@ -166,6 +167,24 @@ func (g *Gossip) Send(evidence []detector.Evidence, urgent bool) {
 		if err == nil {
 			g.queue.QueueBroadcast(broadcast{subject: e.Subject, msg: b})
 		}
+	}
+}
+
+// SendControl spreads what an operator has said, best effort: exchanges of full
+// states make up for what is lost.
+func (g *Gossip) SendControl(entries []control.Entry) {
+	for _, e := range entries {
+		b, err := encode(message{From: g.cfg.Self, Control: []control.Entry{e}})
+		if err != nil {
+			g.log.Warn("a control entry was not sent", "error", err)
+			continue
+		}
+		for _, a := range g.targets() {
+			if err := g.list.SendToAddress(a, b); err != nil {
+				g.log.Debug("a control entry was not sent", "member", a.Name, "error", err)
+			}
+		}
+		g.queue.QueueBroadcast(broadcast{subject: "control " + string(e.Kind) + " " + e.Subject, msg: b})
 	}
 }
 

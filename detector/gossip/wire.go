@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"healer/control"
 	"healer/detector"
 )
 
@@ -23,6 +24,8 @@ const (
 type message struct {
 	From     string              `json:"from"`
 	Evidence []detector.Evidence `json:"evidence"`
+	// Control is what operators have said.
+	Control []control.Entry `json:"control,omitempty"`
 }
 
 // encode writes one message.

@@ -10,7 +10,9 @@ import (
 
 	"healer/api"
 	"healer/config"
+	"healer/control"
 	"healer/detector"
+	"healer/detector/gossip"
 	"healer/events/natsbus"
 	"healer/executor"
 	"healer/internal/steps"
@@ -59,7 +61,9 @@ type Agent struct {
 	broker   *natsbus.Server
 	bus      *natsbus.Bus
 	journal  *executor.Journal
+	gossip   *gossip.Gossip
 	detector *detector.Detector
+	control  *control.Store
 	keeper   *keeper.Keeper
 	api      *api.Server
 
@@ -106,7 +110,7 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 		}
 	}()
 	for _, part := range []func(context.Context, Options) error{
-		a.openDir, a.openServers, a.openEvents, a.openDetector, a.openAPI, a.startLoops,
+		a.openDir, a.openControl, a.openServers, a.openEvents, a.openDetector, a.openAPI, a.startLoops,
 	} {
 		if err := part(ctx, o); err != nil {
 			return a, err
@@ -214,6 +218,7 @@ func (a *Agent) startLoops(ctx context.Context, _ Options) error {
 	a.loops.Go(func() { a.reconcile(ctx) })
 	a.loops.Go(func() { a.look(ctx) })
 	a.loops.Go(func() { a.watch(ctx) })
+	a.loops.Go(func() { a.steer(ctx) })
 	a.loops.Go(func() { a.follow(ctx) })
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"healer/events"
 	"healer/events/natsbus"
 	"healer/postgres/probe"
+	"healer/topology"
 )
 
 // farewell is how long a stopping agent waits for the stream to take its last
@@ -86,15 +87,17 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 		}
 		probers[n.Name] = p
 	}
-	g, err := gossip.New(gossip.Config{
+	var err error
+	a.gossip, err = gossip.New(gossip.Config{
 		Self: a.node, Cluster: a.cfg.Cluster, Members: members, ProbeInterval: d.Gossip.ProbeInterval,
-		ProbeTimeout: d.Gossip.ProbeTimeout, GossipInterval: d.Gossip.Interval, Log: a.log,
+		ProbeTimeout: d.Gossip.ProbeTimeout, GossipInterval: d.Gossip.Interval,
+		Control: a.control, Log: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	a.detector, err = detector.New(detector.Options{
-		Self: a.node, Members: a.cfg.Names(), Probers: probers, Gossip: g,
+		Self: a.node, Members: a.cfg.Names(), Probers: probers, Gossip: a.gossip,
 		Rules: detector.Rules{
 			Quorum: detector.Quorum(d.Quorum), SilentAfter: d.SilentAfter,
 			EvidenceTTL: d.EvidenceTTL, StartupGrace: d.StartupGrace,
@@ -116,8 +119,15 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 
 func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
 	self, _ := a.cfg.Node(a.node)
+	if _, err := a.token(); err != nil {
+		return &topology.Fault{
+			Class: topology.Permanent, Code: "api_token", Err: fmt.Errorf("the API's token: %w", err),
+			Hint: "put a token into the file of `api.token_file`, readable for the agent, such as by `openssl rand -hex 32`",
+		}
+	}
 	a.api, err = api.New(api.Options{
-		Addr: self.API, Source: a, Recoveries: a, Events: eventSource{a.bus}, Log: a.log.With("component", "api"),
+		Addr: self.API, Source: a, Recoveries: a, Events: eventSource{a.bus},
+		Steering: a, Token: a.token, Log: a.log.With("component", "api"),
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"slices"
+	"time"
 
 	"healer/api"
 	"healer/detector"
@@ -14,7 +15,7 @@ func (a *Agent) Status(context.Context) api.Status {
 	obs, at, current, last, refusals := a.view.snapshot()
 	s := api.Status{
 		Cluster: a.cfg.Cluster, Agent: a.node, Mode: string(a.cfg.Mode), Version: a.version, At: at,
-		Current: current, Last: last, Refusals: refusals,
+		Control: a.control.Active(time.Now()), Current: current, Last: last, Refusals: refusals,
 		Slots: slotsOf(obs, a.cfg.Slots.WarnBytes), Progress: progressOf(obs),
 	}
 	agents := a.detector.Agents()

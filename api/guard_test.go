@@ -1,0 +1,140 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"healer/api"
+	"healer/control"
+	"healer/topology"
+)
+
+// wheel is a Steering that remembers what it was told.
+type wheel struct {
+	mu   sync.Mutex
+	told []api.MaintenanceRequest
+	err  error
+}
+
+func (w *wheel) Maintenance(_ context.Context, r api.MaintenanceRequest) (control.Entry, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.told = append(w.told, r)
+	}
+	return control.Entry{Kind: control.Maintenance, Subject: r.Node}, w.err
+}
+
+// steered starts a server that can be told things.
+func steered(t *testing.T, s api.Steering, token api.TokenSource) string {
+	t.Helper()
+	srv, err := api.New(api.Options{
+		Addr: "127.0.0.1:0", Source: &source{s: api.Status{Cluster: "app", Agent: "n1"}},
+		Steering: s, Token: token, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Stop(context.Background()) })
+	return srv.Addr()
+}
+
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	fixed := func(s string, err error) api.TokenSource { return func() (string, error) { return s, err } }
+	good := `{"node": "n1", "for": "30m"}`
+	for name, c := range map[string]struct {
+		token  api.TokenSource
+		header map[string]string
+		host   string
+		body   string
+		status int
+		code   string
+	}{
+		"local":                 {status: 200},
+		"local, no token file":  {token: fixed("", nil), status: 200},
+		"a name pointed here":   {host: "rebound.example", status: 403, code: "not_local"},
+		"localhost":             {host: "localhost:1", status: 200},
+		"another page":          {header: map[string]string{"Sec-Fetch-Site": "cross-site"}, status: 403},
+		"no token":              {token: fixed("s3cret", nil), status: 401, code: "token_wrong"},
+		"wrong token":           {token: fixed("s3cret", nil), header: map[string]string{"Authorization": "Bearer s3cre"}, status: 401, code: "token_wrong"},
+		"other scheme":          {token: fixed("s3cret", nil), header: map[string]string{"Authorization": "s3cret"}, status: 401, code: "token_wrong"},
+		"token":                 {token: fixed("s3cret", nil), header: map[string]string{"Authorization": "Bearer s3cret"}, host: "n1.example", status: 200},
+		"token cannot be read":  {token: fixed("", errors.New("gone")), status: 503, code: "token_unreadable"},
+		"a form":                {header: map[string]string{"Content-Type": "text/plain"}, status: 400, code: "bad_request"},
+		"unknown field":         {body: `{"nodes": "n1"}`, status: 400, code: "bad_request"},
+		"bad duration":          {body: `{"node": "n1", "for": "soon"}`, status: 400, code: "bad_request"},
+		"two objects":           {body: good + good, status: 400, code: "bad_request"},
+		"far too large":         {body: `{"node": "` + strings.Repeat("x", 1<<20) + `"}`, status: 400, code: "bad_request"},
+		"not JSON, but a token": {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t"}, body: "x", status: 400, code: "bad_request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := &wheel{}
+			addr := steered(t, w, c.token)
+			body := c.body
+			if body == "" {
+				body = good
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/v1/control/maintenance", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			for k, v := range c.header {
+				req.Header.Set(k, v)
+			}
+			if c.host != "" {
+				req.Host = c.host
+			}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(res.Body)
+			if err := errors.Join(err, res.Body.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if res.StatusCode != c.status || !strings.Contains(string(answer), c.code) {
+				t.Errorf("%d %s: want %d %s", res.StatusCode, answer, c.status, c.code)
+			}
+			if done := len(w.told) == 1; done != (c.status == 200) {
+				t.Errorf("done: %t", done)
+			}
+		})
+	}
+}
+
+// The client says what was asked for, and brings back the agent's no as a fault.
+func TestPostMaintenance(t *testing.T) {
+	t.Parallel()
+	w := &wheel{}
+	addr := steered(t, w, func() (string, error) { return "s3cret", nil })
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ask := api.MaintenanceRequest{Node: "n2", For: api.Duration(time.Minute), By: "me", Reason: "disk", DryRun: true}
+	got, err := api.PostMaintenance(t.Context(), client, addr, "s3cret", ask)
+	if err != nil || got.Agent != "n1" || got.Entry.Subject != "n2" || !got.DryRun || len(w.told) != 1 || w.told[0] != ask {
+		t.Errorf("%+v, %v, told %+v", got, err, w.told)
+	}
+	w.err = &topology.Fault{Code: "node_unknown", Hint: "name one", Err: errors.New("no such node")}
+	_, err = api.PostMaintenance(t.Context(), client, addr, "s3cret", ask)
+	var f *topology.Fault
+	if !errors.As(err, &f) || f.Code != "node_unknown" || f.Hint != "name one" || f.Err.Error() != "no such node" {
+		t.Errorf("error %v", err)
+	}
+	_, err = api.PostMaintenance(t.Context(), client, addr, "", ask)
+	if !errors.As(err, &f) || f.Code != "token_wrong" {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,126 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"healer/api"
+	"healer/control"
+	"healer/events"
+	"healer/topology"
+)
+
+// maxMaintenance bounds a maintenance: while it holds, the node's death is not
+// healed.
+const maxMaintenance = 7 * 24 * time.Hour
+
+// openControl reads what operators have said before this agent started.
+func (a *Agent) openControl(context.Context, Options) error {
+	path := a.dir.file("control.json")
+	var saved []control.Entry
+	if err := readJSON(path, &saved); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return dirFault("control", "remove the file: the other agents tell this one what holds", err)
+	}
+	a.control = control.NewStore(saved, func(es []control.Entry) error { return writeJSON(path, es) })
+	return nil
+}
+
+// steer keeps what operators have said, passes it on and acts on it.
+func (a *Agent) steer(ctx context.Context) {
+	tick := time.NewTicker(idle)
+	defer tick.Stop()
+	for {
+		if changes := a.control.Changes(); len(changes) > 0 {
+			a.gossip.SendControl(changes)
+			for _, e := range changes {
+				a.tellControl(e)
+			}
+			a.poke()
+		}
+		if err := a.control.Save(time.Now()); err != nil {
+			a.log.Warn("what operators have said is not saved", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.control.Wake():
+		case <-tick.C:
+		}
+	}
+}
+
+// tellControl publishes what an operator has said. Every agent does; the time at
+// which it was said makes their events one.
+func (a *Agent) tellControl(e control.Entry) {
+	kind, ok := map[control.Kind]events.Kind{control.Maintenance: events.NodeMaintenance}[e.Kind]
+	if !ok {
+		return
+	}
+	a.tell(events.Fact{
+		Cluster: a.cfg.Cluster, Kind: kind, Node: e.Subject,
+		Detail: []string{e.At.Format(time.RFC3339Nano), e.By},
+	}, e)
+}
+
+// Maintenance implements api.Steering.
+func (a *Agent) Maintenance(_ context.Context, r api.MaintenanceRequest) (control.Entry, error) {
+	now, length := time.Now(), time.Duration(r.For)
+	switch {
+	case !slices.Contains(a.cfg.Names(), r.Node):
+		return control.Entry{}, steering("node_unknown", fmt.Sprintf("name one of %s", strings.Join(a.cfg.Names(), ", ")),
+			"node %q is not in the file of cluster %s", r.Node, a.cfg.Cluster)
+	case r.End && length != 0:
+		return control.Entry{}, steering("bad_request", "leave one of the two out", "`for` and `end` do not go together")
+	case !r.End && (length < time.Second || length > maxMaintenance):
+		return control.Entry{}, steering("bad_request", fmt.Sprintf("give it between 1s and %s", maxMaintenance),
+			"a maintenance of %s is too short or too long", length)
+	}
+	e := control.Entry{Kind: control.Maintenance, Subject: r.Node, By: r.By, Reason: r.Reason, Ended: r.End}
+	if _, on := a.control.Get(e.Kind, e.Subject, now); r.End && !on {
+		return control.Entry{}, steering("not_in_maintenance", "see `healer status` for what holds",
+			"node %s is not under maintenance", r.Node)
+	}
+	if !r.End {
+		e.Until = now.Add(length).UTC()
+	}
+	if r.DryRun {
+		e.At = now.UTC()
+		return e, nil
+	}
+	set, err := a.control.Set(e, now)
+	if err != nil {
+		return control.Entry{}, steering("not_saved", "mend the request, or the agent's data directory", "%w", err)
+	}
+	return set, nil
+}
+
+func steering(code, hint, format string, args ...any) error {
+	return &topology.Fault{Class: topology.Permanent, Code: code, Hint: hint, Err: fmt.Errorf(format, args...)}
+}
+
+// token implements api.TokenSource: the file is read anew each time, so that it
+// may be replaced while the agent runs.
+func (a *Agent) token() (string, error) {
+	if a.cfg.API.TokenFile == "" {
+		return "", nil
+	}
+	return readToken(a.cfg.API.TokenFile)
+}
+
+func readToken(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return token, nil
+}
