@@ -62,6 +62,10 @@ test: postgres ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" fo
 bench-rescue: postgres ## Race the replay of gaps against PostgreSQL's own: ARGS="-scale 0.1" for a quick look
 	go run ./internal/bench/rescue $(ARGS)
 
+.PHONY: bench-heal
+bench-heal: build postgres ## Kill a node 100 times and time the healing: ARGS="-runs 10" for a quick look
+	go run ./internal/bench/heal $(ARGS)
+
 .PHONY: lint
 lint: ## Check style, mistakes, and which package may import which
 	$(TOOL) golangci-lint run $(PKG)
