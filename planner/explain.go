@@ -18,6 +18,15 @@ func Explain(p Plan) string {
 	if len(p.Survivors) > 0 {
 		fmt.Fprintf(&b, "survivors: %s\n", strings.Join(p.Survivors, ", "))
 	}
+	if len(p.Survivors) == 1 && len(p.Lanes) == 0 && p.Kind == Recovery {
+		fmt.Fprintf(&b, "%s alone reads from %s: nothing to carry, and what returns as %s is checked first\n", p.Survivors[0], p.Node, p.Node)
+	}
+	if len(p.Absent) > 0 {
+		fmt.Fprintf(&b, "not answering, healed later: %s\n", strings.Join(p.Absent, ", "))
+	}
+	if p.Unsent > 0 {
+		fmt.Fprintf(&b, "%d bytes of the log of %s are only on %s until it returns\n", p.Unsent, p.Node, p.Node)
+	}
 	if !p.Fenced {
 		b.WriteString("an estimate until every survivor is fenced:\n")
 	}
@@ -29,6 +38,10 @@ func Explain(p Plan) string {
 	}
 	for _, l := range p.Lanes {
 		fmt.Fprintf(&b, "gap: %s gets (%s, %s] from %s, slot %s, clone %s\n", l.Target, l.From, l.To, l.Source, l.Slot, l.Clone)
+	}
+	if p.Foreseen != nil {
+		fmt.Fprintf(&b, "as it looks now nothing can be carried behind the fences (%s): %s\n  remedy: %s\n",
+			p.Foreseen.Reason, p.Foreseen.Why, p.Foreseen.Remedy)
 	}
 	b.WriteString("steps:\n")
 	number := map[string]int{}

@@ -14,6 +14,11 @@ import (
 func planLanes(p Plan, all []survivor) (Plan, []survivor, *Refusal) {
 	var laggards, bare []survivor
 	for _, s := range all {
+		if p.Watermark > 0 && !s.known {
+			return p, nil, refuse(ProgressUnknown, s.Name, rebuild(s.Name),
+				"%s has applied nothing of %s, and nobody remembers up to where it had confirmed: its gap has no beginning",
+				s.Name, p.Node)
+		}
 		// A marked survivor is a laggard whatever its progress is: the rows
 		// touched by its gap have not been compared yet.
 		if s.mark != nil || s.holds < p.Watermark {
@@ -54,7 +59,7 @@ func rank(p Plan, all, laggards []survivor) []survivor {
 			if t.Name == s.Name {
 				continue
 			}
-			if _, r := route(p.Node, s, t.Name); r == "" {
+			if _, in := route(p.Node, s, t); in == nil {
 				n++
 			}
 		}
@@ -96,55 +101,17 @@ func planLane(p Plan, ranked []survivor, target survivor, from, to topology.LSN)
 		if s.Name == target.Name || s.sub.Progress < to {
 			continue
 		}
-		lane, reason := route(p.Node, s, target.Name)
-		if reason == "" {
+		lane, in := route(p.Node, s, target)
+		if in == nil {
 			lane.From, lane.To = from, to
 			return lane, nil
 		}
 		if first == nil {
-			first = noRoute(p, reason, s, target, from, to)
+			first = refuse(in.reason, in.node, in.remedy, "%s lacks (%s, %s] of %s, which %s holds, but %s",
+				target.Name, from, to, p.Node, s.Name, in.why)
 		}
 	}
 	return Lane{}, first
-}
-
-// route says how target can read from s: through the clone that an earlier run
-// left, or through a copy of the recovery slot. The reason is empty when it can.
-func route(origin string, s survivor, target string) (Lane, Reason) {
-	slot, hasSlot := s.Slot(topology.SlotRecovery, target, "")
-	clone, hasClone := s.Slot(topology.SlotClone, target, origin)
-	lane := Lane{
-		Target: target, Source: s.Name,
-		Slot:  topology.RecoverySlotName(s.Database, s.Name, target),
-		Clone: topology.CloneSlotName(s.Database, s.Name, target, origin),
-	}
-	if hasSlot {
-		lane.Slot = slot.Name
-	}
-	if hasClone {
-		lane.Clone = clone.Name
-	}
-	switch {
-	case hasSlot && usable(slot), hasClone && usable(clone):
-		return lane, ""
-	case hasSlot || hasClone:
-		return lane, SlotLost
-	default:
-		return lane, SlotMissing
-	}
-}
-
-// usable reports whether the WAL a slot stands for is still there.
-func usable(s topology.Slot) bool { return s.WALStatus != "lost" }
-
-func noRoute(p Plan, reason Reason, s, target survivor, from, to topology.LSN) *Refusal {
-	why := map[Reason]string{
-		SlotMissing: "%s lacks (%s, %s] of %s, which %s holds, but %s has no recovery slot for it: its WAL may be gone",
-		SlotLost:    "%s lacks (%s, %s] of %s, which %s holds, but the recovery slot on %s has lost its WAL",
-	}
-	// Before the fences the gap may be a mere lag that closes by itself.
-	return refuse(reason, s.Name, "see the slots in: healer status; when the gap does not close, "+rebuild(target.Name),
-		why[reason], target.Name, from, to, p.Node, s.Name, s.Name).wait(!p.Fenced)
 }
 
 // released is a clone to drop on node, and a gap mark to drop on target when

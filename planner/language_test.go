@@ -33,7 +33,7 @@ func clauses() []clause {
 		{`reads an unknown node`, func(_ *testing.T, n *topology.NodeState, _ []string) {
 			n.Subscriptions = append(n.Subscriptions, topology.Subscription{Name: "sub_unknown", Enabled: true})
 		}},
-		{`(slot|seed|mesh slot|clone) for (\w+)(?: of (\w+))?( lost)?`, slotClause},
+		{`(slot|seed|mesh slot|clone) for (\w+)(?: of (\w+))?( lost)?(?: at (\S+) confirmed (\S+))?`, slotClause},
 		{`gap of (\w+) from (\S+) to (\S+)`, func(t *testing.T, n *topology.NodeState, m []string) {
 			n.Gaps = append(n.Gaps, topology.GapMark{Origin: m[1], From: lsn(t, m[2]), To: lsn(t, m[3])})
 		}},
@@ -56,6 +56,21 @@ func clauses() []clause {
 			n.Forks = append(n.Forks, topology.Fork{Timeline: uint32(number(t, m[1])), SwitchLSN: lsn(t, m[2])})
 		}},
 		{`flushed (\S+)`, func(t *testing.T, n *topology.NodeState, m []string) { n.Flushed = lsn(t, m[1]) }},
+		{`PostgreSQL (\d+)`, func(t *testing.T, n *topology.NodeState, m []string) { n.Version = 10000 * number(t, m[1]) }},
+		{`a recovery of (\w+) holds the lock`, func(_ *testing.T, n *topology.NodeState, m []string) {
+			n.Applying = append(n.Applying, m[1])
+		}},
+		{`(gets|publishes) (\w+)\((.*)\)(?: for (\w+))?`, tableClause},
+		{`has no table (\w+)`, func(_ *testing.T, n *topology.NodeState, m []string) {
+			schemaOf(n).Receives = append(schemaOf(n).Receives, topology.Table{TableName: public(m[1]), Missing: true})
+		}},
+		{`(\w+) is younger than the (slot|clone) for (\w+)`, func(_ *testing.T, n *topology.NodeState, m []string) {
+			name := topology.RecoverySlotName("app", n.Name, m[3])
+			if m[2] == "clone" {
+				name = topology.CloneSlotName("app", n.Name, m[3], "n3")
+			}
+			schemaOf(n).Younger[name] = append(schemaOf(n).Younger[name], public(m[1]))
+		}},
 		{`up`, func(*testing.T, *topology.NodeState, []string) {}},
 	}
 	out := make([]clause, len(table))
@@ -87,7 +102,39 @@ func readClause(t *testing.T, n *topology.NodeState, m []string) {
 	n.Subscriptions = append(n.Subscriptions, s)
 }
 
-func slotClause(_ *testing.T, n *topology.NodeState, m []string) {
+// schemaOf is what was read of the node's tables for a recovery of n3.
+func schemaOf(n *topology.NodeState) *topology.Schema {
+	if n.Schema == nil {
+		n.Schema = &topology.Schema{
+			Origin: "n3", Publishes: map[string][]topology.Table{}, Younger: map[string][]topology.TableName{},
+		}
+	}
+	return n.Schema
+}
+
+func public(name string) topology.TableName { return topology.TableName{Schema: "public", Name: name} }
+
+// tableClause reads a table with its columns, of which each has a type.
+func tableClause(t *testing.T, n *topology.NodeState, m []string) {
+	table := topology.Table{TableName: public(m[2])}
+	classes := map[string]string{"text": "S", "bigint": "N", "boolean": "B", "timestamptz": "D", "jsonb": "U"}
+	for c := range strings.SplitSeq(m[3], ", ") {
+		name, kind, _ := strings.Cut(c, " ")
+		class, ok := classes[kind]
+		if !ok {
+			t.Fatalf("nobody knows type %q", kind)
+		}
+		table.Columns = append(table.Columns, topology.Column{Name: name, Type: kind, Category: class})
+	}
+	s := schemaOf(n)
+	if m[1] == "gets" {
+		s.Receives = append(s.Receives, table)
+		return
+	}
+	s.Publishes[m[4]] = append(s.Publishes[m[4]], table)
+}
+
+func slotClause(t *testing.T, n *topology.NodeState, m []string) {
 	s := topology.Slot{To: m[2], Origin: m[3], WALStatus: "reserved"}
 	switch m[1] {
 	case "slot":
@@ -101,6 +148,9 @@ func slotClause(_ *testing.T, n *topology.NodeState, m []string) {
 	}
 	if m[4] != "" {
 		s.WALStatus = "lost"
+	}
+	if m[5] != "" {
+		s.Restart, s.Confirmed = lsn(t, m[5]), lsn(t, m[6])
 	}
 	n.Slots = append(n.Slots, s)
 }
@@ -176,6 +226,16 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 			}
 		case "remembered":
 			tr.Memory.Identity = topology.Identity{SystemID: uint64(number(t, a.Vals[0])), Timeline: uint32(number(t, a.Vals[1]))}
+		case "flushed":
+			tr.Memory.Flushed = lsn(t, a.Vals[0])
+		case "sighted":
+			tr.Sighted = lsn(t, a.Vals[0])
+		case "silent":
+			tr.Silent = a.Vals
+		case "held":
+			tr.Held = a.Vals[0]
+		case "maintenance":
+			pol.Maintenance = a.Vals
 		case "mode":
 			pol.Mode = planner.Mode(a.Vals[0])
 		case "quorum":

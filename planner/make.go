@@ -58,6 +58,8 @@ func PlanID(cluster string, k Kind, node, incarnation string) string {
 func (pol Policy) permit(p Plan) *Refusal {
 	what := fmt.Sprintf("the %s of %s", p.Kind, p.Node)
 	switch {
+	case slices.Contains(pol.Maintenance, p.Node):
+		return refuse(Maintained, p.Node, "healer node maintenance "+p.Node+" --off", "%s is planned, but %s is in maintenance", what, p.Node).wait(true)
 	case pol.Paused:
 		return refuse(IsPaused, "", "healer resume", "%s is planned, but Healer is paused", what).wait(true)
 	case pol.Mode == ModeAuto, pol.Mode == ModeAdvise && slices.Contains(pol.Approved, p.ID):

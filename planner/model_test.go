@@ -20,6 +20,8 @@ const lost = "n00"
 // peer is a node of the model.
 type peer struct {
 	up bool
+	// hidden: it is up, and nobody can read it.
+	hidden bool
 	// applied counts how often each transaction was applied.
 	applied map[topology.LSN]int
 	// received is how many of the log's transactions have reached it; those not
@@ -65,6 +67,20 @@ func (w *world) lostNow() []string {
 	return out
 }
 
+// seen reports whether the node can be read.
+func (p *peer) seen() bool { return p.up && !p.hidden }
+
+// silent are the nodes that nobody judges lost and nobody can read.
+func (w *world) silent() []string {
+	var out []string
+	for _, n := range w.names() {
+		if w.peers[n].up && w.peers[n].hidden {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 // observe reads the mesh.
 func (w *world) observe() topology.Observation {
 	f := topology.NodeState{Name: lost, Reachable: w.backUp, Database: "app"}
@@ -75,8 +91,8 @@ func (w *world) observe() topology.Observation {
 	for _, name := range w.names() {
 		p := w.peers[name]
 		f.Slots = append(f.Slots, topology.Slot{Name: "mesh_" + name, Kind: topology.SlotMesh, To: name, WALStatus: "reserved"})
-		n := topology.NodeState{Name: name, Reachable: p.up, Database: "app", Problem: "killed"}
-		if p.up {
+		n := topology.NodeState{Name: name, Reachable: p.seen(), Database: "app", Problem: "no answer"}
+		if p.seen() {
 			w.read(&n, p)
 		}
 		obs.Nodes = append(obs.Nodes, n)
@@ -138,7 +154,7 @@ func (w *world) apply(name string, to topology.LSN, carried bool) {
 func (w *world) newest() topology.LSN {
 	var out topology.LSN
 	for _, p := range w.peers {
-		if p.up {
+		if p.seen() {
 			out = max(out, p.progress)
 		}
 	}
@@ -150,8 +166,8 @@ func (w *world) do(plan planner.Plan, s planner.Step) {
 	n, t := w.peers[s.Node], w.peers[s.Target]
 	for _, touched := range []string{s.Node, s.Target} {
 		p, ok := w.peers[touched]
-		if ok && !p.up && !(s.Kind == planner.StepRelease && touched == s.Target) {
-			w.fail("step %s acts on %s, which is lost", s.Kind, touched)
+		if ok && !p.seen() && !(s.Kind == planner.StepRelease && touched == s.Target) {
+			w.fail("step %s acts on %s, which is lost or cannot be read", s.Kind, touched)
 		}
 	}
 	verbs := map[planner.StepKind]func(){
@@ -255,7 +271,7 @@ func (w *world) half(s planner.Step) {
 			}
 		}
 	case planner.StepRelease:
-		if t.up && len(t.carried) == 0 {
+		if t.seen() && len(t.carried) == 0 {
 			t.mark = nil
 		}
 	default:

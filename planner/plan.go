@@ -92,7 +92,17 @@ type Plan struct {
 	Watermark topology.LSN `json:"watermark"`
 	Source    string       `json:"source,omitempty"`
 	Lanes     []Lane       `json:"lanes"`
-	Steps     []Step       `json:"steps"`
+	// Absent are nodes that are not lost and could not be read: they are
+	// healed once they can be.
+	Absent []string `json:"absent,omitempty"`
+	// Unsent is how many bytes of the lost node's log no survivor is known to
+	// have: they are on that node only, until it returns.
+	Unsent int64  `json:"unsent_bytes,omitempty"`
+	Steps  []Step `json:"steps"`
+	// Foreseen is, while Fenced is false, what stands against carrying
+	// anything as it looks now. The survivors are fenced all the same: the gap
+	// may close meanwhile, and what returns has to be checked.
+	Foreseen *Refusal `json:"foreseen,omitempty"`
 }
 
 // Empty reports whether the plan has nothing to do.

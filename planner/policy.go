@@ -16,6 +16,15 @@ type Trigger struct {
 	Lost []string
 	// Memory is what was read of Node while it lived; zero when nothing was.
 	Memory topology.Memory
+	// Silent are nodes that nobody judges lost and that could not be read for
+	// so long that the others are healed without them.
+	Silent []string
+	// Held says until when a recovery has to wait because the node came back
+	// only a moment ago; empty when it has not.
+	Held string
+	// Sighted is the flushed LSN that was first read of Node after it came
+	// back, while it was fenced off; zero when nobody remembers.
+	Sighted topology.LSN
 }
 
 // Mode is how far Healer may go by itself.
@@ -51,6 +60,9 @@ type Policy struct {
 	Quorum Quorum
 	// Paused stops every plan that has something to do.
 	Paused bool
+	// Maintenance are the nodes that an operator has announced to be down or
+	// changing on purpose.
+	Maintenance []string
 	// Approved are the ids of plans that an operator released for running in
 	// ModeAdvise.
 	Approved []string

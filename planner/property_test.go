@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"healer/planner"
@@ -55,7 +56,7 @@ func drawWorld(t *rapid.T) *world {
 func (w *world) sound() bool {
 	up := 0
 	for name, p := range w.peers {
-		if p.up {
+		if p.seen() {
 			up++
 		}
 		if p.progress == 0 && p.mark == nil && w.memory.Confirmed[name] == 0 {
@@ -70,6 +71,13 @@ func (w *world) sound() bool {
 	return up > 1 && 2*up > len(w.peers)+1
 }
 
+// revive brings back every node but the lost one.
+func (w *world) revive() {
+	for _, p := range w.peers {
+		p.up, p.hidden = true, false
+	}
+}
+
 // excuses are the reasons for which a mesh that is not sound may be refused.
 func excuses() []planner.Reason {
 	return []planner.Reason{
@@ -79,8 +87,11 @@ func excuses() []planner.Reason {
 }
 
 func (w *world) plan(k planner.Kind) (planner.Plan, *planner.Refusal) {
-	tr := planner.Trigger{Kind: k, Node: lost, Incarnation: "1.1", Lost: w.lostNow(), Memory: w.memory}
+	tr := planner.Trigger{Kind: k, Node: lost, Incarnation: "1.1", Lost: w.lostNow(), Silent: w.silent(), Memory: w.memory}
 	plan, refusal := planner.Make(tr, w.observe(), planner.Policy{Mode: planner.ModeAuto})
+	if refusal == nil && !plan.Empty() && !cmp.Equal(plan.Absent, tr.Silent, cmpopts.EquateEmpty()) && k == planner.Recovery {
+		w.fail("%v do not answer, the plan says %v", tr.Silent, plan.Absent)
+	}
 	tr.Lost = shuffled(tr.Lost, uint64(len(plan.Steps)))
 	again, _ := planner.Make(tr, w.observe(), planner.Policy{Mode: planner.ModeAuto})
 	if diff := cmp.Diff(plan, again); diff != "" {
@@ -90,15 +101,15 @@ func (w *world) plan(k planner.Kind) (planner.Plan, *planner.Refusal) {
 }
 
 // heal plans and runs until the plan is empty or refused, with runs killed and
-// nodes lost and back in between.
-func heal(t *rapid.T, w *world) (healed bool) {
-	trouble := rapid.IntRange(0, 6).Draw(t, "trouble")
+// nodes lost and back in between, so often at most.
+func heal(t *rapid.T, w *world, most int) (healed bool) {
+	trouble := rapid.IntRange(0, most).Draw(t, "trouble")
 	stop := func(s planner.Step) bool {
 		if trouble == 0 || rapid.IntRange(0, 3).Draw(t, "trouble before "+string(s.Kind)) > 0 {
 			return false
 		}
 		trouble--
-		switch rapid.SampledFrom([]string{"agent", "memory", "halfway", "source", "anybody", "revive"}).Draw(t, "what happens") {
+		switch rapid.SampledFrom([]string{"agent", "memory", "halfway", "source", "anybody", "hide", "revive"}).Draw(t, "what happens") {
 		case "agent":
 		case "memory": // another agent goes on, which knows nothing
 			w.memory.Confirmed = map[string]topology.LSN{}
@@ -111,10 +122,10 @@ func heal(t *rapid.T, w *world) (healed bool) {
 			}
 		case "anybody":
 			w.peers[rapid.SampledFrom(w.names()).Draw(t, "victim")].up = false
+		case "hide":
+			w.peers[rapid.SampledFrom(w.names()).Draw(t, "hidden")].hidden = true
 		case "revive":
-			for _, p := range w.peers {
-				p.up = true
-			}
+			w.revive()
 		}
 		return true
 	}
@@ -145,7 +156,7 @@ func checkHealed(t *rapid.T, w *world) {
 	newest := w.newest()
 	for _, name := range w.names() {
 		p := w.peers[name]
-		if !p.up {
+		if !p.seen() {
 			continue
 		}
 		for _, tx := range w.log {
@@ -166,17 +177,14 @@ func TestPlansHealTheModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
-		if !heal(t, w) {
-			return
+		// With trouble twice, and then with everybody back.
+		for _, trouble := range []int{6, 6, 0} {
+			w.revive()
+			if !heal(t, w, trouble) {
+				return
+			}
+			checkHealed(t, w)
 		}
-		checkHealed(t, w)
-		for _, p := range w.peers {
-			p.up = true
-		}
-		if !heal(t, w) {
-			return
-		}
-		checkHealed(t, w)
 		w.backUp = true
 		plan, refusal := w.plan(planner.Rejoin)
 		if refusal != nil {

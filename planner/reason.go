@@ -12,12 +12,17 @@ const (
 	NodeAlive   Reason = "node_alive"
 	NodeLost    Reason = "node_lost"
 
+	// When it is asked for.
+	RecoveryRunning   Reason = "recovery_running"
+	RecentlyRecovered Reason = "recently_recovered"
+
 	// Who is left.
 	NoSurvivors     Reason = "no_survivors"
 	SoleSurvivor    Reason = "sole_survivor"
 	NoMajority      Reason = "no_majority"
 	NodeUnreachable Reason = "node_unreachable"
 	NodeNotReady    Reason = "node_not_ready"
+	VersionUnfit    Reason = "version_unfit"
 
 	// What a survivor reads from the lost node.
 	ProviderUnknown      Reason = "provider_unknown"
@@ -28,6 +33,12 @@ const (
 	// Where the gap can be read from.
 	SlotMissing Reason = "slot_missing"
 	SlotLost    Reason = "slot_lost"
+	SlotYounger Reason = "slot_younger"
+
+	// How it can be read, and where it goes to.
+	PublicationMissing Reason = "publication_missing"
+	PublicationYounger Reason = "publication_younger"
+	SchemaMismatch     Reason = "schema_mismatch"
 
 	// What came back.
 	IdentityUnknown    Reason = "identity_unknown"
@@ -37,12 +48,14 @@ const (
 	InRecovery         Reason = "in_recovery"
 	RejoinSlotMissing  Reason = "rejoin_slot_missing"
 	RejoinSlotLost     Reason = "rejoin_slot_lost"
+	SlotRecreated      Reason = "slot_recreated"
 	RecoveryUnfinished Reason = "recovery_unfinished"
 
 	// What the operator allows.
 	ModeObserves Reason = "mode_observe"
 	ModeAdvises  Reason = "mode_advise"
 	IsPaused     Reason = "paused"
+	Maintained   Reason = "in_maintenance"
 )
 
 // refuse makes a refusal; why is a format.

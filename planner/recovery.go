@@ -17,7 +17,7 @@ import (
 //   - when every survivor is fenced and holds the watermark, and no gap mark
 //     and no clone is left, the plan is empty.
 func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
-	nodes, refusal := alive(t, obs)
+	nodes, refusal := alive(t, obs, t.Silent)
 	if refusal != nil {
 		return p, refusal
 	}
@@ -29,6 +29,12 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 	if refusal := whoIsLeft(t, obs, pol, nodes, all, lost); refusal != nil {
 		return p, refusal
 	}
+	for _, name := range t.Silent {
+		if n, ok := obs.Node(name); ok && !n.Reachable && name != t.Node && !slices.Contains(t.Lost, name) {
+			p.Absent = append(p.Absent, name)
+		}
+	}
+	slices.Sort(p.Absent)
 	p.Fenced = !slices.ContainsFunc(all, func(s survivor) bool { return !s.fenced })
 	for _, s := range all {
 		p.Survivors = append(p.Survivors, s.Name)
@@ -36,18 +42,63 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 		// that no transaction ends at is nobody's to carry.
 		p.Watermark = max(p.Watermark, s.sub.Progress)
 	}
-	for _, s := range all {
-		if p.Watermark > 0 && !s.known {
-			return p, refuse(ProgressUnknown, s.Name, rebuild(s.Name),
-				"%s has applied nothing of %s, and nobody remembers up to where it had confirmed: its gap has no beginning",
-				s.Name, t.Node).wait(!p.Fenced)
-		}
-	}
-	p, bare, refusal := planLanes(p, all)
-	if refusal != nil {
+	p.Unsent = unsent(p.Watermark, t.Memory)
+	if refusal := undisturbed(p, t, all); refusal != nil {
 		return p, refusal
 	}
-	return recoverySteps(p, all, releases(p, nodes, bare)), nil
+	if len(nodes) == 1 && lost {
+		return soleSurvivor(p, nodes, all)
+	}
+	healed, bare, obstacle := planLanes(p, all)
+	if obstacle == nil {
+		return recoverySteps(healed, all, releases(healed, nodes, bare)), nil
+	}
+	if p.Fenced {
+		return p, obstacle
+	}
+	p.Foreseen = obstacle
+	return recoverySteps(p, all, nil), nil
+}
+
+// soleSurvivor plans for the only node that is left. There is nobody it could
+// lack anything from, or give anything to. It is fenced off from the lost node
+// all the same: what comes back under that name has to show first that it is
+// the same server. A gap mark waits until somebody is there to compare with.
+func soleSurvivor(p Plan, nodes []topology.NodeState, all []survivor) (Plan, *Refusal) {
+	if p.Fenced && slices.ContainsFunc(all, func(s survivor) bool { return s.mark != nil }) {
+		return p, refuse(SoleSurvivor, nodes[0].Name, "start the other nodes, then: healer status",
+			"%s is the only node left, and the rows that an earlier recovery of %s carried to it are not compared: nobody is left to compare them with",
+			nodes[0].Name, p.Node).wait(true)
+	}
+	return recoverySteps(p, all, clones(p.Node, nodes)), nil
+}
+
+// undisturbed refuses to begin what somebody else is at, or what has to rest.
+func undisturbed(p Plan, t Trigger, all []survivor) *Refusal {
+	for _, s := range all {
+		if slices.Contains(s.Applying, p.Node) {
+			return refuse(RecoveryRunning, s.Name, "healer recovery history shows it; healer recovery cancel ends it",
+				"another recovery of %s is running: it holds the apply lock on %s", p.Node, s.Name).wait(true)
+		}
+	}
+	if t.Held != "" && !p.Fenced {
+		return refuse(RecentlyRecovered, p.Node, "wait, or lower recovery.hold_down",
+			"%s came back only a moment ago and is lost again: its recovery waits until %s", p.Node, t.Held).wait(true)
+	}
+	return nil
+}
+
+// unsent is how much of the lost node's log nobody else has: what it had
+// flushed behind both the watermark and all that anybody had confirmed. It
+// counts bytes of log and not of changes: the log holds more than is sent.
+func unsent(watermark topology.LSN, m topology.Memory) int64 {
+	for _, confirmed := range m.Confirmed {
+		watermark = max(watermark, confirmed)
+	}
+	if watermark == 0 || m.Flushed <= watermark {
+		return 0
+	}
+	return int64(m.Flushed - watermark) //nolint:gosec // a distance
 }
 
 // whoIsLeft refuses a recovery that nobody could run, or that nobody needs.
@@ -68,9 +119,6 @@ func whoIsLeft(t Trigger, obs topology.Observation, pol Policy, nodes []topology
 	switch {
 	case len(nodes) == 0:
 		return refuse(NoSurvivors, "", "start the other nodes", "no node of cluster %s is left but %s itself", obs.Cluster, t.Node).wait(true)
-	case len(nodes) == 1 && (lost || !marked):
-		return refuse(SoleSurvivor, nodes[0].Name, "start the other nodes, then: healer status",
-			"%s is the only node left: no other holds anything it could lack", nodes[0].Name).wait(true)
 	case !pol.quorate(voters, len(obs.Nodes)):
 		return refuse(NoMajority, "", "start the other nodes, or set detection.quorum: half",
 			"%d of %d configured nodes are alive: too few to be sure that it is not these that are cut off",

@@ -31,7 +31,7 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 	if len(fenced) == 0 && len(rel) == 0 {
 		return p, nil
 	}
-	if _, refusal := alive(t, obs); refusal != nil {
+	if _, refusal := alive(t, obs, nil); refusal != nil {
 		return p, refusal
 	}
 	p.Fenced = true
@@ -46,7 +46,7 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 		func() *Refusal { return ready(f) },
 		func() *Refusal { return sameNode(f, t.Memory, fenced) },
 		func() *Refusal { return sameHistory(f, t.Memory, fenced, p.Watermark) },
-		func() *Refusal { return feeds(f, fenced) },
+		func() *Refusal { return feeds(f, fenced, t.Sighted) },
 		func() *Refusal { return finished(p, t, obs, pol, fenced) },
 	}
 	for _, check := range checks {
@@ -167,10 +167,13 @@ func leftAt(forks []topology.Fork, timeline uint32) (topology.LSN, bool) {
 
 // feeds refuses when a slot that the mesh needs between the node and a survivor
 // is gone, in either direction: what it held cannot be sent any more.
-func feeds(f topology.NodeState, fenced []survivor) *Refusal {
+func feeds(f topology.NodeState, fenced []survivor, sighted topology.LSN) *Refusal {
 	for _, s := range fenced {
 		if s.sub.Name != "" {
 			if r := feed(f, s.sub, s.Name); r != nil {
+				return r
+			}
+			if r := untouched(f, s, sighted); r != nil {
 				return r
 			}
 		}
@@ -183,8 +186,24 @@ func feeds(f topology.NodeState, fenced []survivor) *Refusal {
 	return nil
 }
 
-// feed checks the slot on provider from which to's subscription reads.
-func feed(provider topology.NodeState, sub topology.Subscription, to string) *Refusal {
+// untouched refuses when the slot from which a survivor reads is not as the
+// survivor left it. Nobody has read from it since the fence. So it stands where
+// it stood, below all that the node had flushed when it was first seen again:
+// its restart LSN before a record of that, its confirmed LSN at most at the end.
+// A slot that was made or moved since skips what lies between, and the survivor
+// would never know.
+func untouched(f topology.NodeState, s survivor, sighted topology.LSN) *Refusal {
+	slot, ok := feeding(f, s.sub, s.Name)
+	if !ok || sighted == 0 || (slot.Restart < sighted && slot.Confirmed <= sighted) {
+		return nil
+	}
+	return refuse(SlotRecreated, f.Name, rebuild(s.Name),
+		"slot %s on %s, which feeds subscription %s of %s, was made again or moved after %s was back at %s: what %s had not received before is skipped",
+		slot.Name, f.Name, s.sub.Name, s.Name, f.Name, sighted, s.Name)
+}
+
+// feeding finds the slot on provider from which to's subscription reads.
+func feeding(provider topology.NodeState, sub topology.Subscription, to string) (topology.Slot, bool) {
 	i := slices.IndexFunc(provider.Slots, func(s topology.Slot) bool {
 		if sub.Slot != "" {
 			return s.Name == sub.Slot
@@ -192,11 +211,20 @@ func feed(provider topology.NodeState, sub topology.Subscription, to string) *Re
 		return s.Kind == topology.SlotMesh && s.To == to
 	})
 	if i < 0 {
+		return topology.Slot{}, false
+	}
+	return provider.Slots[i], true
+}
+
+// feed checks the slot on provider from which to's subscription reads.
+func feed(provider topology.NodeState, sub topology.Subscription, to string) *Refusal {
+	slot, ok := feeding(provider, sub, to)
+	switch {
+	case !ok:
 		return refuse(RejoinSlotMissing, provider.Name, rebuild(to),
 			"slot %q on %s, which feeds subscription %s of %s, is gone: what it held back cannot be sent any more",
 			sub.Slot, provider.Name, sub.Name, to)
-	}
-	if slot := provider.Slots[i]; !usable(slot) {
+	case !usable(slot):
 		return refuse(RejoinSlotLost, provider.Name, rebuild(to),
 			"slot %s on %s, which feeds subscription %s of %s, has lost its WAL",
 			slot.Name, provider.Name, sub.Name, to)

@@ -24,11 +24,12 @@ type survivor struct {
 
 // alive returns the configured nodes that are neither lost nor the trigger's,
 // or refuses when one of them cannot be read: whether it holds the newest
-// transactions, or lacks them, nobody can tell then.
-func alive(t Trigger, obs topology.Observation) ([]topology.NodeState, *Refusal) {
+// transactions, or lacks them, nobody can tell then. Those in without are left
+// out instead: what they hold, or lack, is healed once they can be read.
+func alive(t Trigger, obs topology.Observation, without []string) ([]topology.NodeState, *Refusal) {
 	var out []topology.NodeState
 	for _, n := range obs.Nodes {
-		if n.Name == t.Node || slices.Contains(t.Lost, n.Name) {
+		if n.Name == t.Node || slices.Contains(t.Lost, n.Name) || (!n.Reachable && slices.Contains(without, n.Name)) {
 			continue
 		}
 		if !n.Reachable {
@@ -50,6 +51,9 @@ func survivors(t Trigger, nodes []topology.NodeState) ([]survivor, *Refusal) {
 	for _, n := range nodes {
 		if n.InRecovery {
 			continue
+		}
+		if refusal := versioned(n); refusal != nil {
+			return nil, refusal
 		}
 		sub, ok, refusal := subscriptionTo(n, t.Node)
 		if refusal != nil {
@@ -78,6 +82,21 @@ func survivors(t Trigger, nodes []topology.NodeState) ([]survivor, *Refusal) {
 	}
 	slices.SortFunc(out, func(a, b survivor) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// oldest is the first version whose subscriptions can be told not to forward
+// what they receive (origin = none).
+const oldest = 160000
+
+// versioned refuses a mesh with a server whose subscriptions cannot be read for
+// what they are: it would be taken for one that has none.
+func versioned(n topology.NodeState) *Refusal {
+	if n.Version == 0 || n.Version >= oldest {
+		return nil
+	}
+	return refuse(VersionUnfit, n.Name, "upgrade "+n.Name+" to PostgreSQL 16 or newer",
+		"%s runs PostgreSQL %d: a mesh of native logical replication needs 16 or newer on every node",
+		n.Name, n.Version/10000)
 }
 
 // subscriptionTo finds n's one subscription to provider.

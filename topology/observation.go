@@ -29,7 +29,11 @@ type NodeState struct {
 	Slots         []Slot         `json:"slots"`
 	Fences        []Fence        `json:"fences"`
 	Gaps          []GapMark      `json:"gaps"`
-	Findings      []Finding      `json:"findings,omitempty"`
+	// Applying are the origins of which a recovery holds the apply lock here.
+	Applying []string  `json:"applying,omitempty"`
+	Findings []Finding `json:"findings,omitempty"`
+	// Schema is nil unless it was read for a plan.
+	Schema *Schema `json:"schema,omitempty"`
 }
 
 // From returns the node's subscription to provider.
