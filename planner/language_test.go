@@ -40,6 +40,9 @@ func clauses() []clause {
 		{`mark of a fence of (\w+) whose subscription is gone`, func(_ *testing.T, n *topology.NodeState, m []string) {
 			n.Fences = append(n.Fences, topology.Fence{Subscription: "gone", Origin: m[1], Identity: identity(m[1])})
 		}},
+		{`bars (\w+) for (\w+)`, func(_ *testing.T, n *topology.NodeState, m []string) {
+			n.Bars = append(n.Bars, topology.Bar{Node: m[1], Reason: m[2], Identity: identity(m[1])})
+		}},
 		{`unreachable`, func(_ *testing.T, n *topology.NodeState, _ []string) {
 			*n = topology.NodeState{Name: n.Name, Problem: "connection refused"}
 		}},

@@ -1,6 +1,10 @@
 package planner
 
-import "fmt"
+import (
+	"fmt"
+
+	"healer/topology"
+)
 
 // The reasons of refusals. Which of them may pass by themselves is told by
 // Refusal.Wait, because the same obstacle can be passing before the fence and
@@ -50,6 +54,7 @@ const (
 	RejoinSlotLost     Reason = "rejoin_slot_lost"
 	SlotRecreated      Reason = "slot_recreated"
 	RecoveryUnfinished Reason = "recovery_unfinished"
+	RebuildUnfinished  Reason = topology.BarRebuild
 
 	// What the operator allows.
 	ModeObserves Reason = "mode_observe"
@@ -65,7 +70,7 @@ func refuse(r Reason, node, remedy, why string, args ...any) *Refusal {
 
 // rebuild is the remedy where what is lost cannot be had from anywhere.
 func rebuild(node string) string {
-	return "rebuild " + node + " from another node and add it to the mesh anew"
+	return "healer node rebuild " + node
 }
 
 // wait marks an obstacle that may pass by itself.

@@ -26,6 +26,10 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 			read = append(read, n)
 		}
 	}
+	f, _ := obs.Node(t.Node)
+	if refusal := barred(f, read); refusal != nil {
+		return p, refusal
+	}
 	fenced := fencedSurvivors(t.Node, read)
 	rel := clones(t.Node, read)
 	if len(fenced) == 0 && len(rel) == 0 {
@@ -41,7 +45,6 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 			p.Watermark = max(p.Watermark, s.sub.Progress)
 		}
 	}
-	f, _ := obs.Node(t.Node)
 	checks := []func() *Refusal{
 		func() *Refusal { return ready(f) },
 		func() *Refusal { return sameNode(f, t.Memory, fenced) },
@@ -55,6 +58,26 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 		}
 	}
 	return rejoinSteps(p, f, fenced, rel), nil
+}
+
+// barred refuses a node that a mark bars: one that is being rebuilt, or one that
+// was found to have lost what the survivors hold. The latter shows only until its
+// log has grown to where it was, with other transactions under the same LSNs.
+func barred(f topology.NodeState, read []topology.NodeState) *Refusal {
+	for _, n := range read {
+		bar, ok := n.BarOf(f.Name)
+		switch {
+		case !ok:
+		case bar.Reason == topology.BarRebuild:
+			return refuse(RebuildUnfinished, f.Name, rebuild(f.Name),
+				"%s is being rebuilt, and not complete yet", f.Name).wait(true)
+		case f.Identity.SystemID == bar.Identity.SystemID:
+			return refuse(Reason(bar.Reason), f.Name, rebuild(f.Name),
+				"%s was refused as %s before, which %s keeps marked: what it has written since does not bring back what it lost",
+				f.Name, bar.Reason, n.Name)
+		}
+	}
+	return nil
 }
 
 // fencedSurvivors returns the nodes that carry a fence mark of origin, even if
@@ -170,7 +193,7 @@ func leftAt(forks []topology.Fork, timeline uint32) (topology.LSN, bool) {
 func feeds(f topology.NodeState, fenced []survivor, sighted topology.LSN) *Refusal {
 	for _, s := range fenced {
 		if s.sub.Name != "" {
-			if r := feed(f, s.sub, s.Name); r != nil {
+			if r := feed(f, f, s.sub, s.Name); r != nil {
 				return r
 			}
 			if r := untouched(f, s, sighted); r != nil {
@@ -178,7 +201,7 @@ func feeds(f topology.NodeState, fenced []survivor, sighted topology.LSN) *Refus
 			}
 		}
 		if back, ok := f.From(s.Name); ok {
-			if r := feed(s.NodeState, back, f.Name); r != nil {
+			if r := feed(f, s.NodeState, back, f.Name); r != nil {
 				return r
 			}
 		}
@@ -197,7 +220,7 @@ func untouched(f topology.NodeState, s survivor, sighted topology.LSN) *Refusal 
 	if !ok || sighted == 0 || (slot.Restart < sighted && slot.Confirmed <= sighted) {
 		return nil
 	}
-	return refuse(SlotRecreated, f.Name, rebuild(s.Name),
+	return refuse(SlotRecreated, f.Name, rebuild(f.Name),
 		"slot %s on %s, which feeds subscription %s of %s, was made again or moved after %s was back at %s: what %s had not received before is skipped",
 		slot.Name, f.Name, s.sub.Name, s.Name, f.Name, sighted, s.Name)
 }
@@ -216,16 +239,17 @@ func feeding(provider topology.NodeState, sub topology.Subscription, to string) 
 	return provider.Slots[i], true
 }
 
-// feed checks the slot on provider from which to's subscription reads.
-func feed(provider topology.NodeState, sub topology.Subscription, to string) *Refusal {
+// feed checks the slot on provider from which to's subscription reads. Whichever
+// direction is broken, it is the returned node f that the survivors can rebuild.
+func feed(f, provider topology.NodeState, sub topology.Subscription, to string) *Refusal {
 	slot, ok := feeding(provider, sub, to)
 	switch {
 	case !ok:
-		return refuse(RejoinSlotMissing, provider.Name, rebuild(to),
+		return refuse(RejoinSlotMissing, provider.Name, rebuild(f.Name),
 			"slot %q on %s, which feeds subscription %s of %s, is gone: what it held back cannot be sent any more",
 			sub.Slot, provider.Name, sub.Name, to)
 	case !usable(slot):
-		return refuse(RejoinSlotLost, provider.Name, rebuild(to),
+		return refuse(RejoinSlotLost, provider.Name, rebuild(f.Name),
 			"slot %s on %s, which feeds subscription %s of %s, has lost its WAL",
 			slot.Name, provider.Name, sub.Name, to)
 	}

@@ -49,7 +49,7 @@ func alive(t Trigger, obs topology.Observation, without []string) ([]topology.No
 func survivors(t Trigger, nodes []topology.NodeState) ([]survivor, *Refusal) {
 	var out []survivor
 	for _, n := range nodes {
-		if n.InRecovery {
+		if n.InRecovery || rebuilding(n.Name, nodes) {
 			continue
 		}
 		if refusal := versioned(n); refusal != nil {
@@ -97,6 +97,15 @@ func versioned(n topology.NodeState) *Refusal {
 	return refuse(VersionUnfit, n.Name, "upgrade "+n.Name+" to PostgreSQL 16 or newer",
 		"%s runs PostgreSQL %d: a mesh of native logical replication needs 16 or newer on every node",
 		n.Name, n.Version/10000)
+}
+
+// rebuilding reports whether a mark says that the node's tables are being filled:
+// it holds nothing that counts yet, and gets what it lacks from its source.
+func rebuilding(node string, nodes []topology.NodeState) bool {
+	return slices.ContainsFunc(nodes, func(n topology.NodeState) bool {
+		bar, ok := n.BarOf(node)
+		return ok && bar.Reason == topology.BarRebuild
+	})
 }
 
 // subscriptionTo finds n's one subscription to provider.

@@ -132,6 +132,21 @@ type GapMark struct {
 	Mark   string `json:"mark"`
 }
 
+// Bar is the durable mark that a node must not be taken back as it is. What was
+// wrong with it may not show any more when it is looked at the next time.
+type Bar struct {
+	// Node is the node that is barred, Identity what it was at that time.
+	Node     string   `json:"node"`
+	Identity Identity `json:"identity"`
+	// Reason is the code of the refusal that stands for good, or BarRebuild.
+	Reason string `json:"reason"`
+	Mark   string `json:"mark"`
+}
+
+// BarRebuild is the reason of a bar while a node is being rebuilt: its tables
+// are not complete.
+const BarRebuild = "rebuild_unfinished"
+
 // Finding is a prerequisite that a server does not meet.
 type Finding struct {
 	// Code is stable: wal_level, track_commit_timestamp, grant, ...

@@ -29,6 +29,7 @@ type NodeState struct {
 	Slots         []Slot         `json:"slots"`
 	Fences        []Fence        `json:"fences"`
 	Gaps          []GapMark      `json:"gaps"`
+	Bars          []Bar          `json:"bars,omitempty"`
 	// Applying are the origins of which a recovery holds the apply lock here.
 	Applying []string  `json:"applying,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
@@ -61,6 +62,15 @@ func (n NodeState) GapOf(origin string) (GapMark, bool) {
 		return GapMark{}, false
 	}
 	return n.Gaps[i], true
+}
+
+// BarOf returns the mark by which this node bars another from coming back.
+func (n NodeState) BarOf(node string) (Bar, bool) {
+	i := slices.IndexFunc(n.Bars, func(b Bar) bool { return b.Node == node })
+	if i < 0 {
+		return Bar{}, false
+	}
+	return n.Bars[i], true
 }
 
 // Slot returns the slot of that kind which is kept for peer to; for a clone,

@@ -118,6 +118,7 @@ func (a *Agent) handle(ctx context.Context, t planner.Trigger, obs topology.Obse
 		plan, refusal = planner.Make(t, obs, a.policy())
 	}
 	a.refuse(plan, refusal)
+	a.bar(ctx, plan, refusal, obs)
 	if refusal != nil || plan.Empty() || !a.attempts.due(plan.ID) {
 		return
 	}

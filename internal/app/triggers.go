@@ -70,13 +70,14 @@ func failed(verdicts []detector.Verdict) []string {
 	return out
 }
 
-// fenced reports whether any survivor that could be read has a fence or an open
-// gap of the node.
+// fenced reports whether any survivor that could be read has a fence, an open gap
+// or a bar of the node.
 func (s situation) fenced(node string) bool {
 	return slices.ContainsFunc(s.obs.Nodes, func(n topology.NodeState) bool {
 		_, fence := n.FenceOf(node)
 		_, gap := n.GapOf(node)
-		return fence || gap
+		_, bar := n.BarOf(node)
+		return fence || gap || bar
 	})
 }
 

@@ -263,7 +263,7 @@ func (s *Server) awaitReady(ctx context.Context, pm *postmaster) error {
 			return fmt.Errorf("postgres ended: %w", errors.Join(pm.err, ErrNotRunning))
 		default:
 		}
-		if f := readPidFile(s.DataDir()); f != nil && f.pid == pm.pid && f.status == "ready" {
+		if f := readPidFile(s.DataDir()); f != nil && f.pid == pm.pid && (f.status == "ready" || f.status == "standby") {
 			if conn, err := connect(ctx, s.DSNFor(superuser)); err == nil {
 				return conn.Close(ctx)
 			}

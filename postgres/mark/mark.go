@@ -43,6 +43,36 @@ func GapsOf(database, lost string) string {
 	return Prefix + "gap:" + database + ":" + lost + ":"
 }
 
+// Bar names the mark that a node must not be taken back, and why.
+func Bar(database, node, reason string, id topology.Identity) string {
+	return fmt.Sprintf("%s%s:%d:%d", BarsOf(database, node), reason, id.SystemID, id.Timeline)
+}
+
+// BarsOf is what the bars of one node begin with.
+func BarsOf(database, node string) string {
+	return Prefix + "bar:" + database + ":" + node + ":"
+}
+
+// ParseBar reads a bar of the database.
+func ParseBar(database, name string) (topology.Bar, bool) {
+	rest, ok := strings.CutPrefix(name, Prefix+"bar:"+database+":")
+	if !ok {
+		return topology.Bar{}, false
+	}
+	rest, timeline, ok1 := cutLast(rest)
+	rest, system, ok2 := cutLast(rest)
+	node, reason, ok3 := cutLast(rest)
+	sys, err1 := strconv.ParseUint(system, 10, 64)
+	tli, err2 := strconv.ParseUint(timeline, 10, 32)
+	if !ok1 || !ok2 || !ok3 || err1 != nil || err2 != nil || node == "" || reason == "" {
+		return topology.Bar{}, false
+	}
+	return topology.Bar{
+		Node: node, Reason: reason, Mark: name,
+		Identity: topology.Identity{SystemID: sys, Timeline: uint32(tli)},
+	}, true
+}
+
 // Repair names the origin under which repairs with the author's rows are
 // written: no mark, but an origin sessions hold.
 func Repair(author string) string { return Prefix + "repair:" + author }

@@ -29,6 +29,11 @@ func TestMarksRoundTrip(t *testing.T) {
 		if got, ok := ParseGap(db, made); !ok || got != gap {
 			t.Fatalf("%q: %v %s", made, ok, cmp.Diff(gap, got))
 		}
+		made = Bar(db, node, "behind_watermark", id)
+		bar := topology.Bar{Node: node, Reason: "behind_watermark", Identity: id, Mark: made}
+		if got, ok := ParseBar(db, made); !ok || got != bar {
+			t.Fatalf("%q: %v %s", made, ok, cmp.Diff(bar, got))
+		}
 		if author, ok := ParseRepair(Repair(node)); !ok || author != node {
 			t.Fatalf("repair of %q: %q", node, author)
 		}
@@ -42,7 +47,11 @@ func TestWhatIsNoMark(t *testing.T) {
 	for _, s := range []string{
 		"", "pg_16384", "healer:", "healer:fence:app:1:n1:1", "healer:fence:app:x:n1:1:1", "healer:fence:app:1::1:1",
 		"healer:fence:app:4294967296:n1:1:1", "healer:gap:app:n1:1", "healer:gap:app:n1:g:1", "healer:gap:app::1:2",
+		"healer:bar:app:n1:why:1", "healer:bar:app:n1::1:1", "healer:bar:app:n1:why:x:1",
 	} {
+		if b, ok := ParseBar("app", s); ok {
+			t.Errorf("%q: bar %+v", s, b)
+		}
 		if f, ok := ParseFence("app", s); ok {
 			t.Errorf("%q: fence %+v", s, f)
 		}
