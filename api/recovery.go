@@ -9,8 +9,7 @@ import (
 	"healer/topology"
 )
 
-// Run is one run of a recovery, or of taking a node back, by the agent that
-// answers. It is an element of the body of GET /v1/recoveries, there without Steps
+// Run is one run of a recovery, or of taking a node back, by whichever agent. It is an element of the body of GET /v1/recoveries, there without Steps
 // and Conflicts, and of GET /v1/recoveries/{id}, where id is that of a recovery or
 // of a run.
 type Run struct {
@@ -41,6 +40,14 @@ type RunStep struct {
 	Figures  map[string]int64 `json:"figures,omitempty"`
 	Error    string           `json:"error,omitempty"`
 	Hint     string           `json:"hint,omitempty"`
+	// Tries are the attempts that failed and were repeated.
+	Tries []RunTry `json:"tries,omitempty"`
+}
+
+// RunTry is an attempt that failed.
+type RunTry struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
 }
 
 // Runs is the body of GET /v1/recoveries and GET /v1/recoveries/{id}.

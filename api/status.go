@@ -136,6 +136,9 @@ const (
 	RecoveryVerified  = "verified"
 	RecoveryFailed    = "failed"
 	RecoveryCancelled = "cancelled"
+	// RecoveryInterrupted: the run's agent ended in the middle, and another run
+	// goes on.
+	RecoveryInterrupted = "interrupted"
 )
 
 // Recovery is one run of the recovery protocol, or of taking a node back.

@@ -31,7 +31,7 @@ type Subscriber interface {
 type Filter struct {
 	// Kinds is a pattern over kinds: its tokens are words, "*" for any one
 	// token, or ">" at the end for one or more of them, such as "recovery.*"
-	// or "*.failed". Empty means all kinds.
+	// or "*.failed". Empty means all kinds but JournalEntry.
 	Kinds string
 	// From is where to begin.
 	From From
@@ -92,6 +92,9 @@ func (f Filter) Check() error {
 
 // Matches reports whether the pattern selects the kind.
 func (f Filter) Matches(k Kind) bool {
+	if f.Kinds == "" && k == JournalEntry {
+		return false
+	}
 	want, have := strings.Split(f.Pattern(), "."), strings.Split(string(k), ".")
 	for i, w := range want {
 		if w == ">" {

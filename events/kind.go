@@ -35,6 +35,10 @@ const (
 
 	ControlPaused  Kind = "control.paused"
 	ControlResumed Kind = "control.resumed"
+
+	// JournalEntry: a line of the journal of a run. It is a record rather than
+	// news, so only who asks for it by its kind, or for ">", gets it.
+	JournalEntry Kind = "journal.entry"
 )
 
 // Severity grades an event for the person who is woken by it.
@@ -58,6 +62,7 @@ func severities() map[Kind]Severity {
 		RecoveryCancelled: Warning, RecoveryAcknowledged: Info,
 		SlotCreated: Info, SlotAtRisk: Warning, SlotReleased: Critical,
 		ControlPaused: Warning, ControlResumed: Info,
+		JournalEntry: Info,
 	}
 }
 

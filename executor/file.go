@@ -25,9 +25,9 @@ const (
 // suffix, 1 being the newest.
 const journalName = "journal.jsonl"
 
-// Journal is a Recorder in local files: one JSON object a line, synced to disk
-// group by group. What it remembers is for people. It is safe for concurrent
-// use, by one process.
+// Journal is a Recorder in local files: one JSON object a line. Record hands a
+// group to the kernel; a goroutine of its own brings it to the disk. What it
+// remembers is for people. It is safe for concurrent use, by one process.
 type Journal struct {
 	dir      string
 	maxBytes int64
@@ -39,6 +39,12 @@ type Journal struct {
 	file   *os.File
 	size   int64
 	closed bool
+
+	// written wakes the goroutine that syncs, failed is what became of its last
+	// attempt, ended is closed when it has ended.
+	written chan struct{}
+	failed  error
+	ended   chan struct{}
 }
 
 // OpenJournal opens the journal in dir, which it makes if need be. maxBytes and
@@ -54,11 +60,34 @@ func OpenJournal(dir string, maxBytes int64, keep int) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	j := &Journal{dir: dir, maxBytes: maxBytes, keep: keep}
+	j := &Journal{dir: dir, maxBytes: maxBytes, keep: keep, written: make(chan struct{}, 1), ended: make(chan struct{})}
 	if err := j.open(); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
+	go j.sync()
 	return j, nil
+}
+
+// sync brings to the disk what was written, until the journal is closed. Groups
+// that are written meanwhile share the next turn.
+func (j *Journal) sync() {
+	defer close(j.ended)
+	for range j.written {
+		j.mu.Lock()
+		f := j.file
+		j.mu.Unlock()
+		if f == nil {
+			continue
+		}
+		// A rotation has synced the file before it closed it.
+		err := f.Sync()
+		if errors.Is(err, fs.ErrClosed) {
+			err = nil
+		}
+		j.mu.Lock()
+		j.failed = err
+		j.mu.Unlock()
+	}
 }
 
 func (j *Journal) path(n int) string {
@@ -139,12 +168,18 @@ func (j *Journal) append(group []byte) error {
 		_, seek := j.file.Seek(j.size, io.SeekStart)
 		return errors.Join(err, j.file.Truncate(j.size), seek)
 	}
-	return j.file.Sync()
+	select {
+	case j.written <- struct{}{}:
+	default: // it is awake already, and will find this group as well
+	}
+	// Of a disk that fails the next group tells.
+	err, j.failed = j.failed, nil
+	return err
 }
 
 // rotate puts the file aside, and drops the oldest.
 func (j *Journal) rotate() error {
-	if err := j.file.Close(); err != nil {
+	if err := errors.Join(j.file.Sync(), j.file.Close()); err != nil {
 		return err
 	}
 	j.file = nil
@@ -162,8 +197,14 @@ func (j *Journal) rotate() error {
 // Close syncs and closes the journal; Record fails from then on.
 func (j *Journal) Close() error {
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	if !j.closed {
+		close(j.written)
+	}
 	j.closed = true
+	j.mu.Unlock()
+	<-j.ended
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if j.file == nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"slices"
 	"time"
 
 	"healer/planner"
@@ -42,34 +43,53 @@ type PastStep struct {
 	Conflicts *topology.ConflictLog `json:"conflicts,omitempty"`
 	Error     string                `json:"error,omitempty"`
 	Hint      string                `json:"hint,omitempty"`
+	// Tries are the attempts that failed and were repeated.
+	Tries []PastTry `json:"tries,omitempty"`
+}
+
+// PastTry is an attempt that failed.
+type PastTry struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
 }
 
 // History lists the runs of this agent, oldest first. As with Entries, what can
 // be read is returned along with an error for what cannot.
 func (j *Journal) History() ([]Past, error) {
 	entries, err := j.Entries()
-	return history(entries), err
+	return Replay(entries), err
 }
 
-// history puts entries together by run. A run whose beginning was rotated away
-// is still told of, by what is left.
-func history(entries []Entry) []Past {
+// Replay puts entries together by run, oldest first, whatever their order and
+// however often each is there. A run whose beginning is missing is still told of,
+// by what is left.
+func Replay(entries []Entry) []Past {
 	var order []string
-	runs := map[string]*Past{}
+	runs := map[string][]Entry{}
 	for _, e := range entries {
-		p, ok := runs[e.Run]
-		if !ok {
-			p = &Past{Recovery: e.Recovery, Run: e.Run, Agent: e.Agent, Started: e.At}
-			runs[e.Run] = p
+		if runs[e.Run] == nil {
 			order = append(order, e.Run)
 		}
-		p.take(e)
+		runs[e.Run] = append(runs[e.Run], e)
 	}
 	out := make([]Past, 0, len(order))
 	for _, id := range order {
-		out = append(out, *runs[id])
+		out = append(out, replay(runs[id]))
 	}
+	slices.SortStableFunc(out, func(a, b Past) int { return a.Started.Compare(b.Started) })
 	return out
+}
+
+// replay puts the entries of one run together.
+func replay(entries []Entry) Past {
+	slices.SortStableFunc(entries, func(a, b Entry) int { return a.Seq - b.Seq })
+	entries = slices.CompactFunc(entries, func(a, b Entry) bool { return a.Seq > 0 && a.Seq == b.Seq })
+	first := entries[0]
+	p := Past{Recovery: first.Recovery, Run: first.Run, Agent: first.Agent, Node: first.Node, Incarnation: first.Incarnation, Started: first.At}
+	for _, e := range entries {
+		p.take(e)
+	}
+	return p
 }
 
 // take adds what one entry says.
@@ -85,6 +105,7 @@ func (p *Past) take(e Entry) {
 	case EntryAttempt:
 		if s := p.step(e); s != nil {
 			s.Attempts, s.Error = e.Attempts, e.Error
+			s.Tries = append(s.Tries, PastTry{At: e.At, Error: e.Error})
 		}
 	case EntryStep:
 		if s := p.step(e); s != nil {

@@ -29,13 +29,19 @@ const (
 // Entry is one line of the journal.
 type Entry struct {
 	Event EntryKind `json:"event"`
+	// Seq numbers the entries of a run from 1 on; 0 in those of older versions.
+	Seq int `json:"seq,omitempty"`
 	// At is when it was written, by the clock of this server.
-	At       time.Time     `json:"at"`
-	Run      string        `json:"run"`
-	Recovery string        `json:"recovery"`
-	Agent    string        `json:"agent"`
-	Plan     *planner.Plan `json:"plan,omitempty"`
-	Step     *planner.Step `json:"step,omitempty"`
+	At       time.Time `json:"at"`
+	Run      string    `json:"run"`
+	Recovery string    `json:"recovery"`
+	Agent    string    `json:"agent"`
+	// Node is the lost or returned node, Incarnation the life it lost.
+	Node        string `json:"node,omitempty"`
+	Incarnation string `json:"incarnation,omitempty"`
+
+	Plan *planner.Plan `json:"plan,omitempty"`
+	Step *planner.Step `json:"step,omitempty"`
 	// State is a StepState, or in the last entry a State.
 	State    string `json:"state,omitempty"`
 	Attempts int    `json:"attempts,omitempty"`
@@ -53,7 +59,8 @@ type Entry struct {
 
 // Recorder keeps what runs do, for later reading. The executor never reads it.
 type Recorder interface {
-	// Record appends the entries as one group, which is durable on return.
+	// Record appends the entries as one group. It does not wait for a disk or a
+	// network: what it has taken survives the end of the process.
 	Record(entries ...Entry) error
 }
 
@@ -62,7 +69,12 @@ func (r *run) note(e Entry) {
 	if !r.alive() {
 		return
 	}
-	e.At, e.Run, e.Recovery, e.Agent = r.cfg.Now().UTC(), r.id, r.head.ID, r.cfg.Agent
+	// The order of the numbers is that of the records.
+	r.noting.Lock()
+	defer r.noting.Unlock()
+	r.noted++
+	e.Seq, e.At, e.Run, e.Recovery, e.Agent = r.noted, r.cfg.Now().UTC(), r.id, r.head.ID, r.cfg.Agent
+	e.Node, e.Incarnation = r.head.Node, r.head.Incarnation
 	if err := r.cfg.Journal.Record(e); err != nil {
 		r.log.Error("journal is not written", "err", err)
 	}

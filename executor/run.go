@@ -41,6 +41,10 @@ type run struct {
 	cancel context.CancelCauseFunc
 	do     action
 
+	// noting orders the entries of the journal, noted counts them.
+	noting sync.Mutex
+	noted  int
+
 	started sync.Once
 	mu      sync.Mutex
 	// next is the plan that the observe step found.

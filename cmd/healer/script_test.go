@@ -128,7 +128,10 @@ func (s source) Recoveries(context.Context) ([]api.Run, error) {
 				Kind: "subscribe", Node: "n1", Target: "n2", State: "done", Attempts: 1, Started: s.s.At,
 				Duration: api.Duration(time.Second), Evidence: "600 transactions applied", Figures: map[string]int64{"transactions": 600},
 			},
-			{Kind: "verify", State: "done", Attempts: 2, Started: s.s.At, Duration: api.Duration(time.Millisecond), Evidence: "all equal"},
+			{
+				Kind: "verify", State: "done", Attempts: 2, Started: s.s.At.Add(time.Second), Duration: api.Duration(100 * time.Millisecond),
+				Evidence: "all equal", Tries: []api.RunTry{{At: s.s.At.Add(1050 * time.Millisecond), Error: "08006: <cut>"}},
+			},
 		},
 	}}, nil
 }

@@ -61,6 +61,7 @@ type Agent struct {
 	broker   *natsbus.Server
 	bus      *natsbus.Bus
 	journal  *executor.Journal
+	book     *book
 	gossip   *gossip.Gossip
 	detector *detector.Detector
 	control  *control.Store
@@ -102,7 +103,7 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	a := &Agent{
 		cfg: o.Config, node: o.Node, version: o.Version, log: o.Log.With("agent", o.Node),
-		view: newView(), attempts: newAttempts(time.Now), wake: make(chan struct{}, 1),
+		view: newView(), book: newBook(), attempts: newAttempts(time.Now), wake: make(chan struct{}, 1),
 	}
 	defer func() {
 		if err != nil {

@@ -3,20 +3,38 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"healer/api"
 	"healer/executor"
 	"healer/topology"
 )
 
-// Recoveries implements api.RecoverySource from the journal.
+// Recoveries implements api.RecoverySource: from the own journal, in which all is,
+// and from what the stream of events has of other agents' and of what was rotated
+// away here.
 func (a *Agent) Recoveries(context.Context) ([]api.Run, error) {
-	past, err := a.journal.History()
+	entries, err := a.journal.Entries()
+	past := executor.Replay(append(entries, a.book.all()...))
 	runs := make([]api.Run, 0, len(past))
 	for _, p := range past {
-		runs = append(runs, runOf(p))
+		run := runOf(p)
+		if run.State == api.RecoveryRunning && !a.underWay(p) {
+			run.State = api.RecoveryInterrupted
+		}
+		runs = append(runs, run)
 	}
 	return runs, err
+}
+
+// underWay reports whether a run without an end can still have one. The journal
+// does not know: its agent may have been killed.
+func (a *Agent) underWay(p executor.Past) bool {
+	if p.Agent != a.node {
+		return slices.Contains(a.detector.Agents(), p.Agent)
+	}
+	_, _, current, _, _ := a.view.snapshot()
+	return current != nil && current.ID == p.Recovery
 }
 
 // runOf is a run as the journal has it, for the API. One without an end is under
@@ -40,11 +58,15 @@ func runOf(p executor.Past) api.Run {
 		Survivors: p.Plan.Survivors, Watermark: p.Plan.Watermark, Listed: met.Rows,
 	}
 	for _, s := range p.Steps {
-		run.Steps = append(run.Steps, api.RunStep{
+		step := api.RunStep{
 			Kind: string(s.Step.Kind), Node: s.Step.Node, Target: s.Step.Target, State: string(s.State),
 			Attempts: s.Attempts, Started: s.Started, Duration: api.Duration(s.Duration),
 			Evidence: s.Evidence, Figures: s.Figures, Error: s.Error, Hint: s.Hint,
-		})
+		}
+		for _, t := range s.Tries {
+			step.Tries = append(step.Tries, api.RunTry{At: t.At, Error: t.Error})
+		}
+		run.Steps = append(run.Steps, step)
 	}
 	return run
 }

@@ -8,6 +8,7 @@ import (
 	"healer/api"
 	"healer/detector"
 	"healer/events"
+	"healer/executor"
 	"healer/keeper"
 	"healer/postgres/native"
 	"healer/topology"
@@ -100,9 +101,16 @@ func (a *Agent) learn(s situation) {
 	a.memory.save()
 }
 
-// follow keeps the last recovery in view, whichever agent ran it.
+// follow keeps the last recovery in view and every run in the book, whichever
+// agent ran it.
 func (a *Agent) follow(ctx context.Context) {
-	stop, err := a.bus.Subscribe(ctx, events.Filter{From: events.FromStart()}, func(e events.Event) {
+	stop, err := a.bus.Subscribe(ctx, events.Filter{Kinds: ">", From: events.FromStart()}, func(e events.Event) {
+		if e.Kind() == events.JournalEntry {
+			if entry, err := executor.EntryFrom(e); err == nil {
+				a.book.take(entry)
+			}
+			return
+		}
 		if r, ok := recoveryFrom(e); ok {
 			a.view.ended(r)
 		}

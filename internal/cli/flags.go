@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -29,32 +31,46 @@ func LoadConfig(cmd *cobra.Command, path string, check config.DSNCheck) (*config
 const (
 	asTable = "table"
 	asJSON  = "json"
+	asHTML  = "html"
 )
 
-// format is the value of -o.
+// format is how a result is written.
 type format string
 
-var _ pflag.Value = (*format)(nil)
+// formatFlag is the value of -o: one of the forms that the command has.
+type formatFlag struct {
+	value *format
+	among []string
+}
 
-// outputFlag adds -o to a command.
-func outputFlag(cmd *cobra.Command) *format {
+var _ pflag.Value = formatFlag{}
+
+// outputFlag adds -o to a command, with further forms beside the table and JSON.
+func outputFlag(cmd *cobra.Command, more ...string) *format {
 	f := format(asTable)
-	cmd.Flags().VarP(&f, "output", "o", "how to write the result: `table|json`")
+	flag := formatFlag{&f, append([]string{asTable, asJSON}, more...)}
+	cmd.Flags().VarP(flag, "output", "o", "how to write the result: `"+flag.Type()+"`")
 	return &f
 }
 
 // String implements pflag.Value.
-func (f *format) String() string { return string(*f) }
+func (f formatFlag) String() string {
+	if f.value == nil { // pflag asks the zero value
+		return ""
+	}
+	return string(*f.value)
+}
 
 // Type implements pflag.Value.
-func (f *format) Type() string { return "table|json" }
+func (f formatFlag) Type() string { return strings.Join(f.among, "|") }
 
 // Set implements pflag.Value.
-func (f *format) Set(s string) error {
-	if s != asTable && s != asJSON {
-		return fmt.Errorf("use %s or %s", asTable, asJSON)
+func (f formatFlag) Set(s string) error {
+	if !slices.Contains(f.among, s) {
+		last := len(f.among) - 1
+		return fmt.Errorf("use %s or %s", strings.Join(f.among[:last], ", "), f.among[last])
 	}
-	*f = format(s)
+	*f.value = format(s)
 	return nil
 }
 

@@ -29,10 +29,22 @@ func (a App) recoveryCommand() *cobra.Command {
 
 // journals is the result of both commands for programs.
 type journals struct {
-	// Agents has one entry for each agent asked: each remembers its own runs.
+	// Agents has one entry for each agent asked.
 	Agents []answer `json:"agents"`
-	// Runs are of all agents, oldest first.
+	// Runs are of all agents, each once, oldest first.
 	Runs []api.Run `json:"runs"`
+}
+
+// add takes a run as agent tells of it. Every agent tells of all runs; the one that
+// made it knows most.
+func (j *journals) add(r api.Run, agent string) {
+	i := slices.IndexFunc(j.Runs, func(o api.Run) bool { return o.Run == r.Run })
+	switch {
+	case i < 0:
+		j.Runs = append(j.Runs, r)
+	case agent == r.Agent:
+		j.Runs[i] = r
+	}
 }
 
 // recoveryFlags are those which say whom to ask, and how to show it.
@@ -44,7 +56,7 @@ type recoveryFlags struct {
 
 func recoveryFlagsOf(cmd *cobra.Command) recoveryFlags {
 	return recoveryFlags{
-		file: ConfigFlag(cmd), out: outputFlag(cmd),
+		file: ConfigFlag(cmd), out: outputFlag(cmd, asHTML),
 		node:  cmd.Flags().StringP("node", "n", "", "ask the agent of this node only"),
 		addr:  cmd.Flags().String("api", "", "ask the agent at this `HOST:PORT`, without a file"),
 		limit: cmd.Flags().Duration("timeout", 5*time.Second, "how long to wait for the agents"),
@@ -71,9 +83,11 @@ func (a App) recoveryShowCommand() *cobra.Command {
 		Long: strings.TrimSpace(`
 Show one recovery by the id of it or of one of its runs, or "last": its steps with
 their figures, and what became of each write that met another. All agents of the
-file are asked, because each remembers the runs that it made itself.
+file are asked; each tells of every run, and most of those that it made itself.
 
-Of the conflicts all are counted and the first 1,000 of each run are listed.`),
+Of the conflicts all are counted and the first 1,000 of each run are listed.
+
+-o html writes a page with a timeline that needs nothing from elsewhere.`),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return Usage(cmd, errors.New(quote(cmd.CommandPath())+" needs the ID of one recovery, or "+quote(lastRecovery)))
@@ -115,6 +129,8 @@ func (a App) recoveries(cmd *cobra.Command, f recoveryFlags, id string, table fu
 		}
 	case *f.out == asJSON:
 		return writeJSON(cmd.OutOrStdout(), j)
+	case *f.out == asHTML:
+		return j.html(cmd.OutOrStdout())
 	default:
 		return table(cmd, j)
 	}
@@ -157,7 +173,9 @@ func askRuns(ctx context.Context, agents []answer, id string) journals {
 			// What could be read is shown all the same.
 			agents[i].Problem = f.Problem
 		}
-		j.Runs = append(j.Runs, f.Runs...)
+		for _, r := range f.Runs {
+			j.add(r, f.Agent)
+		}
 	}
 	slices.SortStableFunc(j.Runs, func(a, b api.Run) int { return a.Started.Compare(b.Started) })
 	return j

@@ -179,6 +179,7 @@ func lifeTone(life string) tone {
 func recoveryTone(state string) tone {
 	return map[string]tone{
 		api.RecoveryVerified: good, api.RecoveryRunning: warn, api.RecoveryCancelled: warn, api.RecoveryFailed: bad,
+		api.RecoveryInterrupted: warn,
 	}[state]
 }
 
