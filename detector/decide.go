@@ -104,18 +104,18 @@ func (j *Judge) refuted(t tally, need int, now time.Time) bool {
 
 // need is how many members must accuse, and be heard, for a failure.
 func (j *Judge) need(t tally) int {
-	half := (len(j.members) + 1) / 2
+	half := (len(j.voters) + 1) / 2
 	if j.rules.Quorum == QuorumHalf && t.positive >= half {
 		return half
 	}
-	return len(j.members)/2 + 1
+	return len(j.voters)/2 + 1
 }
 
 // contacts counts the members that this agent has lately heard, or heard of
 // through evidence of theirs that is fresh, itself included.
 func (j *Judge) contacts(now time.Time) int {
 	count := 0
-	for _, m := range j.members {
+	for _, m := range j.voters {
 		if m == j.self || j.inContact(m, now) {
 			count++
 		}
@@ -138,6 +138,7 @@ func (j *Judge) inContact(member string, now time.Time) bool {
 // Evaluate concludes about every node at now and returns the verdicts that say
 // something new, sorted by name.
 func (j *Judge) Evaluate(now time.Time) []Verdict {
+	j.advance(now)
 	var changed []Verdict
 	for _, m := range j.members {
 		n := j.nodes[m]
@@ -171,6 +172,7 @@ func (j *Judge) learn(n *node, now time.Time) {
 		// identities; they settle on one so that all name one incarnation.
 		if !n.open {
 			n.open, n.openedAt, n.lost = true, now, *r.Failed
+			n.fell(now)
 		} else if lessIdentity(n.lost, *r.Failed) {
 			n.lost = *r.Failed
 		}
@@ -190,6 +192,8 @@ func lessIdentity(a, b topology.Identity) bool {
 // conclude is the state machine of one node.
 func (j *Judge) conclude(n *node, now time.Time) Verdict {
 	t := j.tally(n, now)
+	j.still(n, t, now)
+	j.attend(n, t, now)
 	life := n.verdict.Life
 	if !n.open && (life == LifeFailed || life == LifeReturning) {
 		life = LifeUnknown // admitted, here or by another agent
@@ -198,7 +202,7 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 		if !n.left {
 			n.left, n.leftIn = true, n.episode
 		}
-		return j.verdict(n, t, LifeLeft, "", now)
+		return j.verdict(n, t, LifeLeft, obstacle{}, now)
 	}
 	if n.left {
 		n.left = false
@@ -208,25 +212,28 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 		}
 		life = LifeUnknown
 	}
-	accused, obstacle := j.weigh(n, t, now)
+	accused, why := j.weigh(n, t, now)
 	switch {
-	case accused && obstacle == "":
+	case accused && why == (obstacle{}):
 		j.fail(n, life, now)
-		return j.verdict(n, t, LifeFailed, "", now)
+		return j.verdict(n, t, LifeFailed, obstacle{}, now)
 	case accused && (life == LifeFailed || life == LifeReturning):
-		return j.verdict(n, t, life, "", now)
+		return j.verdict(n, t, life, obstacle{}, now)
 	case accused:
-		return j.verdict(n, t, LifeSuspected, obstacle, now)
+		return j.verdict(n, t, LifeSuspected, why, now)
+	case n.open && life != LifeReturning && t.answeredSince(n.openedAt) && j.held(n, now):
+		n.rose = true
+		return j.verdict(n, t, LifeFailed, obstacle{}, now)
 	case n.open && t.answeredSince(n.openedAt):
-		return j.verdict(n, t, LifeReturning, "", now)
+		return j.verdict(n, t, LifeReturning, obstacle{}, now)
 	case life == LifeFailed || life == LifeReturning:
-		return j.verdict(n, t, life, "", now)
+		return j.verdict(n, t, life, obstacle{}, now)
 	case t.suspicious():
-		return j.verdict(n, t, LifeSuspected, "", now)
+		return j.verdict(n, t, LifeSuspected, obstacle{}, now)
 	case len(t.refuting) > 0 && !n.open:
-		return j.verdict(n, t, LifeUp, "", now)
+		return j.verdict(n, t, LifeUp, obstacle{}, now)
 	default:
-		return j.verdict(n, t, life, "", now)
+		return j.verdict(n, t, life, obstacle{}, now)
 	}
 }
 
@@ -245,33 +252,49 @@ func (j *Judge) leaves(n *node, t tally) bool {
 }
 
 // weigh reports whether n stands accused of having failed and, if so, why this
-// agent may not conclude that it has; an empty obstacle means that it may. A
+// agent may not conclude that it has; no obstacle means that it may. A
 // live answer that any member has is the end of it.
-func (j *Judge) weigh(n *node, t tally, now time.Time) (accused bool, obstacle string) {
+func (j *Judge) weigh(n *node, t tally, now time.Time) (accused bool, why obstacle) {
 	need, heard := j.need(t), j.contacts(now)
 	switch {
 	case len(t.counted) == 0 || j.refuted(t, need, now):
-		return false, ""
+		return false, obstacle{}
 	case heard < need:
-		return true, cutOffReason(heard, len(j.members), need)
+		return true, cutOff(heard, len(j.voters), need)
 	case len(t.counted) < need:
-		return false, ""
+		return false, obstacle{}
+	case j.listening(now):
+		return true, paused()
+	case j.maintained(n, now):
+		return true, maintenance(j.suspended[n.name])
 	case !n.seen && !n.prior.Known() && now.Sub(j.started) < j.rules.StartupGrace:
-		return true, graceReason(j.rules.StartupGrace)
+		return true, tooEarly(j.rules.StartupGrace)
 	default:
-		return true, ""
+		return true, obstacle{}
 	}
 }
 
+// maintained reports whether an operator has suspended the verdicts about n.
+func (j *Judge) maintained(n *node, now time.Time) bool {
+	s, ok := j.suspended[n.name]
+	return ok && now.Before(s.Until)
+}
+
 // fail notes that n failed. A node that was returning fails anew, in a new
-// episode: what it did since it answered belongs to another outage.
+// episode: what it did since it answered belongs to another outage. One that was
+// held down never came back: it only holds still for longer.
 func (j *Judge) fail(n *node, before Life, now time.Time) {
 	switch {
 	case n.open && before == LifeReturning:
 		n.begin(n.episode + 1)
+	case n.open && n.rose:
+		n.openedAt = now
+		n.fell(now)
+		return
 	case n.open:
 		return
 	}
+	n.fell(now)
 	n.open, n.openedAt, n.lost = true, now, n.identity()
 	j.restamp(n)
 }

@@ -38,6 +38,9 @@ func New(opts Options) (*Detector, error) {
 	// An agent that lives repeats its answer every interval; half as much again
 	// is left for the way.
 	opts.Rules.RefuteWithin = orDefault(opts.Rules.RefuteWithin, opts.Timing.ProbeInterval*3/2)
+	// The loop below evaluates every interval; a loaded machine may be late for
+	// one or two.
+	opts.Rules.PauseAfter = orDefault(opts.Rules.PauseAfter, max(opts.Timing.ProbeInterval*3, 600*time.Millisecond))
 	opts.Rules = opts.Rules.withDefaults()
 	return &Detector{
 		opts: opts, log: opts.Log, wake: make(chan struct{}, 1),
@@ -157,9 +160,14 @@ func (d *Detector) loop(ctx context.Context) {
 // hands out the verdicts that changed.
 func (d *Detector) conclude(refresh bool) {
 	agents := d.opts.Gossip.Agents()
+	var suspended map[string]Suspension
+	if d.opts.Suspended != nil {
+		suspended = d.opts.Suspended()
+	}
 	now := d.opts.Now()
 	d.mu.Lock()
 	d.judge.Agents(agents)
+	d.judge.Suspend(suspended)
 	changed := d.judge.Evaluate(now)
 	urgent := d.judge.Urgent(now)
 	var own []Evidence

@@ -35,6 +35,12 @@ type Evidence struct {
 	// Episode is the number of the subject's present life, as far as the
 	// observer knows; the greatest one anybody knows counts.
 	Episode uint64 `json:"episode,omitempty"`
+	// AgentSince is when the observer began, in µs since 1970; only in what it
+	// says of its own node.
+	AgentSince int64 `json:"agent_since,omitempty"`
+	// HoldDown is how long, by the failures that the observer counts itself, the
+	// subject must answer without a break before it is taken back.
+	HoldDown time.Duration `json:"hold_down,omitempty"`
 	// Failed is set while the observer holds that the subject failed in
 	// Episode and has not been admitted again: the identity that was lost.
 	Failed *topology.Identity `json:"failed,omitempty"`

@@ -21,7 +21,10 @@ import (
 //	<observers> leave | back                           planned leave of their own node
 //	agents <names>                                     the living agents, by gossip
 //	admit <subject>
+//	maintain <subject> <duration> | end                an operator's word, from now on
 //	run <duration>                                     in steps of 100 ms
+//	pause <duration>                                   this agent stands still; what the
+//	                                                   others say meanwhile waits
 //
 // Observers and subjects are lists with commas. A step prints each verdict that
 // changed, with the time since the beginning.
@@ -34,6 +37,9 @@ type script struct {
 	views map[string]map[string]*view // by observer, subject
 	mute  map[string]bool
 	out   strings.Builder
+	// suspended is what operators have said, stale what came during a pause.
+	suspended map[string]Suspension
+	stale     []Evidence
 }
 
 // view is what an observer finds at a subject.
@@ -60,6 +66,8 @@ func newScript(t *testing.T, d *datadriven.TestData) *script {
 			members = strings.Join(arg.Vals, ",")
 		case "self":
 			self = arg.Vals[0]
+		case "witnesses":
+			rules.Witnesses = arg.Vals
 		case "quorum":
 			rules.Quorum = Quorum(arg.Vals[0])
 		default:
@@ -67,7 +75,10 @@ func newScript(t *testing.T, d *datadriven.TestData) *script {
 		}
 	}
 	now := time.Unix(0, 0)
-	s := &script{t: t, now: now, start: now, views: map[string]map[string]*view{}, mute: map[string]bool{}}
+	s := &script{
+		t: t, now: now, start: now, views: map[string]map[string]*view{}, mute: map[string]bool{},
+		suspended: map[string]Suspension{},
+	}
 	s.judge = NewJudge(self, strings.Split(members, ","), rules, nil, now)
 	return s
 }
@@ -77,6 +88,14 @@ func (s *script) line(d *datadriven.TestData, line string) {
 	switch {
 	case f[0] == "run":
 		s.run(d, f[1])
+	case f[0] == "maintain":
+		delete(s.suspended, f[1])
+		if f[2] != "end" {
+			s.suspended[f[1]] = Suspension{Until: s.now.Add(s.duration(d, f[2])), Text: "by ops"}
+		}
+		s.judge.Suspend(s.suspended)
+	case f[0] == "pause":
+		s.pause(s.duration(d, f[1]))
 	case f[0] == "admit":
 		fmt.Fprintf(&s.out, "admit %s: %v\n", f[1], s.judge.Admit(f[1]))
 	case f[0] == "agents":
@@ -147,11 +166,7 @@ func (s *script) see(o, subject string, args []string) {
 }
 
 func (s *script) run(d *datadriven.TestData, arg string) {
-	dur, err := time.ParseDuration(arg)
-	if err != nil {
-		d.Fatalf(s.t, "%v", err)
-	}
-	for end := s.now.Add(dur); s.now.Before(end); s.now = s.now.Add(100 * time.Millisecond) {
+	for end := s.now.Add(s.duration(d, arg)); s.now.Before(end); s.now = s.now.Add(100 * time.Millisecond) {
 		s.deliver()
 		for _, v := range s.judge.Evaluate(s.now) {
 			abstained := ""
@@ -162,22 +177,56 @@ func (s *script) run(d *datadriven.TestData, arg string) {
 			if len(v.Findings) > 0 {
 				findings = fmt.Sprint(" ", v.Findings)
 			}
+			if v.Unwatched {
+				findings += " unwatched"
+			}
+			if v.Held {
+				findings += " held down"
+			}
 			fmt.Fprintf(&s.out, "%5dms %s %s%s %s %s%s: %s\n", s.now.Sub(s.start).Milliseconds(),
 				v.Node, v.Life, abstained, v.Condition, v.Incarnation, findings, v.Reason)
 		}
 	}
 }
 
+func (s *script) duration(d *datadriven.TestData, arg string) time.Duration {
+	dur, err := time.ParseDuration(arg)
+	if err != nil {
+		d.Fatalf(s.t, "%v", err)
+	}
+	return dur
+}
+
+// pause lets the time pass without this agent. What the others find now is in
+// its sockets when it wakes up, and is the first that it reads.
+func (s *script) pause(dur time.Duration) {
+	s.stale = s.others()
+	s.now = s.now.Add(dur)
+}
+
 // deliver gives the Judge what every observer finds now.
 func (s *script) deliver() {
+	for _, e := range append(s.stale, s.others()...) {
+		s.judge.Merge(e, s.now)
+	}
+	s.stale = nil
+	own := s.views[s.judge.self]
+	if s.mute[s.judge.self] {
+		return
+	}
+	for _, subject := range slices.Sorted(maps.Keys(own)) {
+		v := own[subject]
+		s.judge.Report(subject, Finding{Condition: v.condition, Identity: v.identity}, s.now)
+	}
+}
+
+// others is what every other observer finds now.
+func (s *script) others() []Evidence {
+	var out []Evidence
 	for _, o := range slices.Sorted(maps.Keys(s.views)) {
 		for _, subject := range slices.Sorted(maps.Keys(s.views[o])) {
 			v := s.views[o][subject]
-			if s.mute[o] {
-				continue
-			}
-			if o == s.judge.self {
-				s.judge.Report(subject, Finding{Condition: v.condition, Identity: v.identity}, s.now)
+			if s.mute[o] || o == s.judge.self {
 				continue
 			}
 			e := Evidence{
@@ -192,9 +241,10 @@ func (s *script) deliver() {
 			}
 			s.seq++
 			e.Seq = s.seq
-			s.judge.Merge(e, s.now)
+			out = append(out, e)
 		}
 	}
+	return out
 }
 
 func TestJudgeGolden(t *testing.T) {

@@ -12,13 +12,19 @@ import (
 // the same verdicts, and the order or repetition of evidence changes nothing.
 // It is not safe for concurrent use.
 type Judge struct {
-	self    string
-	members []string
-	rules   Rules
-	table   table
-	started time.Time
-	seq     uint64
-	nodes   map[string]*node
+	self string
+	// members are the nodes, voters all who look: the nodes and the witnesses.
+	members, voters []string
+	rules           Rules
+	table           table
+	started         time.Time
+	seq             uint64
+	// last is the latest time this agent was given, listenUntil the end of its
+	// abstention after a pause.
+	last, listenUntil time.Time
+	// suspended are the nodes under maintenance.
+	suspended map[string]Suspension
+	nodes     map[string]*node
 	// heard is when each member last spoke to this agent.
 	heard map[string]time.Time
 	// agents are the living agents as gossip sees them; nil until it has said
@@ -55,23 +61,39 @@ type node struct {
 	// outlived is the Seq of the announced leave that the server has outlived.
 	outlived uint64
 
+	// failures are those within the flap window, steady is since when the node
+	// answers and nobody accuses it, and rose that it has answered since its
+	// last failure.
+	failures []time.Time
+	steady   time.Time
+	rose     bool
+
+	// missing is since when its agent is gone, unwatched that this has lasted.
+	missing   time.Time
+	unwatched bool
+
 	urgent  bool
 	verdict Verdict
 }
 
-// NewJudge makes the judge of member self, which began to watch at now.
+// NewJudge makes the judge of self, a member or a witness, which began to watch
+// the members at now.
 func NewJudge(self string, members []string, rules Rules, prior map[string]Prior, now time.Time) *Judge {
 	j := &Judge{
 		self: self, members: slices.Sorted(slices.Values(members)), rules: rules.withDefaults(),
-		table: newTable(), started: now,
+		table: newTable(), started: now, last: now,
 		// The first number comes from the clock so that a restarted agent
 		// outdoes its earlier self; Merge mends it when the clock went back.
 		seq:   uint64(max(now.UnixMicro(), 1)),
 		nodes: map[string]*node{}, heard: map[string]time.Time{}, met: map[string]bool{},
 	}
+	j.voters = slices.Sorted(slices.Values(slices.Concat(j.members, rules.Witnesses)))
 	for _, m := range j.members {
 		p := prior[m]
-		n := &node{name: m, records: map[string]record{}, prior: p.Identity, episode: p.Episode}
+		n := &node{
+			name: m, records: map[string]record{}, prior: p.Identity, episode: p.Episode,
+			failures: slices.Clone(p.Failures),
+		}
 		n.verdict = Verdict{
 			Node: m, Life: LifeUnknown, Reason: "no evidence yet", At: now,
 			Episode: p.Episode, Identity: p.Identity, Incarnation: Incarnation(p.Identity, p.Episode),
@@ -83,6 +105,7 @@ func NewJudge(self string, members []string, rules Rules, prior map[string]Prior
 
 // Report takes the outcome of this agent's own probe of subject.
 func (j *Judge) Report(subject string, f Finding, now time.Time) {
+	j.advance(now)
 	n, ok := j.nodes[subject]
 	if !ok {
 		return
@@ -137,6 +160,10 @@ func (j *Judge) sign(n *node, e Evidence, at time.Time) {
 		lost := n.lost
 		e.Failed = &lost
 	}
+	e.AgentSince, e.HoldDown = 0, j.ownHoldDown(n)
+	if n.name == j.self {
+		e.AgentSince = j.started.UnixMicro()
+	}
 	n.records[j.self] = record{e, at}
 	n.note(e.Kind, e.Identity)
 }
@@ -159,8 +186,9 @@ func (n *node) note(k Kind, id topology.Identity) {
 // piece was new: older and repeated pieces change nothing, and neither do pieces
 // by or about somebody who is not a configured member.
 func (j *Judge) Merge(e Evidence, now time.Time) bool {
+	j.advance(now)
 	n, ok := j.nodes[e.Subject]
-	if _, member := j.nodes[e.Observer]; !ok || !member {
+	if !ok || !slices.Contains(j.voters, e.Observer) {
 		return false
 	}
 	if e.Observer == j.self {
@@ -190,9 +218,10 @@ func (j *Judge) Merge(e Evidence, now time.Time) bool {
 	return true
 }
 
-// Heard notes that a member itself spoke to this agent.
+// Heard notes that a member or a witness itself spoke to this agent.
 func (j *Judge) Heard(member string, at time.Time) {
-	if _, ok := j.nodes[member]; ok && at.After(j.heard[member]) {
+	j.advance(at)
+	if slices.Contains(j.voters, member) && at.After(j.heard[member]) {
 		j.heard[member] = at
 	}
 }
@@ -205,12 +234,23 @@ func (j *Judge) Agents(alive []string) {
 	}
 }
 
+// Suspension is why and until when no failure of a node is concluded.
+type Suspension struct {
+	Until time.Time
+	// Text is for a person: who has suspended it, and why.
+	Text string
+}
+
+// Suspend says of which nodes no failure is to be concluded, in place of what was
+// said before. A node that has failed already stays failed.
+func (j *Judge) Suspend(nodes map[string]Suspension) { j.suspended = nodes }
+
 // Admit takes a returning node back: it is up, in a new episode. The caller
 // vouches that no fence of it remains. It returns false, and changes nothing,
-// when the node is not returning.
+// when the node is not returning, or is held down.
 func (j *Judge) Admit(name string) bool {
 	n, ok := j.nodes[name]
-	if !ok || !n.open || n.verdict.Life != LifeReturning {
+	if !ok || !n.open || n.verdict.Life != LifeReturning || n.verdict.Held {
 		return false
 	}
 	n.begin(n.episode + 1)
@@ -223,9 +263,13 @@ func (n *node) begin(episode uint64) {
 	n.episode, n.open, n.lost = episode, false, topology.Identity{}
 }
 
-// Farewell is the evidence that announces this agent's planned leave.
+// Farewell is the evidence that announces this agent's planned leave; none of a
+// witness, beside which there is no server that could end with it.
 func (j *Judge) Farewell(now time.Time) []Evidence {
-	n := j.nodes[j.self]
+	n, ok := j.nodes[j.self]
+	if !ok {
+		return nil
+	}
 	e := Evidence{
 		Observer: j.self, Subject: j.self, Condition: Leaving, Kind: Neutral, Identity: n.ownIdentity,
 	}
@@ -290,6 +334,7 @@ func (j *Judge) Verdicts() []Verdict {
 	for _, m := range j.members {
 		v := j.nodes[m].verdict
 		v.Evidence, v.Findings = slices.Clone(v.Evidence), slices.Clone(v.Findings)
+		v.Failures = slices.Clone(v.Failures)
 		out = append(out, v)
 	}
 	return out

@@ -43,9 +43,9 @@ func TestPauseDoesNotRipenSilence(t *testing.T) {
 		return j.Own(now)[0].Lasted
 	}
 	report()
-	now = now.Add(time.Second)
-	if got := report(); got != time.Second {
-		t.Errorf("after a second of probes silence has lasted %s", got)
+	now = now.Add(time.Second / 2)
+	if got := report(); got != time.Second/2 {
+		t.Errorf("after half a second of probes silence has lasted %s", got)
 	}
 	now = now.Add(time.Hour)
 	if got := report(); got != 0 {

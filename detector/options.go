@@ -35,6 +35,21 @@ type Rules struct {
 	// at the same instant as its server has left a last answer behind, which
 	// speaks of the time before.
 	RefuteWithin time.Duration
+	// Witnesses are members that own no server: they look and vote.
+	Witnesses []string
+	// FlapAfter failures within FlapWindow make a node flap. It is then taken
+	// back only when it has answered without a break for HoldDown, which
+	// doubles with every further failure up to HoldDownMax.
+	FlapAfter             int
+	FlapWindow            time.Duration
+	HoldDown, HoldDownMax time.Duration
+	// PauseAfter is how long this agent may be without any input or evaluation
+	// before it takes itself for paused. It is longer than the interval at which
+	// it is evaluated.
+	PauseAfter time.Duration
+	// UnwatchedAfter is how long a node's agent must be gone beside a living
+	// server before the node is unwatched.
+	UnwatchedAfter time.Duration
 	// LeaveGrace is how long after its agent's announced leave a server may
 	// still answer and then end without that being a failure.
 	LeaveGrace time.Duration
@@ -59,11 +74,19 @@ type Timing struct {
 type Prior struct {
 	Identity topology.Identity `json:"identity,omitzero"`
 	Episode  uint64            `json:"episode"`
+	// Failures are the latest of the node, for whether it flaps.
+	Failures []time.Time `json:"failures,omitempty"`
+}
+
+// Equal reports whether two memories are the same.
+func (p Prior) Equal(o Prior) bool {
+	return p.Identity == o.Identity && p.Episode == o.Episode && slices.EqualFunc(p.Failures, o.Failures, time.Time.Equal)
 }
 
 // Options configure a Detector. Zero durations take their defaults.
 type Options struct {
-	// Self is the name of this agent's own node, one of Members.
+	// Self is the name of this agent's own node, one of Members, or of this
+	// witness, one of Rules.Witnesses.
 	Self string
 	// Members are the names of all configured nodes.
 	Members []string
@@ -74,6 +97,9 @@ type Options struct {
 	Timing  Timing
 	// Prior is what was remembered from an earlier life; may be nil.
 	Prior map[string]Prior
+	// Suspended returns the nodes under maintenance; nil means none ever is. It is
+	// called often and answers from memory.
+	Suspended func() map[string]Suspension
 	// Log is required.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.
@@ -86,6 +112,8 @@ func DefaultRules() Rules {
 		Quorum: QuorumMajority, SilentAfter: 3 * time.Second,
 		EvidenceTTL: 1500 * time.Millisecond, StartupGrace: 10 * time.Second,
 		RefuteWithin: 300 * time.Millisecond, LeaveGrace: 10 * time.Second,
+		FlapAfter: 3, FlapWindow: 10 * time.Minute, HoldDown: 5 * time.Second, HoldDownMax: 2 * time.Minute,
+		PauseAfter: 600 * time.Millisecond, UnwatchedAfter: 3 * time.Second,
 	}
 }
 
@@ -116,6 +144,11 @@ func (r Rules) withDefaults() Rules {
 		StartupGrace: orDefault(r.StartupGrace, def.StartupGrace),
 		RefuteWithin: orDefault(r.RefuteWithin, def.RefuteWithin),
 		LeaveGrace:   orDefault(r.LeaveGrace, def.LeaveGrace),
+		Witnesses:    r.Witnesses,
+		FlapAfter:    orDefault(r.FlapAfter, def.FlapAfter), FlapWindow: orDefault(r.FlapWindow, def.FlapWindow),
+		HoldDown: orDefault(r.HoldDown, def.HoldDown), HoldDownMax: orDefault(r.HoldDownMax, def.HoldDownMax),
+		PauseAfter:     orDefault(r.PauseAfter, def.PauseAfter),
+		UnwatchedAfter: orDefault(r.UnwatchedAfter, def.UnwatchedAfter),
 	}
 }
 
@@ -134,14 +167,15 @@ func (o Options) validate() error {
 	if o.Gossip == nil || o.Log == nil {
 		return fmt.Errorf("detector: options lack a gossip or a log")
 	}
-	if !slices.Contains(o.Members, o.Self) {
-		return fmt.Errorf("detector: %q is not one of the members %v", o.Self, o.Members)
+	voters := slices.Concat(o.Members, o.Rules.Witnesses)
+	if !slices.Contains(voters, o.Self) {
+		return fmt.Errorf("detector: %q is not one of the members %v", o.Self, voters)
 	}
-	for i, m := range o.Members {
-		if slices.Contains(o.Members[:i], m) {
+	for i, m := range voters {
+		if slices.Contains(voters[:i], m) {
 			return fmt.Errorf("detector: member %q is named twice", m)
 		}
-		if o.Probers[m] == nil {
+		if i < len(o.Members) && o.Probers[m] == nil {
 			return fmt.Errorf("detector: there is no prober for member %q", m)
 		}
 	}

@@ -7,13 +7,21 @@ import (
 	"time"
 )
 
-// verdict puts the conclusion into words. obstacle is why this agent abstains
-// from a failure, or empty.
-func (j *Judge) verdict(n *node, t tally, life Life, obstacle string, now time.Time) Verdict {
+// obstacle is why no failure is concluded although the node stands accused; the
+// zero value is none. Its condition is empty when the table has no row for it.
+type obstacle struct {
+	condition Condition
+	text      string
+}
+
+// verdict puts the conclusion into words.
+func (j *Judge) verdict(n *node, t tally, life Life, o obstacle, now time.Time) Verdict {
 	v := Verdict{
-		Node: n.name, Life: life, Abstained: obstacle != "", Findings: j.findings(n, t, now),
+		Node: n.name, Life: life, Abstained: o != (obstacle{}), Findings: j.findings(n, t, o, now),
 		Episode: n.episode, Identity: n.identity(), At: now,
-		Evidence: make([]Evidence, 0, len(t.fresh)),
+		Evidence:   make([]Evidence, 0, len(t.fresh)),
+		Maintained: j.maintained(n, now), Unwatched: n.unwatched && !n.open && life != LifeLeft, AgentSince: n.records[n.name].AgentSince,
+		Failures: slices.Clone(n.failures), HoldDown: j.holdDown(n, now), Held: j.held(n, now),
 	}
 	if n.open {
 		v.Identity = n.lost
@@ -24,8 +32,11 @@ func (j *Judge) verdict(n *node, t tally, life Life, obstacle string, now time.T
 	}
 	v.Condition = j.condition(n, t, life)
 	v.Reason = j.reason(t, v)
-	if obstacle != "" {
-		v.Reason += "; " + obstacle
+	if o.text != "" {
+		v.Reason += "; " + o.text
+	}
+	if v.Held && n.open {
+		v.Reason += "; " + heldReason(v)
 	}
 	return v
 }
@@ -50,11 +61,15 @@ func (j *Judge) condition(n *node, t tally, life Life) Condition {
 }
 
 // findings are the conditions an operator must hear of, in the table's order.
-func (j *Judge) findings(n *node, t tally, now time.Time) []Condition {
-	// While agents start one after another, one that is not there yet is not
-	// missed.
-	missed := j.met[n.name] || now.Sub(j.started) >= j.rules.StartupGrace
-	found := map[Condition]bool{AgentGone: missed && j.agents != nil && !j.agents[n.name] && t.leave.Seq == 0}
+func (j *Judge) findings(n *node, t tally, o obstacle, now time.Time) []Condition {
+	found := map[Condition]bool{
+		AgentGone:   !n.missing.IsZero() && j.missed(n, now) && (t.leave.Seq == 0 || n.unwatched),
+		Partitioned: j.partitioned(t, now),
+		o.condition: true,
+		NoWitness:   len(j.voters) == 2 && j.rules.Quorum != QuorumHalf && len(t.accusing) > 0 && t.suspicious(),
+		Maintained:  j.maintained(n, now),
+		Flapping:    j.holdDown(n, now) > 0,
+	}
 	for _, r := range t.fresh {
 		found[r.Condition] = true
 	}
@@ -65,6 +80,12 @@ func (j *Judge) findings(n *node, t tally, now time.Time) []Condition {
 		}
 	}
 	return out
+}
+
+// partitioned reports whether some members have had no answer for a while which
+// others have.
+func (j *Judge) partitioned(t tally, now time.Time) bool {
+	return j.refuted(t, j.need(t), now) && slices.ContainsFunc(t.counted, func(r record) bool { return r.Lasted >= j.rules.SilentAfter })
 }
 
 // reason says who saw what. It has no durations in it, so that it stays the
@@ -84,7 +105,7 @@ func (j *Judge) reason(t tally, v Verdict) string {
 	}
 	if len(t.accusing) > 0 {
 		parts = append(parts, fmt.Sprintf("%s (%d of %d members, %d needed)",
-			j.accusations(t.accusing), len(t.counted), len(j.members), j.need(t)))
+			j.accusations(t.accusing), len(t.counted), len(j.voters), j.need(t)))
 	}
 	if len(parts) == 0 {
 		return "the evidence says nothing about it"
@@ -116,10 +137,29 @@ func observers(rs []record) string {
 	return strings.Join(names, ", ")
 }
 
-func cutOffReason(heard, members, need int) string {
-	return fmt.Sprintf("this agent abstains: it hears %d of %d members, itself included, and needs %d", heard, members, need)
+// cutOff and the others say why no failure is concluded. None has a time in it
+// that runs.
+func cutOff(heard, members, need int) obstacle {
+	text := fmt.Sprintf("this agent abstains: it hears %d of %d members, itself included, and needs %d", heard, members, need)
+	if members == 2 {
+		text += ", which two members cannot have when one is gone: add a witness"
+	}
+	return obstacle{Minority, text}
 }
 
-func graceReason(grace time.Duration) string {
-	return fmt.Sprintf("this agent abstains: nobody has seen the node alive, and the grace of %s after the start is not over", grace)
+func paused() obstacle {
+	return obstacle{Resumed, "this agent abstains: it was paused, and what it hears may be old"}
+}
+
+func maintenance(s Suspension) obstacle {
+	return obstacle{Maintained, "no failure is concluded until " + s.Until.UTC().Format(time.RFC3339) + ": " + s.Text}
+}
+
+func tooEarly(grace time.Duration) obstacle {
+	return obstacle{text: fmt.Sprintf("this agent abstains: nobody has seen the node alive, and the grace of %s after the start is not over", grace)}
+}
+
+func heldReason(v Verdict) string {
+	return fmt.Sprintf("it failed %d times lately and is held down until it has answered for %s without a break",
+		len(v.Failures), v.HoldDown)
 }

@@ -24,7 +24,8 @@ const (
 	LifeFailed Life = "failed"
 	// LifeLeft: its own agent announced a planned leave.
 	LifeLeft Life = "left"
-	// LifeReturning: it failed and answers again, and waits for Admit.
+	// LifeReturning: it failed, answers again and is not held down, and waits for
+	// Admit.
 	LifeReturning Life = "returning"
 )
 
@@ -52,6 +53,20 @@ type Verdict struct {
 	// Identity is the last known of the node; while failed or returning the
 	// identity that was lost.
 	Identity topology.Identity `json:"identity,omitzero"`
+	// Maintained is set while an operator has suspended the verdicts about the
+	// node.
+	Maintained bool `json:"maintenance,omitempty"`
+	// Unwatched is set when the node's agent has been gone for a while beside a
+	// server that lives. AgentSince is when that agent, or the present one,
+	// began, in µs since 1970; 0 when it was never heard of.
+	Unwatched  bool  `json:"unwatched,omitempty"`
+	AgentSince int64 `json:"agent_since,omitempty"`
+	// Failures are those within the flap window. From Rules.FlapAfter on the node
+	// is flapping: HoldDown is how long it must answer without a break before
+	// it is taken back, and Held is set until it has.
+	Failures []time.Time   `json:"failures,omitempty"`
+	HoldDown time.Duration `json:"hold_down,omitempty"`
+	Held     bool          `json:"held,omitempty"`
 	// At is when this agent reached the verdict.
 	At time.Time `json:"at"`
 }
@@ -66,5 +81,6 @@ func Incarnation(id topology.Identity, episode uint64) string {
 // same reports whether two verdicts conclude the same, whatever the evidence.
 func (v Verdict) same(w Verdict) bool {
 	return v.Life == w.Life && v.Incarnation == w.Incarnation && v.Condition == w.Condition &&
-		v.Abstained == w.Abstained && slices.Equal(v.Findings, w.Findings)
+		v.Abstained == w.Abstained && v.Unwatched == w.Unwatched && v.HoldDown == w.HoldDown && v.Held == w.Held &&
+		slices.Equal(v.Findings, w.Findings)
 }

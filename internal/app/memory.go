@@ -108,7 +108,7 @@ func (m *memory) lives() map[string]detector.Prior {
 func (m *memory) learnLives(now map[string]detector.Prior) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if maps.Equal(m.state.Lives, now) {
+	if maps.EqualFunc(m.state.Lives, now, detector.Prior.Equal) {
 		return
 	}
 	m.state.Lives = now

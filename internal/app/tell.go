@@ -94,7 +94,7 @@ func (a *Agent) learn(s situation) {
 	}
 	lives := map[string]detector.Prior{}
 	for _, v := range s.verdicts {
-		lives[v.Node] = detector.Prior{Identity: v.Identity, Episode: v.Episode}
+		lives[v.Node] = detector.Prior{Identity: v.Identity, Episode: v.Episode, Failures: v.Failures}
 	}
 	a.memory.learnLives(lives)
 	a.memory.learnProviders(a.engine.Providers())
