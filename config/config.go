@@ -69,6 +69,8 @@ type Config struct {
 	Mode Mode
 	// Nodes are the members in the order of the file: two at least.
 	Nodes []Node
+	// Witnesses look and vote like the agents of nodes, and own no server.
+	Witnesses []Witness
 
 	API       API
 	NATS      NATS
@@ -89,6 +91,16 @@ type Node struct {
 	// API is the host:port of the agent's HTTP server.
 	API string
 	// NATS is empty when NATS.URL names an external one.
+	NATS NodeNATS
+}
+
+// Witness is an agent without a server, which counts as a member.
+type Witness struct {
+	// Name is unlike that of any node; Gossip and API are as a node's.
+	Name   string
+	Gossip string
+	API    string
+	// NATS is empty when no server of the embedded NATS runs beside it.
 	NATS NodeNATS
 }
 
@@ -132,7 +144,14 @@ type Detection struct {
 	StartupGrace time.Duration
 	// Quorum is how many members must report evidence; default majority.
 	Quorum Quorum
-	Gossip Gossip
+	// FlapAfter failures (default 3) within FlapWindow (10m) make a node flap. It
+	// is then taken back only when it has answered without a break for HoldDown
+	// (5s), which doubles with each further failure up to HoldDownMax (2m).
+	FlapAfter   int
+	FlapWindow  time.Duration
+	HoldDown    time.Duration
+	HoldDownMax time.Duration
+	Gossip      Gossip
 }
 
 // Gossip tunes the membership protocol, which raises suspicion.
@@ -190,6 +209,10 @@ func Defaults() Config {
 			EvidenceTTL:   1500 * time.Millisecond,
 			StartupGrace:  10 * time.Second,
 			Quorum:        QuorumMajority,
+			FlapAfter:     3,
+			FlapWindow:    10 * time.Minute,
+			HoldDown:      5 * time.Second,
+			HoldDownMax:   2 * time.Minute,
 			Gossip: Gossip{
 				ProbeInterval: 200 * time.Millisecond,
 				ProbeTimeout:  100 * time.Millisecond,
@@ -222,6 +245,26 @@ func (c *Config) Names() []string {
 	names := make([]string, 0, len(c.Nodes))
 	for _, n := range c.Nodes {
 		names = append(names, n.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Witness returns the named witness, and false when the file has none of that
+// name.
+func (c *Config) Witness(name string) (Witness, bool) {
+	i := slices.IndexFunc(c.Witnesses, func(w Witness) bool { return w.Name == name })
+	if i < 0 {
+		return Witness{}, false
+	}
+	return c.Witnesses[i], true
+}
+
+// WitnessNames returns the witnesses' names, sorted.
+func (c *Config) WitnessNames() []string {
+	names := make([]string, 0, len(c.Witnesses))
+	for _, w := range c.Witnesses {
+		names = append(names, w.Name)
 	}
 	slices.Sort(names)
 	return names

@@ -30,18 +30,23 @@ func (r *reader) checkUnique(c *Config) {
 		}
 		r.problem(path, fmt.Sprintf("%s is that of %s", shown, first), "give each its own")
 	}
-	for i, n := range c.Nodes {
-		p := fmt.Sprintf("nodes[%d].", i)
-		once("name", n.Name, p+"name", fmt.Sprintf("the name %q", n.Name))
+	member := func(p, name, gossip, api string, nats NodeNATS) {
+		once("name", name, p+"name", fmt.Sprintf("the name %q", name))
 		once("server", r.servers[p+"dsn"], p+"dsn", "the server "+r.servers[p+"dsn"])
 		for _, a := range []struct{ field, addr string }{
-			{"gossip", n.Gossip},
-			{"api", n.API},
-			{"nats.client", n.NATS.Client},
-			{"nats.cluster", n.NATS.Cluster},
+			{"gossip", gossip},
+			{"api", api},
+			{"nats.client", nats.Client},
+			{"nats.cluster", nats.Cluster},
 		} {
 			once("addr", a.addr, p+a.field, fmt.Sprintf("the address %q", a.addr))
 		}
+	}
+	for i, n := range c.Nodes {
+		member(fmt.Sprintf("nodes[%d].", i), n.Name, n.Gossip, n.API, n.NATS)
+	}
+	for i, w := range c.Witnesses {
+		member(fmt.Sprintf("witnesses[%d].", i), w.Name, w.Gossip, w.API, w.NATS)
 	}
 }
 
@@ -105,8 +110,17 @@ func (r *reader) checkDetection(d Detection) {
 		"one slow answer would already be silence")
 	r.longer(at+"evidence_ttl", d.EvidenceTTL, at+"probe_timeout", d.ProbeTimeout, d.ProbeInterval,
 		"a report would expire before a slow probe renews it")
+	r.atLeast(at+"hold_down_max", d.HoldDownMax, at+"hold_down", d.HoldDown, "a hold-down would begin above its greatest length")
+	r.atLeast(at+"flap_window", d.FlapWindow, at+"hold_down_max", d.HoldDownMax, "the failures would be forgotten before the hold-down is over")
 	r.longer(at+"gossip.probe_interval", d.Gossip.ProbeInterval, at+"gossip.probe_timeout", d.Gossip.ProbeTimeout, 0,
 		"a probe would still wait when the next one starts")
+}
+
+// atLeast wants one duration not to be shorter than another.
+func (r *reader) atLeast(long string, l time.Duration, brief string, b time.Duration, why string) {
+	if l < b {
+		r.longer(long, l, brief, b, 0, why)
+	}
 }
 
 // longer wants one duration to be longer than another and some more. It blames

@@ -121,6 +121,25 @@ func short(d time.Duration) string {
 	return s
 }
 
+// count reads a whole number between lo and hi, both allowed.
+func count(dst *int, lo, hi int) func(value) {
+	return func(v value) {
+		s, ok := v.word()
+		if !ok {
+			return
+		}
+		n, err := strconv.Atoi(s)
+		switch {
+		case err != nil:
+			v.bad(show(s)+" is not a whole number", fmt.Sprintf("write a number, such as %d", *dst))
+		case n < lo || n > hi:
+			v.bad(show(s)+" is out of range", fmt.Sprintf("use %d to %d", lo, hi))
+		default:
+			*dst = n
+		}
+	}
+}
+
 // sizeUnits are the suffixes of a size; a plain number is bytes.
 func sizeUnits() []struct {
 	suffix string

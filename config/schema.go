@@ -25,6 +25,7 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 			name: "nodes", need: "list the nodes of the mesh, each with name, dsn, gossip and api",
 			read: func(v value) { c.Nodes = v.members(check) },
 		},
+		{name: "witnesses", read: func(v value) { c.Witnesses = v.witnesses() }},
 		{name: "api", read: func(v value) {
 			v.mapping([]field{{name: "token_file", read: path(&c.API.TokenFile)}})
 		}},
@@ -69,14 +70,35 @@ func (v value) member(check DSNCheck) Node {
 		},
 		{name: "gossip", need: "give the agent's gossip address, such as 10.0.0.1:7941", read: hostport(&n.Gossip)},
 		{name: "api", need: "give the agent's HTTP address, such as 10.0.0.1:8081", read: hostport(&n.API)},
-		{name: "nats", read: func(v value) {
-			v.mapping([]field{
-				{name: "client", need: "give the address for clients, such as 10.0.0.1:4222", read: hostport(&n.NATS.Client)},
-				{name: "cluster", need: "give the address for the other servers, such as 10.0.0.1:6222", read: hostport(&n.NATS.Cluster)},
-			})
-		}},
+		{name: "nats", read: natsOf(&n.NATS)},
 	})
 	return n
+}
+
+// witnesses reads the members without a server. An item that says nothing keeps
+// its place.
+func (v value) witnesses() []Witness {
+	var all []Witness
+	v.list(func(i int, item value) {
+		all = append(all, make([]Witness, i+1-len(all))...)
+		w := &all[i]
+		item.mapping([]field{
+			{name: "name", need: "name the witness, such as w1", read: named(&w.Name, "a-z0-9_-", "w1")},
+			{name: "gossip", need: "give the witness's gossip address, such as 10.0.0.9:7941", read: hostport(&w.Gossip)},
+			{name: "api", need: "give the witness's HTTP address, such as 10.0.0.9:8081", read: hostport(&w.API)},
+			{name: "nats", read: natsOf(&w.NATS)},
+		})
+	})
+	return all
+}
+
+func natsOf(n *NodeNATS) func(value) {
+	return func(v value) {
+		v.mapping([]field{
+			{name: "client", need: "give the address for clients, such as 10.0.0.1:4222", read: hostport(&n.Client)},
+			{name: "cluster", need: "give the address for the other servers, such as 10.0.0.1:6222", read: hostport(&n.Cluster)},
+		})
+	}
 }
 
 func detection(d *Detection) func(value) {
@@ -88,6 +110,10 @@ func detection(d *Detection) func(value) {
 			{name: "evidence_ttl", read: duration(&d.EvidenceTTL, 100*time.Millisecond, 10*time.Minute)},
 			{name: "startup_grace", read: duration(&d.StartupGrace, 100*time.Millisecond, 10*time.Minute)},
 			{name: "quorum", read: oneOf(&d.Quorum, choice{word: string(QuorumMajority)}, choice{word: string(QuorumHalf)})},
+			{name: "flap_after", read: count(&d.FlapAfter, 1, 1000)},
+			{name: "flap_window", read: duration(&d.FlapWindow, time.Second, 24*time.Hour)},
+			{name: "hold_down", read: duration(&d.HoldDown, 100*time.Millisecond, time.Hour)},
+			{name: "hold_down_max", read: duration(&d.HoldDownMax, 100*time.Millisecond, 24*time.Hour)},
 			{name: "gossip", read: func(v value) {
 				v.mapping([]field{
 					{name: "probe_interval", read: duration(&d.Gossip.ProbeInterval, 10*time.Millisecond, time.Minute)},

@@ -55,7 +55,8 @@ func newCluster(t *testing.T) *cluster {
 	}
 	c.exec(laggard, `select pg_create_logical_replication_slot('`+ownSlot+`', 'pgoutput')`)
 	var b strings.Builder
-	b.WriteString("cluster: attack\nnodes:\n")
+	// What is killed over and over on purpose is not to be held down for it.
+	b.WriteString("cluster: attack\ndetection: {flap_after: 1000}\nnodes:\n")
 	addrs := freeAddrs(t, 4*len(c.m.Names()))
 	for i, n := range c.m.Names() {
 		free := addrs[4*i:]

@@ -37,7 +37,9 @@ func Addresses(ctx context.Context, nodes []string, dsn func(node string) string
 // ClusterFile is the file that all agents of a cluster read.
 func ClusterFile(cluster string, nodes []Address) string {
 	var b strings.Builder
-	b.WriteString("# Made for agents on this machine.\ncluster: " + cluster + "\nnodes:\n")
+	// Who runs servers here kills them on purpose, over and over: none of them
+	// is to be held down for that.
+	b.WriteString("# Made for agents on this machine.\ncluster: " + cluster + "\ndetection: {flap_after: 1000}\nnodes:\n")
 	for _, n := range nodes {
 		fmt.Fprintf(&b, "  - name: %s\n    dsn: %q\n    gossip: %q\n    api: %q\n    nats: {client: %q, cluster: %q}\n",
 			n.Node, n.DSN, n.Gossip, n.API, n.NATS, n.Route)
