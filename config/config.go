@@ -74,6 +74,7 @@ type Config struct {
 
 	API       API
 	NATS      NATS
+	Gossip    GossipAccess
 	Detection Detection
 	Recovery  Recovery
 	Keeper    Keeper
@@ -122,6 +123,13 @@ type API struct {
 type NATS struct {
 	// URL is an external NATS; empty means the one embedded in the agents.
 	URL string
+}
+
+// GossipAccess says who may gossip.
+type GossipAccess struct {
+	// Keys is the absolute name of the file with the keys that gossip is
+	// encrypted with; empty leaves gossip in the clear.
+	Keys string
 }
 
 // Detection tunes how soon a node is taken for lost. A wrong verdict costs a

@@ -89,6 +89,7 @@ func TestLoad(t *testing.T) {
 	want.Detection.ProbeInterval = 100 * time.Millisecond
 	want.Detection.Quorum = config.QuorumHalf
 	want.Slots.WarnBytes = 512 << 20
+	want.Gossip.Keys = "/etc/healer/gossip.keys"
 	if d := cmp.Diff(&want, got); d != "" {
 		t.Errorf("config (-want +got):\n%s", d)
 	}

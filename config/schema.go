@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -31,6 +32,9 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 		}},
 		{name: "nats", read: func(v value) {
 			v.mapping([]field{{name: "url", read: natsURL(&c.NATS.URL)}})
+		}},
+		{name: "gossip", read: func(v value) {
+			v.mapping([]field{{name: "keys", read: keyFile(&c.Gossip.Keys)}})
 		}},
 		{name: "detection", read: detection(&c.Detection)},
 		{name: "recovery", read: recovery(&c.Recovery)},
@@ -179,6 +183,20 @@ func path(dst *string) func(value) {
 		default:
 			*dst = s
 		}
+	}
+}
+
+// keyFile reads the name of a file of keys. Keys themselves do not belong into
+// this file, which more people may read; one that is found here is not shown.
+func keyFile(dst *string) func(value) {
+	return func(v value) {
+		s, _ := v.word()
+		if raw, err := base64.StdEncoding.DecodeString(s); err == nil && len(raw) >= 16 {
+			v.bad("is a key and not the name of a file of keys",
+				"write the key into a file that only the agent's user can read, and its name here, such as /etc/healer/gossip.keys")
+			return
+		}
+		path(dst)(v)
 	}
 }
 

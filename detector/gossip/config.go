@@ -31,7 +31,15 @@ type Config struct {
 	Self string
 	// Cluster separates meshes that can reach each other.
 	Cluster string
+	// Members are all that may join, witnesses included.
 	Members []Member
+	// KeyFile holds the keys of encrypted gossip; empty leaves it in the clear.
+	// See ReadKeys for its form. It is read again whenever it changes.
+	KeyFile string
+	// OnConflict is called when another agent is found under this one's name,
+	// once for each such agent and again every ten seconds while it stays; when
+	// this one is the one refused, once. May be nil. Stop waits for it.
+	OnConflict func(Conflict)
 
 	// ProbeInterval and ProbeTimeout are how often one other agent is asked
 	// whether it lives, and how long it may take to answer.
@@ -108,9 +116,12 @@ func (c Config) member(name string) (Member, bool) {
 const labelPrefix = "healer/"
 
 // memberlist translates the configuration.
-func (c Config) memberlist(self netip.AddrPort) *memberlist.Config {
+func (c Config) memberlist(self netip.AddrPort, keys *keyring) *memberlist.Config {
 	m := memberlist.DefaultLANConfig()
 	m.Name = c.Self
+	if keys != nil {
+		m.Keyring = keys.list
+	}
 	m.Label = labelPrefix + c.Cluster
 	m.SkipInboundLabelCheck = true // the guard has done it
 	m.BindAddr, m.BindPort = self.Addr().String(), int(self.Port())

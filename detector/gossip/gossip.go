@@ -2,12 +2,13 @@ package gossip
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -24,11 +25,12 @@ type Gossip struct {
 	in   detector.Inbox
 	list *memberlist.Memberlist
 	// queue spreads urgent evidence through memberlist's own gossip.
-	queue   memberlist.TransmitLimitedQueue
-	refused atomic.Uint64
-
-	mu    sync.Mutex
-	addrs map[string]netip.AddrPort // where members were last resolved to
+	queue     memberlist.TransmitLimitedQueue
+	keys      *keyring // nil: nothing is encrypted
+	refused   *refusals
+	roster    *roster
+	conflicts *conflicts
+	pulse     *pulse
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -42,7 +44,13 @@ func New(cfg Config) (*Gossip, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	g := &Gossip{cfg: cfg.withDefaults(), log: cfg.Log, addrs: map[string]netip.AddrPort{}}
+	cfg = cfg.withDefaults()
+	self := Instance{ID: rand.Text(), Since: time.Now().Round(0)}
+	g := &Gossip{
+		cfg: cfg, log: cfg.Log, refused: newRefusals(cfg.Log),
+		roster: newRoster(cfg.Self, self), conflicts: newConflicts(cfg.Self, self, 5*cfg.JoinInterval),
+		pulse: &pulse{grace: heardFor},
+	}
 	g.queue = memberlist.TransmitLimitedQueue{
 		NumNodes: func() int { return len(cfg.Members) }, RetransmitMult: 2,
 	}
@@ -60,13 +68,19 @@ func (g *Gossip) Start(ctx context.Context, in detector.Inbox) error {
 			Hint: "set nodes[" + g.cfg.Self + "].gossip to host:port of this host",
 		}
 	}
+	if g.cfg.KeyFile != "" {
+		if g.keys, err = openKeyring(g.cfg.KeyFile); err != nil {
+			return err
+		}
+	}
 	transport, err := g.cfg.listen(self)
 	if err != nil {
 		return err
 	}
 	g.in = in
-	mc := g.cfg.memberlist(self)
-	guarded := newGuard(transport, mc.Label, g.cfg.StreamTimeout, &g.refused)
+	g.roster.self.Addr = self.String()
+	mc := g.cfg.memberlist(self, g.keys)
+	guarded := newGuard(transport, mc.Label, g.keys, g.cfg.StreamTimeout, g.refused)
 	mc.Transport, mc.Delegate, mc.Events, mc.Alive = guarded, delegate{g}, delegate{g}, delegate{g}
 	if g.list, err = memberlist.Create(mc); err != nil {
 		return errors.Join(&topology.Fault{
@@ -77,6 +91,11 @@ func (g *Gossip) Start(ctx context.Context, in detector.Inbox) error {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	g.cancel = cancel
 	g.done.Go(func() { g.join(run) })
+	g.done.Go(func() { g.pulse.run(run, g.present) })
+	g.done.Go(func() { g.tellConflicts(run) })
+	if g.keys != nil {
+		g.done.Go(func() { g.watchKeys(run, g.keys) })
+	}
 	return nil
 }
 
@@ -97,6 +116,10 @@ func (g *Gossip) shutdown(ctx context.Context, farewell []detector.Evidence) err
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(min(timeout, time.Until(deadline)), time.Millisecond)
 	}
+	if g.conflicts.refused() != nil {
+		// The name is another's: nothing may be said under it.
+		return g.list.Shutdown()
+	}
 	if len(farewell) > 0 {
 		g.farewell(farewell)
 	}
@@ -113,14 +136,14 @@ func (g *Gossip) shutdown(ctx context.Context, farewell []detector.Evidence) err
 // and waits until they have it; StreamTimeout bounds each.
 func (g *Gossip) farewell(evidence []detector.Evidence) {
 	g.Send(evidence, true)
-	b, err := encode(message{From: g.cfg.Self, Evidence: evidence})
+	b, err := encode(message{From: g.cfg.Self, ID: g.roster.self.ID, Evidence: evidence, Bye: true})
 	if err != nil {
 		g.log.Warn("farewell was not sent", "error", err)
 		return
 	}
 	var sent sync.WaitGroup
 	alive := g.Agents()
-	for _, a := range g.targets() {
+	for _, a := range g.roster.others() {
 		if !slices.Contains(alive, a.Name) {
 			continue
 		}
@@ -145,12 +168,15 @@ func (g *Gossip) sendReliable(to memberlist.Address, b []byte) error {
 
 // Send implements detector.Gossip.
 func (g *Gossip) Send(evidence []detector.Evidence, urgent bool) {
-	msgs, err := datagrams(g.cfg.Self, evidence)
+	if g.conflicts.refused() != nil {
+		return
+	}
+	msgs, err := datagrams(message{From: g.cfg.Self, ID: g.roster.self.ID, Evidence: evidence})
 	if err != nil {
 		g.log.Warn("evidence was not sent", "error", err)
 		return
 	}
-	targets := g.targets()
+	targets := g.roster.others()
 	for _, b := range msgs {
 		for _, a := range targets {
 			// Best effort: the next refresh or exchange makes up for a loss.
@@ -163,7 +189,7 @@ func (g *Gossip) Send(evidence []detector.Evidence, urgent bool) {
 		return
 	}
 	for _, e := range evidence {
-		b, err := encode(message{From: g.cfg.Self, Evidence: []detector.Evidence{e}})
+		b, err := encode(message{From: g.cfg.Self, ID: g.roster.self.ID, Evidence: []detector.Evidence{e}})
 		if err == nil {
 			g.queue.QueueBroadcast(broadcast{subject: e.Subject, msg: b})
 		}
@@ -173,13 +199,16 @@ func (g *Gossip) Send(evidence []detector.Evidence, urgent bool) {
 // SendControl spreads what an operator has said, best effort: exchanges of full
 // states make up for what is lost.
 func (g *Gossip) SendControl(entries []control.Entry) {
+	if g.conflicts.refused() != nil {
+		return
+	}
 	for _, e := range entries {
-		b, err := encode(message{From: g.cfg.Self, Control: []control.Entry{e}})
+		b, err := encode(message{From: g.cfg.Self, ID: g.roster.self.ID, Control: []control.Entry{e}})
 		if err != nil {
 			g.log.Warn("a control entry was not sent", "error", err)
 			continue
 		}
-		for _, a := range g.targets() {
+		for _, a := range g.roster.others() {
 			if err := g.list.SendToAddress(a, b); err != nil {
 				g.log.Debug("a control entry was not sent", "member", a.Name, "error", err)
 			}
@@ -188,33 +217,39 @@ func (g *Gossip) SendControl(entries []control.Entry) {
 	}
 }
 
-// targets are the addresses of all other members, including those that
-// memberlist holds for dead: whether they are is theirs to show.
-func (g *Gossip) targets() []memberlist.Address {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	out := make([]memberlist.Address, 0, len(g.addrs))
-	for name, a := range g.addrs {
-		if name != g.cfg.Self {
-			out = append(out, memberlist.Address{Addr: a.String(), Name: name})
-		}
-	}
-	return out
-}
+// heardFor is how long a member lives, whatever memberlist thinks, after it spoke
+// to this one itself: a few of the intervals at which agents repeat their evidence.
+const heardFor = time.Second
 
-// Agents implements detector.Gossip.
+// Agents implements detector.Gossip. It misses nobody who spoke to this agent just
+// now, and after a pause of this process nobody at first: memberlist blames others
+// for what it has missed itself.
 func (g *Gossip) Agents() []string {
 	if g.list == nil {
 		return nil
 	}
-	var names []string
-	for _, n := range g.list.Members() {
-		names = append(names, n.Name)
+	if g.conflicts.refused() != nil {
+		return []string{g.cfg.Self}
 	}
+	names := append(g.present(), g.pulse.missedNot(time.Now())...)
 	slices.Sort(names)
-	return names
+	return slices.Compact(names)
 }
 
-// Refused returns how many packets and streams were turned away because they
-// came from another cluster or from somebody who is not configured.
-func (g *Gossip) Refused() uint64 { return g.refused.Load() }
+// present are the members that memberlist holds for alive, or that were heard
+// lately.
+func (g *Gossip) present() []string {
+	lives := map[string]bool{}
+	for _, n := range g.list.Members() {
+		lives[n.Name] = true
+	}
+	since := time.Now().Add(-heardFor)
+	for _, m := range g.cfg.Members {
+		lives[m.Name] = lives[m.Name] || g.roster.lately(m.Name, since)
+	}
+	maps.DeleteFunc(lives, func(_ string, yes bool) bool { return !yes })
+	return slices.Sorted(maps.Keys(lives))
+}
+
+// Refused returns how many packets and streams were turned away.
+func (g *Gossip) Refused() uint64 { return g.refused.total() }

@@ -22,6 +22,7 @@ type memNet struct {
 	loss  float64
 	ports map[string]*memPort
 	cut   map[[2]string]bool
+	tap   func([]byte) // sees every packet; may be nil
 }
 
 func newMemNet(seed uint64, loss float64) *memNet {
@@ -39,6 +40,7 @@ type memPort struct {
 	streams chan net.Conn
 	closed  chan struct{}
 	once    sync.Once
+	gone    bool // guarded by net.mu: nothing comes from it any more
 }
 
 var _ memberlist.NodeAwareTransport = (*memPort)(nil)
@@ -53,6 +55,16 @@ func (n *memNet) listen(addr string) *memPort {
 	defer n.mu.Unlock()
 	n.ports[addr] = p
 	return p
+}
+
+// vanish takes the port at addr off the network without its noticing.
+func (n *memNet) vanish(addr string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if p := n.ports[addr]; p != nil {
+		p.gone = true
+		delete(n.ports, addr)
+	}
 }
 
 // sever cuts or mends the line between two addresses, both ways.
@@ -82,13 +94,26 @@ func (n *memNet) route(from, to string, lossy bool) (*memPort, error) {
 	}
 }
 
+func (p *memPort) route(addr string, lossy bool) (*memPort, error) {
+	p.net.mu.Lock()
+	gone := p.gone
+	p.net.mu.Unlock()
+	if gone {
+		return nil, nil //nolint:nilnil // as in route
+	}
+	return p.net.route(p.addr, addr, lossy)
+}
+
 func (p *memPort) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
 	return net.ParseIP(ip).To4(), port, nil
 }
 
 func (p *memPort) WriteTo(b []byte, addr string) (time.Time, error) {
 	now := time.Now()
-	to, _ := p.net.route(p.addr, addr, true)
+	if p.net.tap != nil {
+		p.net.tap(b)
+	}
+	to, _ := p.route(addr, true)
 	if to == nil {
 		return now, nil // as with UDP: nobody says that it was lost
 	}
@@ -108,7 +133,7 @@ func (p *memPort) WriteToAddress(b []byte, a memberlist.Address) (time.Time, err
 }
 
 func (p *memPort) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	to, err := p.net.route(p.addr, addr, false)
+	to, err := p.route(addr, false)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}

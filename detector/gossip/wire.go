@@ -3,6 +3,9 @@ package gossip
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
+	"strings"
 
 	"healer/control"
 	"healer/detector"
@@ -22,19 +25,42 @@ const (
 
 // message is what agents send each other.
 type message struct {
-	From     string              `json:"from"`
-	Evidence []detector.Evidence `json:"evidence"`
+	From string `json:"from"`
+	// ID is the sender's instance.
+	ID       string              `json:"id,omitempty"`
+	Evidence []detector.Evidence `json:"evidence,omitempty"`
 	// Control is what operators have said.
 	Control []control.Entry `json:"control,omitempty"`
+	// Bye is set in the sender's last message.
+	Bye bool `json:"bye,omitempty"`
+	// Conflict, if any, concerns the receiver.
+	Conflict *Conflict `json:"conflict,omitempty"`
 }
 
-// encode writes one message.
+// encode writes one message. Details are the words of drivers and servers: should
+// one ever hold a connection string, its password stays here.
 func encode(m message) ([]byte, error) {
+	for i, e := range m.Evidence {
+		if clean := withoutPassword(e.Detail); clean != e.Detail {
+			m.Evidence = slices.Clone(m.Evidence)
+			m.Evidence[i].Detail = clean
+		}
+	}
 	body, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("encode gossip: %w", err)
 	}
 	return append([]byte{wireVersion}, body...), nil
+}
+
+// withoutPassword is text with what looks like a password made unreadable, in
+// connection strings of both forms.
+func withoutPassword(text string) string {
+	if !strings.ContainsAny(text, "=@") {
+		return text
+	}
+	text = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'?|\S+)`).ReplaceAllString(text, "${1}*")
+	return regexp.MustCompile(`(://[^:@\s/]*):[^@\s]*@`).ReplaceAllString(text, "${1}:*@")
 }
 
 // decode reads one message of at most limit bytes.
@@ -54,14 +80,15 @@ func decode(b []byte, limit int) (message, error) {
 	return m, nil
 }
 
-// datagrams encodes the evidence into as few messages as fit a datagram each.
+// datagrams encodes the message's evidence into as few messages as fit a datagram each.
 // A piece that is too large alone still gets a message of its own: it is for
 // the network to fragment it.
-func datagrams(from string, evidence []detector.Evidence) ([][]byte, error) {
+func datagrams(m message) ([][]byte, error) {
+	evidence := m.Evidence
 	if len(evidence) == 0 {
 		return nil, nil
 	}
-	b, err := encode(message{From: from, Evidence: evidence})
+	b, err := encode(m)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +96,12 @@ func datagrams(from string, evidence []detector.Evidence) ([][]byte, error) {
 		return [][]byte{b}, nil
 	}
 	half := len(evidence) / 2
-	first, err := datagrams(from, evidence[:half])
+	m.Evidence = evidence[:half]
+	first, err := datagrams(m)
 	if err != nil {
 		return nil, err
 	}
-	second, err := datagrams(from, evidence[half:])
+	m.Evidence = evidence[half:]
+	second, err := datagrams(m)
 	return append(first, second...), err
 }

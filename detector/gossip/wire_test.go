@@ -42,6 +42,29 @@ func TestWireRoundTrip(t *testing.T) {
 	}
 }
 
+// Whatever a driver writes into its error, no password goes over the wire.
+func TestNoPasswordIsSent(t *testing.T) {
+	for _, detail := range []string{
+		`cannot connect to host=10.0.0.1 user=healer password=hunter2 dbname=app`,
+		`cannot connect to host=10.0.0.1 PASSWORD = 'hunter2 \'hunter2' dbname=app`,
+		`dial postgres://healer:hunter2@10.0.0.1/app: refused`,
+		`dial postgresql://healer:p:hunter2/@10.0.0.1/app: refused`,
+	} {
+		e := sample(2)
+		e[1].Detail = detail
+		b, err := encode(message{From: "n1", Evidence: e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(b), "hunter2") {
+			t.Errorf("sent: %s", b)
+		}
+		if !strings.Contains(string(b), "10.0.0.1") || e[1].Detail != detail {
+			t.Errorf("more than the password is gone from %q: %s", e[1].Detail, b)
+		}
+	}
+}
+
 func TestWireRefuses(t *testing.T) {
 	b, err := encode(message{From: "n1", Evidence: sample(3)})
 	if err != nil {
@@ -81,7 +104,7 @@ func FuzzDecode(f *testing.F) {
 
 func TestDatagramsFit(t *testing.T) {
 	want := sample(40)
-	msgs, err := datagrams("n1", want)
+	msgs, err := datagrams(message{From: "n1", ID: "x", Evidence: want})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +168,7 @@ func TestSilentStreamDoesNotHoldUpTheGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guarded := newGuard(transport, "l", time.Hour, &g.refused)
+	guarded := newGuard(transport, "l", nil, time.Hour, g.refused)
 	ip, port, err := guarded.FinalAdvertiseAddr("", 0)
 	if err != nil {
 		t.Fatal(err)
