@@ -14,7 +14,7 @@ func Assess(s Status) (State, []string) {
 	}
 	var critical, degraded []string
 	for _, f := range []func(Status) (critical, degraded []string){
-		assessRecovery, assessNodes, assessProgress, assessSlots, assessNATS,
+		assessRecovery, assessNodes, assessProgress, assessSlots, assessNATS, assessGossip,
 	} {
 		c, d := f(s)
 		critical, degraded = append(critical, c...), append(degraded, d...)

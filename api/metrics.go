@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,10 @@ func gauges() []struct {
 		{"nats_connected", "1 while the agent is connected to NATS.", nil},
 		{"nats_stream_ready", "1 while the cluster's stream takes messages.", nil},
 		{"outbox_depth", "Events kept locally that the stream has not acknowledged.", nil},
+		{"gossip_encrypted", "1 when gossip is encrypted.", nil},
+		{"gossip_key_problem", "1 while the key file cannot be used as it is.", nil},
+		{"gossip_second_agent", "1 while another agent uses this one's name.", nil},
+		{"gossip_refused_total", "Packets and connections that were turned away.", []string{"reason"}},
 	}
 }
 
@@ -69,7 +74,11 @@ func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	s := current(context.Background(), c.src)
 	set := func(name string, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(c.d[name], prometheus.GaugeValue, v, labels...)
+		kind := prometheus.GaugeValue
+		if strings.HasSuffix(name, "_total") {
+			kind = prometheus.CounterValue
+		}
+		ch <- prometheus.MustNewConstMetric(c.d[name], kind, v, labels...)
 	}
 	set("build_info", 1, s.Version, runtime.Version())
 	for _, st := range []State{Healthy, Degraded, Critical, Unknown} {
@@ -80,6 +89,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	set("nats_connected", one(s.NATS.Connected))
 	set("nats_stream_ready", one(s.NATS.StreamReady))
 	set("outbox_depth", float64(s.NATS.OutboxDepth))
+	collectGossip(s, set)
 	collectNodes(s, set)
 	collectRecoveries(s, set)
 }

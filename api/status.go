@@ -65,8 +65,9 @@ type Status struct {
 	// returned node it would act on.
 	Refusals []Refusal `json:"refusals"`
 	// Last is the latest recovery that has ended; nil when none has.
-	Last *Recovery `json:"last,omitempty"`
-	NATS NATS      `json:"nats"`
+	Last   *Recovery `json:"last,omitempty"`
+	NATS   NATS      `json:"nats"`
+	Gossip Gossip    `json:"gossip"`
 }
 
 // Node is one node of the mesh.

@@ -20,6 +20,8 @@ const (
 	// has taken that back.
 	NodeMaintenance Kind = "node.maintenance"
 
+	AgentRefused Kind = "agent.refused"
+
 	RecoveryPlanned      Kind = "recovery.planned"
 	RecoveryRefused      Kind = "recovery.refused"
 	RecoveryStarted      Kind = "recovery.started"
@@ -56,6 +58,7 @@ func severities() map[Kind]Severity {
 	return map[Kind]Severity{
 		NodeSuspected: Warning, NodeRefuted: Info, NodeFailed: Critical,
 		NodeLeft: Info, NodeReturned: Info, NodeRejoined: Info,
+		AgentRefused:    Warning,
 		NodeMaintenance: Warning,
 		RecoveryPlanned: Info, RecoveryRefused: Critical, RecoveryStarted: Info,
 		RecoveryStep: Info, RecoveryVerified: Info, RecoveryFailed: Critical,

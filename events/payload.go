@@ -1,6 +1,10 @@
 package events
 
-import "healer/topology"
+import (
+	"time"
+
+	"healer/topology"
+)
 
 // The data of events, by kind. They are structs of plain values, so that a
 // subscriber decodes Event.Data without importing anything but this package.
@@ -146,4 +150,16 @@ type Refused struct {
 	Remedy  string `json:"remedy"`
 	// Wait is true when the obstacle may pass by itself.
 	Wait bool `json:"wait"`
+}
+
+// SecondAgent is the data of agent.refused: of two agents under the name of one
+// node, the holder stays and the other is refused.
+type SecondAgent struct {
+	Node string `json:"node"`
+	// Holder and Refused are where they gossip; the times are when each started,
+	// by its own clock.
+	Holder       string    `json:"holder"`
+	HolderSince  time.Time `json:"holder_since"`
+	Refused      string    `json:"refused"`
+	RefusedSince time.Time `json:"refused_since"`
 }

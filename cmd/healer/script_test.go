@@ -217,5 +217,10 @@ func stuck() api.Status {
 	s.Nodes[0].Findings = []topology.Finding{{Code: "wal_level", Detail: "is replica", Remedy: "wal_level = logical", Blocking: true}}
 	s.Nodes[0].Ready = false
 	s.NATS = api.NATS{OutboxDepth: 7}
+	s.Gossip = api.Gossip{
+		Encrypted: true, Keys: 1, KeyProblem: "/etc/healer/gossip.keys: line 2 is not base64",
+		Refused:     []api.GossipRefusal{{Reason: "wrong_key", Count: 42, Last: s.At, From: "10.0.0.9"}, {Reason: "not_a_member", Count: 1, Last: s.At, Detail: "\"n9\""}},
+		SecondAgent: &api.SecondAgent{Addr: "10.0.0.8:7941", Since: s.At, Seen: s.At},
+	}
 	return s
 }

@@ -54,6 +54,8 @@ type Agent struct {
 	// wasLost are the nodes that the last pass found lost.
 	wasLost []string
 	wake    chan struct{}
+	// fatal has what makes it impossible to go on.
+	fatal chan error
 
 	servers  map[string]*postgres.Server
 	sessions map[string]steps.Server
@@ -88,8 +90,12 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	a.log.Info("agent is running", "cluster", a.cfg.Cluster, "mode", a.cfg.Mode, "api", a.api.Addr(), "version", a.version)
-	<-ctx.Done()
-	return a.close()
+	select {
+	case <-ctx.Done():
+		return a.close()
+	case err := <-a.fatal:
+		return errors.Join(err, a.close())
+	}
 }
 
 // open opens every part. What was opened is closed again when a later part
@@ -103,7 +109,7 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	a := &Agent{
 		cfg: o.Config, node: o.Node, version: o.Version, log: o.Log.With("agent", o.Node),
-		view: newView(), book: newBook(), attempts: newAttempts(time.Now), wake: make(chan struct{}, 1),
+		view: newView(), book: newBook(), attempts: newAttempts(time.Now), wake: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	defer func() {
 		if err != nil {

@@ -7,12 +7,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"healer/api"
 	"healer/config"
+	"healer/detector/gossip"
 	"healer/internal/app"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
@@ -90,9 +93,20 @@ func newCluster(t *testing.T, opts localpg.Options, dsn func(*localpg.Server) st
 		cfg.Nodes = append(cfg.Nodes, n)
 		c.dirs[n.Name] = t.TempDir()
 	}
+	cfg.Gossip.Keys = keyFile(t)
 	c.cfg = &cfg
 	t.Cleanup(c.stopAll)
 	return c
+}
+
+// keyFile is a file with a fresh key.
+func keyFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "gossip.keys")
+	if err := os.WriteFile(path, []byte(gossip.NewKey()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // freeAddr returns an address on which nobody listens now.

@@ -91,7 +91,7 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 	a.gossip, err = gossip.New(gossip.Config{
 		Self: a.node, Cluster: a.cfg.Cluster, Members: members, ProbeInterval: d.Gossip.ProbeInterval,
 		ProbeTimeout: d.Gossip.ProbeTimeout, GossipInterval: d.Gossip.Interval,
-		Control: a.control, Log: a.log,
+		KeyFile: a.cfg.Gossip.Keys, OnConflict: a.onConflict, Control: a.control, Log: a.log,
 	})
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ func (a *Agent) Status(context.Context) api.Status {
 	}
 	bus := a.bus.Status()
 	s.NATS = api.NATS{Connected: bus.Connected, StreamReady: bus.StreamReady, OutboxDepth: bus.Pending}
+	s.Gossip = gossipOf(a.gossip.Status(), time.Now())
 	s.State, s.Reasons = api.Assess(s)
 	return s
 }

@@ -30,6 +30,7 @@ func (a App) statusTable(w io.Writer, r report) error {
 		yes(s.NATS.StreamReady, warn),
 		{text: fmt.Sprint(s.NATS.OutboxDepth)},
 	}})
+	p.strangers(s)
 	p.silent(r.Agents)
 	return p.write(w, a.Environ)
 }
@@ -155,6 +156,15 @@ func (p *page) recoveries(s api.Status) {
 		refusals = append(refusals, []cell{{text: r.Subject}, {r.Reason, t}, {text: r.Why}, {text: r.Remedy}})
 	}
 	p.table([]string{"REFUSED FOR", "REASON", "WHY", "REMEDY"}, refusals)
+}
+
+// strangers are what gossip has turned away.
+func (p *page) strangers(s api.Status) {
+	var rows [][]cell
+	for _, r := range s.Gossip.Refused {
+		rows = append(rows, []cell{{r.Reason, warn}, {text: fmt.Sprint(r.Count)}, {text: when(r.Last)}, {text: r.From}, {text: r.Detail}})
+	}
+	p.table([]string{"GOSSIP REFUSED", "COUNT", "LAST", "FROM", "DETAIL"}, rows)
 }
 
 // silent names the agents that did not answer.
