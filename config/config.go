@@ -141,7 +141,7 @@ type Detection struct {
 	// ProbeTimeout bounds one SQL probe; default 500ms.
 	ProbeTimeout time.Duration
 	// SilentAfter is how long a node must answer nothing at all before its
-	// silence counts as evidence; default 3s.
+	// silence counts as evidence; default 1s.
 	SilentAfter time.Duration
 	// EvidenceTTL is how long a member's report counts that it does not renew;
 	// default 1.5s. It is longer than ProbeInterval and ProbeTimeout together,
@@ -213,7 +213,7 @@ func Defaults() Config {
 		Detection: Detection{
 			ProbeInterval: 200 * time.Millisecond,
 			ProbeTimeout:  500 * time.Millisecond,
-			SilentAfter:   3 * time.Second,
+			SilentAfter:   time.Second,
 			EvidenceTTL:   1500 * time.Millisecond,
 			StartupGrace:  10 * time.Second,
 			Quorum:        QuorumMajority,

@@ -58,10 +58,11 @@ func (j *Judge) tally(n *node, now time.Time) tally {
 }
 
 // suspicious reports whether an accusation stands that no answer has outlived.
-// One unanswered probe alone is none: the next may well be answered.
-func (t tally) suspicious() bool {
+// One probe that goes unanswered for a moment is none: the next may well be
+// answered.
+func (j *Judge) suspicious(t tally) bool {
 	return slices.ContainsFunc(t.accusing, func(a record) bool {
-		return (a.Kind == Positive || a.Lasted > 0) && !slices.ContainsFunc(t.refuting, func(r record) bool {
+		return (a.Kind == Positive || a.Lasted >= j.rules.SuspectAfter) && !slices.ContainsFunc(t.refuting, func(r record) bool {
 			return !r.at.Before(a.onset())
 		})
 	})
@@ -74,14 +75,12 @@ func (t tally) answeredSince(since time.Time) bool {
 	return slices.ContainsFunc(t.refuting, func(r record) bool { return r.at.After(since) })
 }
 
-// gone returns when the last of the first need members saw that the node is
-// gone, and false when fewer did.
-func (t tally) gone(need int) (time.Time, bool) {
+// begun returns when the last of the first need members began to see that the
+// node is gone, or to get no answer, and false when fewer do.
+func (t tally) begun(need int) (time.Time, bool) {
 	var at []time.Time
 	for _, r := range t.counted {
-		if r.Kind == Positive {
-			at = append(at, r.gone())
-		}
+		at = append(at, r.begun())
 	}
 	if len(at) < need {
 		return time.Time{}, false
@@ -90,16 +89,41 @@ func (t tally) gone(need int) (time.Time, bool) {
 	return at[need-1], true
 }
 
-// refuted reports whether somebody has a live answer. It counts against silence
-// for as long as it is fresh. Against the sight of enough members that the node
-// is gone it counts when it came after that; members whose agents live repeat
-// their answer in time.
+// refuted reports whether somebody has a live answer. Against less than enough
+// accusations any counts that is fresh. Against enough of them one counts that
+// came after they had begun; an older one only until there was time to repeat
+// it, or until the agent that had it is shown to be gone and can repeat nothing.
 func (j *Judge) refuted(t tally, need int, now time.Time) bool {
-	gone, seen := t.gone(need)
-	if !seen || now.Sub(gone) < j.rules.RefuteWithin {
-		return len(t.refuting) > 0
+	begun, enough := t.begun(need)
+	return slices.ContainsFunc(t.refuting, func(r record) bool {
+		switch {
+		case !enough:
+			return true
+		case j.silenced(r):
+			return r.at.After(begun) && now.Sub(r.at) < j.rules.RefuteWithin
+		default:
+			return r.at.After(begun) || now.Sub(begun) < j.rules.RefuteWithin
+		}
+	})
+}
+
+// silenced reports whether the observer's agent was shown to be gone after it
+// had found this.
+func (j *Judge) silenced(r record) bool { return j.gone[r.Observer].After(r.at) }
+
+// doubts are the other members who alone keep enough accusers from making n
+// fail: whether their answers can still be repeated is worth asking.
+func (j *Judge) doubts(t tally) []string {
+	var out []string
+	if len(t.counted) < j.need(t) {
+		return nil
 	}
-	return t.answeredSince(gone)
+	for _, r := range t.refuting {
+		if r.Observer != j.self && !j.silenced(r) {
+			out = append(out, r.Observer)
+		}
+	}
+	return out
 }
 
 // need is how many members must accuse, and be heard, for a failure.
@@ -213,6 +237,10 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 		life = LifeUnknown
 	}
 	accused, why := j.weigh(n, t, now)
+	n.doubts = nil
+	if !accused && !n.open {
+		n.doubts = j.doubts(t)
+	}
 	switch {
 	case accused && why == (obstacle{}):
 		j.fail(n, life, now)
@@ -228,7 +256,7 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 		return j.verdict(n, t, LifeReturning, obstacle{}, now)
 	case life == LifeFailed || life == LifeReturning:
 		return j.verdict(n, t, life, obstacle{}, now)
-	case t.suspicious():
+	case j.suspicious(t):
 		return j.verdict(n, t, LifeSuspected, obstacle{}, now)
 	case len(t.refuting) > 0 && !n.open:
 		return j.verdict(n, t, LifeUp, obstacle{}, now)

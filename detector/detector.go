@@ -18,6 +18,10 @@ type Detector struct {
 	mu    sync.Mutex
 	judge *Judge
 
+	// loops are the probe loops by subject; made by Start.
+	loops  map[string]*probeLoop
+	asking asking
+
 	// wake asks the loop to conclude at once.
 	wake     chan struct{}
 	watchers watchers
@@ -42,10 +46,14 @@ func New(opts Options) (*Detector, error) {
 	// one or two.
 	opts.Rules.PauseAfter = orDefault(opts.Rules.PauseAfter, max(opts.Timing.ProbeInterval*3, 600*time.Millisecond))
 	opts.Rules = opts.Rules.withDefaults()
-	return &Detector{
-		opts: opts, log: opts.Log, wake: make(chan struct{}, 1),
+	d := &Detector{
+		opts: opts, log: opts.Log, wake: make(chan struct{}, 1), loops: map[string]*probeLoop{},
 		judge: NewJudge(opts.Self, opts.Members, opts.Rules, opts.Prior, opts.Now()),
-	}, nil
+	}
+	for _, m := range opts.Members {
+		d.loops[m] = newProbeLoop(opts.Probers[m], opts.Timing, func(f Finding) { d.report(m, f) })
+	}
+	return d, nil
 }
 
 // Start begins to gossip, probe and judge. It fails only when the gossip cannot
@@ -56,11 +64,7 @@ func (d *Detector) Start(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.cancel = cancel
-	for _, m := range d.opts.Members {
-		p := &probeLoop{
-			prober: d.opts.Probers[m], timing: d.opts.Timing,
-			report: func(f Finding) { d.report(m, f) },
-		}
+	for _, p := range d.loops {
 		d.done.Go(func() { p.run(run) })
 	}
 	d.done.Go(func() { d.loop(run) })
@@ -149,16 +153,16 @@ func (d *Detector) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.wake:
-			d.conclude(false)
+			d.conclude(ctx, false)
 		case <-refresh.C:
-			d.conclude(true)
+			d.conclude(ctx, true)
 		}
 	}
 }
 
 // conclude sends what is new, or everything of our own when refresh is set, and
 // hands out the verdicts that changed.
-func (d *Detector) conclude(refresh bool) {
+func (d *Detector) conclude(ctx context.Context, refresh bool) {
 	agents := d.opts.Gossip.Agents()
 	var suspended map[string]Suspension
 	if d.opts.Suspended != nil {
@@ -170,6 +174,7 @@ func (d *Detector) conclude(refresh bool) {
 	d.judge.Suspend(suspended)
 	changed := d.judge.Evaluate(now)
 	urgent := d.judge.Urgent(now)
+	doubts := d.judge.Doubts()
 	var own []Evidence
 	if refresh {
 		own = d.judge.Own(now)
@@ -182,6 +187,9 @@ func (d *Detector) conclude(refresh bool) {
 	}
 	if len(own) > 0 {
 		d.opts.Gossip.Send(own, false)
+	}
+	for _, m := range doubts {
+		d.ask(ctx, m)
 	}
 	for _, v := range changed {
 		d.log.Info("verdict", "node", v.Node, "life", v.Life, "condition", v.Condition,
@@ -200,7 +208,11 @@ func (i inbox) Receive(from string, evidence []Evidence) {
 	for _, e := range evidence {
 		i.d.judge.Merge(e, now)
 	}
+	alarms := i.d.judge.Alarms()
 	i.d.mu.Unlock()
+	for _, subject := range alarms {
+		i.d.loops[subject].nudge()
+	}
 	i.d.poke()
 }
 

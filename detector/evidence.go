@@ -20,7 +20,8 @@ type Evidence struct {
 	// Detail is the error as the observer had it; at most MaxDetail bytes.
 	Detail string `json:"detail,omitempty"`
 	// Lasted is how long, by the observer's own monotonic clock and with
-	// probes all along, the subject has given it no live answer.
+	// probes all along, the subject has given it no live answer. While the
+	// observer's process was stalled it does not grow.
 	Lasted time.Duration `json:"lasted,omitempty"`
 	// Held is for how long the observer has held positive evidence without a
 	// break; zero when its evidence is of another kind.
@@ -55,6 +56,13 @@ type Finding struct {
 	Detail    string
 	// Identity is what the probe read; zero when it read nothing.
 	Identity topology.Identity
+	// Silent is for how long there was no answer while the prober itself ran:
+	// time in which its process was stalled is left out. Zero leaves it to the
+	// Judge to count from the first report.
+	Silent time.Duration
+	// Asked is set when another member's accusation asked for this probe: its
+	// outcome is news to that member even when it is the same as before.
+	Asked bool
 }
 
 // record is a piece of evidence with the local time it dates from.
@@ -72,6 +80,17 @@ func (r record) gone() time.Time { return r.at.Add(-r.Held) }
 
 // onset is when the observer last had a live answer, in local time.
 func (r record) onset() time.Time { return r.at.Add(-r.Lasted) }
+
+// begun is since when, in local time, the observer accuses the subject.
+func (r record) begun() time.Time {
+	if r.Kind == Positive {
+		return r.gone()
+	}
+	return r.onset()
+}
+
+// accuses reports whether the piece is positive or silent.
+func (e Evidence) accuses() bool { return e.Kind == Positive || e.Kind == Silent }
 
 // read is when the observer last read the subject's identity, in local time.
 func (r record) read() time.Time { return r.at.Add(-r.IdentityAge) }

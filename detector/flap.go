@@ -23,7 +23,7 @@ func (n *node) fell(now time.Time) {
 func (j *Judge) still(n *node, t tally, now time.Time) {
 	n.failures = slices.DeleteFunc(n.failures, func(at time.Time) bool { return now.Sub(at) > j.rules.FlapWindow })
 	switch {
-	case len(t.refuting) == 0 || t.suspicious():
+	case len(t.refuting) == 0 || j.suspicious(t):
 		n.steady = time.Time{}
 	case n.steady.IsZero():
 		n.steady = now

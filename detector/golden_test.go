@@ -20,6 +20,7 @@ import (
 //	<observers> report <subjects> failed|admitted N    what they concluded
 //	<observers> leave | back                           planned leave of their own node
 //	agents <names>                                     the living agents, by gossip
+//	gone <names>                                       agents that are shown to be gone
 //	admit <subject>
 //	maintain <subject> <duration> | end                an operator's word, from now on
 //	run <duration>                                     in steps of 100 ms
@@ -98,6 +99,10 @@ func (s *script) line(d *datadriven.TestData, line string) {
 		s.pause(s.duration(d, f[1]))
 	case f[0] == "admit":
 		fmt.Fprintf(&s.out, "admit %s: %v\n", f[1], s.judge.Admit(f[1]))
+	case f[0] == "gone":
+		for _, m := range strings.Split(f[1], ",") {
+			s.judge.AgentGone(m, s.now)
+		}
 	case f[0] == "agents":
 		s.judge.Agents(strings.Split(f[1], ","))
 	default:

@@ -30,6 +30,8 @@ type Judge struct {
 	// agents are the living agents as gossip sees them; nil until it has said
 	// so for the first time. met are those that lived at any time.
 	agents, met map[string]bool
+	// gone is when each member's agent was last shown to be gone.
+	gone map[string]time.Time
 }
 
 // node is what the Judge holds about one subject.
@@ -74,6 +76,10 @@ type node struct {
 
 	urgent  bool
 	verdict Verdict
+	// alarm: a member began to accuse it since Alarms was last asked.
+	alarm bool
+	// doubts are the members whose word alone keeps it from having failed.
+	doubts []string
 }
 
 // NewJudge makes the judge of self, a member or a witness, which began to watch
@@ -85,7 +91,7 @@ func NewJudge(self string, members []string, rules Rules, prior map[string]Prior
 		// The first number comes from the clock so that a restarted agent
 		// outdoes its earlier self; Merge mends it when the clock went back.
 		seq:   uint64(max(now.UnixMicro(), 1)),
-		nodes: map[string]*node{}, heard: map[string]time.Time{}, met: map[string]bool{},
+		nodes: map[string]*node{}, heard: map[string]time.Time{}, met: map[string]bool{}, gone: map[string]time.Time{},
 	}
 	j.voters = slices.Sorted(slices.Values(slices.Concat(j.members, rules.Witnesses)))
 	for _, m := range j.members {
@@ -122,6 +128,9 @@ func (j *Judge) Report(subject string, f Finding, now time.Time) {
 	}
 	e.Kind = j.table.kind(e)
 	n.clock(e.Kind, now, j.rules.EvidenceTTL)
+	if e.Kind == Silent && f.Silent > 0 {
+		n.since = now.Add(-f.Silent)
+	}
 	if !n.since.IsZero() {
 		e.Lasted = now.Sub(n.since)
 	}
@@ -129,7 +138,8 @@ func (j *Judge) Report(subject string, f Finding, now time.Time) {
 		e.Held = now.Sub(n.gone)
 	}
 	old, had := n.records[j.self]
-	n.urgent = n.urgent || !had || old.Condition != e.Condition || old.Identity != e.Identity
+	ripe := e.Kind == Silent && old.Lasted < j.rules.SilentAfter && e.Lasted >= j.rules.SilentAfter
+	n.urgent = n.urgent || !had || old.Condition != e.Condition || old.Identity != e.Identity || ripe || f.Asked
 	j.sign(n, e, now)
 }
 
@@ -215,7 +225,40 @@ func (j *Judge) Merge(e Evidence, now time.Time) bool {
 		return false
 	}
 	n.records[e.Observer] = record{e, at}
+	n.alarm = n.alarm || e.accuses() && !old.accuses()
 	return true
+}
+
+// Alarms returns the nodes that another member has begun to accuse since the
+// last call: whoever has an answer should look again and say so.
+func (j *Judge) Alarms() []string {
+	var out []string
+	for _, m := range j.members {
+		if n := j.nodes[m]; n.alarm {
+			out, n.alarm = append(out, m), false
+		}
+	}
+	return out
+}
+
+// Doubts returns the members whose answers, from before enough others began to
+// accuse a node, alone keep this agent from judging it failed. It is worth asking
+// them again, and worth knowing if their agents are gone.
+func (j *Judge) Doubts() []string {
+	var out []string
+	for _, m := range j.members {
+		out = append(out, j.nodes[m].doubts...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// AgentGone notes that at the given time the member's agent was shown to be gone:
+// what it had found before, it cannot repeat.
+func (j *Judge) AgentGone(member string, at time.Time) {
+	if slices.Contains(j.voters, member) && at.After(j.gone[member]) {
+		j.gone[member] = at
+	}
 }
 
 // Heard notes that a member or a witness itself spoke to this agent.

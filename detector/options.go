@@ -25,14 +25,16 @@ type Rules struct {
 	Quorum Quorum
 	// SilentAfter is how long silence must last before it accuses.
 	SilentAfter time.Duration
+	// SuspectAfter is how long silence must last to make a node suspected.
+	SuspectAfter time.Duration
 	// EvidenceTTL is how long evidence counts that is not refreshed.
 	EvidenceTTL time.Duration
 	// StartupGrace is how long after the start of the agent a node that was
 	// never seen alive cannot fail.
 	StartupGrace time.Duration
-	// RefuteWithin is how soon after enough members have seen that a node is
-	// gone somebody must have had an answer to refute them. An agent that dies
-	// at the same instant as its server has left a last answer behind, which
+	// RefuteWithin is how soon after enough members began to accuse a node
+	// somebody must have had an answer to refute them. An agent that dies at
+	// the same instant as its server has left a last answer behind, which
 	// speaks of the time before.
 	RefuteWithin time.Duration
 	// Witnesses are members that own no server: they look and vote.
@@ -109,7 +111,7 @@ type Options struct {
 // DefaultRules are the rules for a local network.
 func DefaultRules() Rules {
 	return Rules{
-		Quorum: QuorumMajority, SilentAfter: 3 * time.Second,
+		Quorum: QuorumMajority, SilentAfter: time.Second, SuspectAfter: 750 * time.Millisecond,
 		EvidenceTTL: 1500 * time.Millisecond, StartupGrace: 10 * time.Second,
 		RefuteWithin: 300 * time.Millisecond, LeaveGrace: 10 * time.Second,
 		FlapAfter: 3, FlapWindow: 10 * time.Minute, HoldDown: 5 * time.Second, HoldDownMax: 2 * time.Minute,
@@ -137,9 +139,11 @@ func orDefault[T comparable](v, def T) T {
 // withDefaults fills what is zero.
 func (r Rules) withDefaults() Rules {
 	def := DefaultRules()
+	r.SuspectAfter = orDefault(r.SuspectAfter, r.SilentAfter*3/4)
 	return Rules{
 		Quorum:       orDefault(r.Quorum, def.Quorum),
 		SilentAfter:  orDefault(r.SilentAfter, def.SilentAfter),
+		SuspectAfter: orDefault(r.SuspectAfter, def.SuspectAfter),
 		EvidenceTTL:  orDefault(r.EvidenceTTL, def.EvidenceTTL),
 		StartupGrace: orDefault(r.StartupGrace, def.StartupGrace),
 		RefuteWithin: orDefault(r.RefuteWithin, def.RefuteWithin),

@@ -10,8 +10,11 @@ import (
 
 type noGossip struct{}
 
-func (noGossip) Start(context.Context, Inbox) error     { return nil }
-func (noGossip) Send([]Evidence, bool)                  {}
+func (noGossip) Start(context.Context, Inbox) error { return nil }
+func (noGossip) Send([]Evidence, bool)              {}
+func (noGossip) Tell(context.Context, string, []Evidence) error {
+	return nil
+}
 func (noGossip) Agents() []string                       { return nil }
 func (noGossip) Stop(context.Context, []Evidence) error { return nil }
 

@@ -13,10 +13,11 @@ import (
 // silentGossip carries nothing; a test speaks to its Inbox itself.
 type silentGossip struct{ in atomic.Pointer[Inbox] }
 
-func (g *silentGossip) Start(_ context.Context, in Inbox) error { g.in.Store(&in); return nil }
-func (g *silentGossip) Send([]Evidence, bool)                   {}
-func (g *silentGossip) Agents() []string                        { return []string{"n1", "n2", "n3"} }
-func (g *silentGossip) Stop(context.Context, []Evidence) error  { return nil }
+func (g *silentGossip) Start(_ context.Context, in Inbox) error        { g.in.Store(&in); return nil }
+func (g *silentGossip) Send([]Evidence, bool)                          {}
+func (g *silentGossip) Tell(context.Context, string, []Evidence) error { return nil }
+func (g *silentGossip) Agents() []string                               { return []string{"n1", "n2", "n3"} }
+func (g *silentGossip) Stop(context.Context, []Evidence) error         { return nil }
 
 // An agent that was stopped for a while reads, first of all when it goes on, what
 // had waited in its sockets: that n3 was gone then. It fails nobody for that, and

@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"healer/topology"
 )
 
 // Prober reaches one node. It is used by one goroutine at a time.
 type Prober interface {
-	// Connect opens a session. It bounds the dialing below the probe timeout
-	// and the whole by ctx; a server that accepts and then says nothing keeps
-	// it waiting, which is how the caller tells a hung server from a silent
-	// host. Its error carries a *ProbeError.
-	Connect(ctx context.Context) (Session, error)
+	// Connect opens a session within ctx, and the connection for it within
+	// dial. It calls taken once the server's side has taken the connection:
+	// from then on a server that says nothing is hung, before that its host is
+	// silent. Its error carries a *ProbeError.
+	Connect(ctx context.Context, dial time.Duration, taken func()) (Session, error)
 }
 
 // Session is one open conversation with a server. It is used by one goroutine
@@ -24,6 +25,10 @@ type Session interface {
 	Identity() topology.Identity
 	// Ping asks the server for an answer.
 	Ping(ctx context.Context) error
+	// Unanswered says what the lack of an answer to a Ping that still waits
+	// shows: Hung when the server's host has taken the question, HostSilent
+	// when not even that. It may be called during a Ping.
+	Unanswered() Condition
 	// Wait watches the idle session. It returns nil when ctx ends and the
 	// session is as good as before, or an error at once when the session ends.
 	Wait(ctx context.Context) error
@@ -60,6 +65,9 @@ type Gossip interface {
 	// Send gives evidence to every member, best effort, without waiting for
 	// any of them. Urgent evidence is repeated until it has surely arrived.
 	Send(evidence []Evidence, urgent bool)
+	// Tell gives evidence to one member over a connection, within ctx. Its
+	// error is ErrAgentGone when that shows that no agent listens there.
+	Tell(ctx context.Context, member string, evidence []Evidence) error
 	// Agents returns the names of the members whose agents live, itself
 	// included, sorted.
 	Agents() []string
@@ -67,6 +75,10 @@ type Gossip interface {
 	// began. It returns within ctx.
 	Stop(ctx context.Context, farewell []Evidence) error
 }
+
+// ErrAgentGone is what Tell returns when the member's host says that no agent
+// listens there, as opposed to a host that says nothing.
+var ErrAgentGone = errors.New("no agent listens at the member's address")
 
 // Inbox is what a Gossip delivers to. Its methods are called under the Gossip's
 // own locks: they never block and never call back into the Gossip.

@@ -25,9 +25,10 @@ func (f *fakeServer) enter() func() {
 	return func() { f.inFlight.Add(-1) }
 }
 
-func (f *fakeServer) Connect(ctx context.Context) (Session, error) {
+func (f *fakeServer) Connect(ctx context.Context, _ time.Duration, taken func()) (Session, error) {
 	defer f.enter()()
 	f.connects.Add(1)
+	taken()
 	if err := f.connect(ctx); err != nil {
 		return nil, err
 	}
@@ -36,6 +37,7 @@ func (f *fakeServer) Connect(ctx context.Context) (Session, error) {
 }
 
 func (f *fakeServer) Identity() topology.Identity { return life(1) }
+func (f *fakeServer) Unanswered() Condition       { return Hung }
 func (f *fakeServer) Close()                      { f.sessions.Add(-1) }
 
 func (f *fakeServer) Ping(ctx context.Context) error {
@@ -67,9 +69,9 @@ func loop(t *testing.T, f *fakeServer, during time.Duration) []found {
 	t.Helper()
 	var reports []found
 	begin := time.Now()
-	p := &probeLoop{prober: f, timing: DefaultTiming(), report: func(g Finding) {
+	p := newProbeLoop(f, DefaultTiming(), func(g Finding) {
 		reports = append(reports, found{time.Since(begin), g.Condition})
-	}}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), during)
 	defer cancel()
 	p.run(ctx)

@@ -47,6 +47,8 @@ func evidence(t *rapid.T, names []string, seq uint64) Evidence {
 type ledger struct {
 	rules Rules
 	last  map[[2]string]record
+	// gone is when each member's agent was last shown to be gone.
+	gone map[string]time.Time
 	// spoke is when the agent last had anything to do, listens until when it
 	// knows that it slept, and suspended until when an operator wants no verdict.
 	spoke, listens time.Time
@@ -79,7 +81,8 @@ func (l *ledger) mayFail(self string, names []string, subject string, now time.T
 		kinds[m.Condition] = m.Kind
 	}
 	accusers, positive := 0, 0
-	var gone, answers []time.Time
+	var begun []time.Time
+	var answers []record
 	contacts := map[string]bool{self: true}
 	for key, r := range l.last {
 		if now.Sub(r.at) > l.rules.EvidenceTTL || r.Condition == Leaving {
@@ -91,13 +94,14 @@ func (l *ledger) mayFail(self string, names []string, subject string, now time.T
 		}
 		switch k := kinds[r.Condition]; {
 		case k == Refuting:
-			answers = append(answers, r.at)
+			answers = append(answers, r)
 		case k == Positive:
 			positive++
 			accusers++
-			gone = append(gone, r.at.Add(-r.Held))
+			begun = append(begun, r.at.Add(-r.Held))
 		case k == Silent && r.Lasted >= l.rules.SilentAfter:
 			accusers++
+			begun = append(begun, r.at.Add(-r.Lasted))
 		}
 	}
 	if now.Before(l.listens) {
@@ -113,11 +117,16 @@ func (l *ledger) mayFail(self string, names []string, subject string, now time.T
 	if accusers < need {
 		return fmt.Errorf("%d of %d members accuse it, %d must", accusers, len(names), need)
 	}
-	for _, at := range answers {
-		// An answer from before enough members saw the node gone, which nobody
-		// has repeated since, says nothing.
-		slices.SortFunc(gone, time.Time.Compare)
-		if len(gone) < need || now.Sub(gone[need-1]) < l.rules.RefuteWithin || at.After(gone[need-1]) {
+	slices.SortFunc(begun, time.Time.Compare)
+	since := begun[need-1]
+	for _, r := range answers {
+		// An answer from before enough members began to accuse the node says
+		// nothing once there was time to repeat it, or once its observer is
+		// gone. One that came after they had begun stands while it is fresh, or
+		// for as long as it takes to repeat it when its observer is gone.
+		repeats := !l.gone[r.Observer].After(r.at)
+		early := now.Sub(since) < l.rules.RefuteWithin
+		if repeats && (early || r.at.After(since)) || r.at.After(since) && now.Sub(r.at) < l.rules.RefuteWithin {
 			return fmt.Errorf("somebody has a live answer")
 		}
 	}
@@ -140,7 +149,7 @@ func TestFailedOnlyByTheRule(t *testing.T) {
 		self := rapid.SampledFrom(names).Draw(t, "self")
 		now := time.Unix(1000, 0)
 		j := NewJudge(self, nodes, rules, nil, now)
-		l := &ledger{rules: rules.withDefaults(), last: map[[2]string]record{}, spoke: now}
+		l := &ledger{rules: rules.withDefaults(), last: map[[2]string]record{}, gone: map[string]time.Time{}, spoke: now}
 		before := map[string]Life{}
 		for i := range rapid.IntRange(1, 40).Draw(t, "steps") {
 			l.awake(now)
@@ -160,13 +169,24 @@ func TestFailedOnlyByTheRule(t *testing.T) {
 				}
 				if e.Observer == self {
 					e.Age = 0
-					j.Report(e.Subject, Finding{Condition: e.Condition, Identity: e.Identity}, now)
+					j.Report(e.Subject, Finding{
+						Condition: e.Condition, Identity: e.Identity, Asked: rapid.Bool().Draw(t, "asked"),
+						Silent: time.Duration(rapid.IntRange(0, 2000).Draw(t, "silent")) * time.Millisecond,
+					}, now)
 					own := j.nodes[e.Subject].records[self].Evidence
 					l.take(own, now)
 					continue
 				}
 				j.Merge(e, now)
 				l.take(e, now)
+			}
+			if rapid.IntRange(0, 4).Draw(t, "agent gone") == 0 {
+				m := rapid.SampledFrom(names).Draw(t, "whose")
+				at := now.Add(-time.Duration(rapid.IntRange(0, 50).Draw(t, "asked before")) * time.Millisecond)
+				j.AgentGone(m, at)
+				if at.After(l.gone[m]) {
+					l.gone[m] = at
+				}
 			}
 			j.Evaluate(now)
 			for _, v := range j.Verdicts() {

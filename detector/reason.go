@@ -66,7 +66,7 @@ func (j *Judge) findings(n *node, t tally, o obstacle, now time.Time) []Conditio
 		AgentGone:   !n.missing.IsZero() && j.missed(n, now) && (t.leave.Seq == 0 || n.unwatched),
 		Partitioned: j.partitioned(t, now),
 		o.condition: true,
-		NoWitness:   len(j.voters) == 2 && j.rules.Quorum != QuorumHalf && len(t.accusing) > 0 && t.suspicious(),
+		NoWitness:   len(j.voters) == 2 && j.rules.Quorum != QuorumHalf && len(t.accusing) > 0 && j.suspicious(t),
 		Maintained:  j.maintained(n, now),
 		Flapping:    j.holdDown(n, now) > 0,
 	}

@@ -235,7 +235,7 @@ func TestHostVanishes(t *testing.T) {
 		took := c.await("n3 failed", 20*time.Second, c.all("n3", detector.LifeFailed))
 		t.Logf("failed on both survivors %s after the host vanished, in the bubble's time", took)
 		c.sameIncarnation("n3")
-		if took < 3*time.Second {
+		if took < time.Second {
 			t.Errorf("silence of %s was enough", took)
 		}
 		c.await("the agent is missed", 10*time.Second, func() bool {
@@ -307,12 +307,16 @@ func TestFalseSuspicionIsRefuted(t *testing.T) {
 		if v := c.verdict("n1", "n3"); !strings.Contains(v.Reason, "n3 had an answer") || len(v.Evidence) != 3 {
 			t.Errorf("the verdict does not show who refutes: %+v", v)
 		}
-		var lives []detector.Life
-		for len(watch) > 0 || len(lives) < 2 {
-			lives = append(lives, (<-watch).Life)
-		}
-		if want := []detector.Life{detector.LifeSuspected, detector.LifeUp}; !slices.Equal(lives[:2], want) {
-			t.Errorf("lives %v: want %v first", lives, want)
+		// An answer that is repeated all the while outlives every accusation.
+		for more := true; more; {
+			select {
+			case v := <-watch:
+				if v.Life != detector.LifeUp {
+					t.Errorf("%s is %s for n1 (%s)", v.Node, v.Life, v.Reason)
+				}
+			default:
+				more = false
+			}
 		}
 	})
 }

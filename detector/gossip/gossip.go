@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -154,6 +156,33 @@ func (g *Gossip) farewell(evidence []detector.Evidence) {
 		})
 	}
 	sent.Wait()
+}
+
+// Tell implements detector.Gossip. StreamTimeout bounds it as well as ctx.
+func (g *Gossip) Tell(ctx context.Context, member string, evidence []detector.Evidence) error {
+	if g.conflicts.refused() != nil {
+		return nil // the name is another's
+	}
+	b, err := encode(message{From: g.cfg.Self, ID: g.roster.self.ID, Evidence: evidence})
+	if err != nil {
+		return err
+	}
+	targets := g.roster.others()
+	i := slices.IndexFunc(targets, func(a memberlist.Address) bool { return a.Name == member })
+	if i < 0 {
+		return fmt.Errorf("the address of %s is not known", member)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- g.sendReliable(targets[i], b) }()
+	select {
+	case err = <-sent:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return detector.ErrAgentGone
+	}
+	return err
 }
 
 // sendReliable sends over TCP. memberlist wants a Node, of which it uses the

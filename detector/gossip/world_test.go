@@ -96,9 +96,9 @@ func fault(c detector.Condition) error {
 	return &detector.ProbeError{Condition: c, Err: errors.New(string(c))}
 }
 
-func (p prober) Connect(ctx context.Context) (detector.Session, error) {
+func (p prober) Connect(ctx context.Context, dial time.Duration, taken func()) (detector.Session, error) {
 	if p.w.severed(p.observer, p.name) {
-		if wait(ctx, 400*time.Millisecond) {
+		if wait(ctx, dial) {
 			return nil, fault(detector.HostSilent)
 		}
 		return nil, fault(detector.Hung)
@@ -112,6 +112,7 @@ func (p prober) Connect(ctx context.Context) (detector.Session, error) {
 		return nil, fault(detector.Refused)
 	default:
 	}
+	taken()
 	select {
 	case <-s.hung:
 		return &session{prober: p, server: s}, nil
@@ -138,6 +139,14 @@ type session struct {
 
 func (s *session) Identity() topology.Identity { return s.server.id }
 func (s *session) Close()                      {}
+
+// Unanswered says how the network looks from here.
+func (s *session) Unanswered() detector.Condition {
+	if s.w.severed(s.observer, s.name) {
+		return detector.HostSilent
+	}
+	return detector.Hung
+}
 
 func (s *session) Ping(ctx context.Context) error {
 	if !wait(ctx, latency) || s.w.severed(s.observer, s.name) {

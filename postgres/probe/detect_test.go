@@ -45,7 +45,7 @@ func (s *site) agent(name string, members []gossip.Member) *detector.Detector {
 	s.t.Helper()
 	probers := map[string]detector.Prober{}
 	for _, n := range s.names {
-		p, err := probe.New(s.servers[n].DSN(), 0)
+		p, err := probe.New(s.servers[n].DSN())
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"time"
 
@@ -14,26 +15,31 @@ import (
 	"healer/topology"
 )
 
-// DefaultDialTimeout bounds the dialing. It must stay below the detector's
-// probe timeout, which takes a longer wait for a server that hangs.
-const DefaultDialTimeout = 400 * time.Millisecond
-
 // maxMessage bounds what a server may send in one message: the probe asks for
 // one short row, so whatever is larger does not come from PostgreSQL.
 const maxMessage = 1 << 20
 
 // Prober implements detector.Prober for one server.
-type Prober struct {
-	cfg  *pgconn.Config
-	dial time.Duration
-}
+type Prober struct{ cfg *pgconn.Config }
 
 var _ detector.Prober = (*Prober)(nil)
 
-// New makes a prober of the server that dsn names. dialTimeout bounds the
-// dialing; zero means DefaultDialTimeout. It does not connect. Its error is a
-// *topology.Fault that never quotes the DSN.
-func New(dsn string, dialTimeout time.Duration) (*Prober, error) {
+// parameters are what every session asks its server for. The server itself ends
+// a statement that takes long, and a session whose agent's host has vanished, so
+// that probes never pile up there. No limit of the server's on idle sessions ends
+// one that is well.
+func parameters() map[string]string {
+	return map[string]string{
+		"application_name": "healer probe", "search_path": "pg_catalog",
+		"statement_timeout": "10s", "idle_session_timeout": "0",
+		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
+		"tcp_user_timeout": "25s",
+	}
+}
+
+// New makes a prober of the server that dsn names. It does not connect. Its error
+// is a *topology.Fault that never quotes the DSN.
+func New(dsn string) (*Prober, error) {
 	cfg, err := pgconn.ParseConfig(dsn)
 	if err != nil {
 		var parse *pgconn.ParseConfigError
@@ -47,18 +53,14 @@ func New(dsn string, dialTimeout time.Duration) (*Prober, error) {
 		}
 	}
 	cfg.ConnectTimeout = 0 // the caller's context bounds the connect
-	cfg.RuntimeParams["application_name"] = "healer probe"
-	cfg.RuntimeParams["search_path"] = "pg_catalog"
-	if dialTimeout == 0 {
-		dialTimeout = DefaultDialTimeout
-	}
-	return &Prober{cfg: cfg, dial: dialTimeout}, nil
+	maps.Copy(cfg.RuntimeParams, parameters())
+	return &Prober{cfg: cfg}, nil
 }
 
 // Connect implements detector.Prober.
-func (p *Prober) Connect(ctx context.Context) (detector.Session, error) {
+func (p *Prober) Connect(ctx context.Context, dial time.Duration, taken func()) (detector.Session, error) {
 	cfg := p.cfg.Copy()
-	cfg.DialFunc = dialer(time.Now().Add(p.dial))
+	cfg.DialFunc = dialer(time.Now().Add(dial), taken)
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, classify(err)
@@ -80,10 +82,11 @@ func (p *Prober) Connect(ctx context.Context) (detector.Session, error) {
 }
 
 // dialer dials until a deadline that all attempts of one connect share. The
-// kernel's keepalives end a session whose host vanished while nothing was sent.
-func dialer(deadline time.Time) pgconn.DialFunc {
+// kernel's keepalives end a session whose host vanished while nothing was sent,
+// and its user timeout one that vanished with a question on the way.
+func dialer(deadline time.Time, taken func()) pgconn.DialFunc {
 	d := &net.Dialer{
-		Deadline: deadline,
+		Deadline: deadline, Control: boundUnacknowledged,
 		KeepAliveConfig: net.KeepAliveConfig{
 			Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3,
 		},
@@ -93,6 +96,7 @@ func dialer(deadline time.Time) pgconn.DialFunc {
 		if err != nil {
 			return nil, &dialError{err}
 		}
+		taken()
 		return conn, nil
 	}
 }
@@ -147,6 +151,15 @@ func (s *session) Ping(ctx context.Context) error {
 		return classify(err)
 	}
 	return nil
+}
+
+// Unanswered implements detector.Session: bytes that the other side's kernel has
+// not acknowledged show that the host is silent, and not only the server.
+func (s *session) Unanswered() detector.Condition {
+	if unacknowledged(s.conn) {
+		return detector.HostSilent
+	}
+	return detector.Hung
 }
 
 // ask runs one statement and returns its last row.

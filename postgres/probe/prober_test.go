@@ -21,8 +21,7 @@ const limit = 30 * time.Second
 
 func prober(t *testing.T, dsn string) *probe.Prober {
 	t.Helper()
-	// A generous dial timeout: a busy machine must not look like a silent host.
-	p, err := probe.New(dsn, limit)
+	p, err := probe.New(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +32,7 @@ func connect(t *testing.T, p *probe.Prober) detector.Session {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	s, err := p.Connect(ctx)
+	s, err := p.Connect(ctx, limit, func() {})
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}
@@ -56,7 +55,7 @@ func refusal(t *testing.T, p *probe.Prober, within time.Duration) detector.Condi
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
-	s, err := p.Connect(ctx)
+	s, err := p.Connect(ctx, limit, func() {})
 	if err == nil {
 		s.Close()
 		t.Fatal("the server let the probe in")
@@ -70,7 +69,7 @@ func eventually(t *testing.T, p *probe.Prober, want detector.Condition) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	for {
-		s, err := p.Connect(ctx)
+		s, err := p.Connect(ctx, limit, func() {})
 		got := detector.Answered
 		if err == nil {
 			s.Close()
@@ -245,7 +244,7 @@ func TestServerThatSaysNoLives(t *testing.T) {
 		p := prober(t, srv.DSN())
 		for range 5 {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
-			s, err := p.Connect(ctx)
+			s, err := p.Connect(ctx, limit, func() {})
 			cancel()
 			if err != nil {
 				if c := conditionOf(t, err); c != detector.TooManyConnections {
@@ -300,7 +299,7 @@ func TestNetworkFaults(t *testing.T) {
 }
 
 func TestNewNeverQuotesTheDSN(t *testing.T) {
-	_, err := probe.New("host=h password=s3cret port=none", 0)
+	_, err := probe.New("host=h password=s3cret port=none")
 	if err == nil || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("error %v", err)
 	}
