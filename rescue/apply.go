@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -50,6 +51,8 @@ type applier struct {
 	params [][]byte
 	shape  []byte
 	count  int
+	// clashes are those with rows that have a unique value.
+	clashes *clashes
 }
 
 // op is a statement whose answer is due.
@@ -57,6 +60,8 @@ type op struct {
 	kind msgKind // msgBegin and msgCommit for the frame of a transaction
 	b    *binding
 	key  Key
+	// to is the key that a moved row gets.
+	to   Key
 	lsn  topology.LSN
 	step truncateStep
 	// at is F's commit timestamp.
@@ -64,7 +69,7 @@ type op struct {
 }
 
 func newApplier(ctx context.Context, s *Session, report *Report) (*applier, error) {
-	a := &applier{s: s, report: report, rule: rule{resolution: s.target.Conflicts, mine: s.mine, greater: s.greater}}
+	a := &applier{s: s, report: report, clashes: &clashes{}, rule: rule{resolution: s.target.Conflicts, mine: s.mine, greater: s.greater}}
 	for _, p := range []struct {
 		into **pgconn.StatementDescription
 		name string
@@ -102,6 +107,21 @@ func (a *applier) change(ctx context.Context, c *change, key Key) error {
 		a.open = true
 		a.send(op{kind: msgBegin, lsn: a.lsn}, a.begin)
 	}
+	a.fill(st, c)
+	a.send(a.op(c, key), st.desc, a.params...)
+	return a.keepFlowing(ctx)
+}
+
+func (a *applier) op(c *change, key Key) op {
+	o := op{kind: c.kind, step: c.step, b: c.b, key: key, lsn: a.lsn, at: a.micros}
+	if c.moved {
+		o.to, _ = c.b.movedTo(c)
+	}
+	return o
+}
+
+// fill takes a change's values as parameters of its statement.
+func (a *applier) fill(st *statement, c *change) {
 	a.params = a.params[:0]
 	for _, p := range st.params {
 		row := c.new
@@ -120,8 +140,6 @@ func (a *applier) change(ctx context.Context, c *change, key Key) error {
 	if st.stamped {
 		a.params = append(a.params, a.at)
 	}
-	a.send(op{kind: c.kind, step: c.step, b: c.b, key: key, lsn: a.lsn, at: a.micros}, st.desc, a.params...)
-	return a.keepFlowing(ctx)
 }
 
 // finish sends the COMMIT; the transaction is durable only after reach.
@@ -211,14 +229,19 @@ func (a *applier) drain(ctx context.Context) error {
 		err = a.s.wrap(cerr)
 	}
 	if err != nil {
-		aborted := a.abort(ctx)
-		var refused *refusedError
-		if errors.As(err, &refused) {
-			err = a.blame(ctx, refused)
-		}
-		return errors.Join(err, aborted)
+		return a.fail(ctx, err)
 	}
 	return a.classify(ctx)
+}
+
+// fail aborts the transaction, and says what T has against it.
+func (a *applier) fail(ctx context.Context, err error) error {
+	aborted := a.abort(ctx)
+	var refused *refusedError
+	if errors.As(err, &refused) {
+		err = a.blame(ctx, refused)
+	}
+	return errors.Join(err, aborted)
 }
 
 // abort leaves on a session that survives the error neither a transaction nor a
@@ -271,7 +294,10 @@ func (a *applier) answer(pipe *pgconn.Pipeline, o op) error {
 // explain turns T's refusal of a change into a Fault; other errors pass.
 func (a *applier) explain(o op, err error) error {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || o.b == nil || len(pg.Code) != 5 {
+	if errors.As(err, &pg) && o.kind == msgCommit && strings.HasPrefix(pg.Code, "23") {
+		return &refusedError{o: o, pg: pg}
+	}
+	if pg == nil || o.b == nil || len(pg.Code) != 5 {
 		return a.s.wrap(fmt.Errorf("transaction %s: %w", o.lsn, err))
 	}
 	if kind, was, ok := stopped(o, pg); ok {

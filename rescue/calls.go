@@ -100,7 +100,7 @@ func (c *calls) ends(err error) error {
 }
 
 func (c *calls) apply(ctx context.Context, ch *change, key Key) error {
-	if !c.rows {
+	if !c.rows && !c.clashes.with[ch.b.tab.name] {
 		s, err := c.shape(ctx, ch)
 		if err != nil {
 			return err
@@ -111,6 +111,9 @@ func (c *calls) apply(ctx context.Context, ch *change, key Key) error {
 	}
 	if err := c.toRows(ctx); err != nil {
 		return err
+	}
+	if c.clashes.with[ch.b.tab.name] {
+		return c.applier.carefully(ctx, ch, key)
 	}
 	return c.applier.change(ctx, ch, key)
 }

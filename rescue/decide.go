@@ -49,6 +49,9 @@ type situation struct {
 	lost map[string]span
 }
 
+// beaten is the rank of a write that has lost to another row with its unique value.
+const beaten = -1
+
 // claim is what a write has to say for itself: claims are compared by rank, and in
 // the same rank by time and author.
 type claim struct {
@@ -75,6 +78,9 @@ func (c claim) beats(o claim) bool {
 //     must have had it: the gap inserted the row, or the survivor is a source in
 //     whose WAL the change was. A deletion that the laggard received while it had
 //     no row yet leaves no other trace.
+//
+// A write that has lost to another row with its unique value stands behind all
+// others, and goes where there is no other.
 //
 // In doubt the row stays: no data is lost.
 func (r Resolution) decide(s situation) verdict {
@@ -106,6 +112,9 @@ func (r Resolution) beats(s situation, i, j int) bool {
 // claim is that of the version a survivor has.
 func (r Resolution) claim(s situation, i int) claim {
 	v := s.versions[i].stamp
+	if s.touch.beaten(v) {
+		return claim{rank: beaten, stamp: v}
+	}
 	return claim{rank: r.rank(s, v, v.author == s.names[i]), stamp: v}
 }
 
@@ -137,6 +146,9 @@ func (r Resolution) rank(s situation, by stamp, home bool) int {
 // deletedBy reports whether a survivor that lacks the row has deleted it, or whom
 // the source's WAL has shown to have done so.
 func (r Resolution) deletedBy(s situation, best claim) (stamp, bool) {
+	if best.rank == beaten {
+		return s.touch.lost.to, true
+	}
 	if !slices.ContainsFunc(s.versions, func(v version) bool { return !v.present }) {
 		return stamp{}, false
 	}
@@ -145,7 +157,8 @@ func (r Resolution) deletedBy(s situation, best claim) (stamp, bool) {
 		return *tomb, claim{rank: r.rank(s, *tomb, home), stamp: *tomb}.beats(best)
 	}
 	gap, ok := s.lost[best.author]
-	inGap := ok && best.at >= gap.first && best.at <= gap.last
+	// What had to yield was never there.
+	inGap := ok && s.touch.lost == nil && best.at >= gap.first && best.at <= gap.last
 	by, found := stamp{at: best.at}, false
 	for i, name := range s.names {
 		if s.versions[i].present {

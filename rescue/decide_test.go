@@ -87,6 +87,26 @@ func TestDecide(t *testing.T) {
 			&touch{},
 			verdict{0, at(31, "n2"), []int{1}},
 		},
+		"what lost its unique value to another row goes": {
+			[]version{row("a", at(11, "n1")), gone, row("a", at(11, "n1"))},
+			nil, &touch{inserted: true, lost: &defeat{write: at(11, "n1"), to: at(12, "n3")}},
+			verdict{-1, at(12, "n3"), []int{0, 2}},
+		},
+		"an older version takes its place": {
+			[]version{row("a", at(11, "n1")), row("b", at(5, "n2")), row("a", at(11, "n1"))},
+			nil, &touch{lost: &defeat{write: at(11, "n1"), to: at(12, "n3")}},
+			verdict{1, at(5, "n2"), []int{0, 2}},
+		},
+		"it goes where nobody has another": {
+			[]version{row("a", at(11, "n1")), row("a", at(11, "n1")), row("a", at(11, "n1"))},
+			nil, &touch{lost: &defeat{write: at(11, "n1"), to: at(12, "n3")}},
+			verdict{-1, at(12, "n3"), []int{0, 1, 2}},
+		},
+		"a later write of the row stays, though the first was kept off": {
+			[]version{row("b", at(13, "n1")), gone, row("b", at(13, "n1"))},
+			nil, &touch{inserted: true, lost: &defeat{to: at(12, "n3")}},
+			verdict{0, at(13, "n1"), []int{1}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := c.seen
@@ -199,6 +219,9 @@ func drawSituation(t *rapid.T) situation {
 	if rapid.Bool().Draw(t, "deleted") {
 		by := drawStamp.Draw(t, "tomb")
 		s.touch.tomb = &by
+	}
+	if rapid.Bool().Draw(t, "kept off") {
+		s.touch.lost = &defeat{write: drawStamp.Draw(t, "lost"), to: drawStamp.Draw(t, "to")}
 	}
 	return s
 }

@@ -27,7 +27,7 @@ func TestReplayStopsAtWhatItCannotCarry(t *testing.T) {
 		"missing column":     {`alter table other drop column code`, `insert into other values (1, 1)`, "column_missing", "public.other"},
 		"no key":             {`alter table other drop constraint other_pkey`, `insert into other values (1, 1)`, "no_usable_key", "public.other"},
 		"key not deferrable": {`alter table other drop constraint other_pkey, add primary key (id) deferrable`, `insert into other values (1, 1)`, "no_usable_key", "public.other"},
-		"unique violation":   {`insert into other values (9, 1)`, `insert into other values (1, 1)`, "constraint_violated", "other_code_key"},
+		"check violation":    {`alter table other add constraint small check (code < 100)`, `insert into other values (1, 100)`, "constraint_violated", "small"},
 		"type mismatch":      {`alter table other alter code type bool using false`, `insert into other values (1, 7)`, "change_rejected", "public.other"},
 	} {
 		t.Run(name, func(t *testing.T) {

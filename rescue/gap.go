@@ -3,6 +3,7 @@ package rescue
 import (
 	"context"
 	"slices"
+	"time"
 
 	"healer/topology"
 )
@@ -34,6 +35,16 @@ type Gap struct {
 	// deletions and moved keys. Nil ends the stream at its Until, and leaves what
 	// came later to what Verify can infer.
 	Settle func(ctx context.Context) (topology.LSN, error)
+	// Again ends the stream under way, and opens another of the same clone from its
+	// beginning. A row of the gap whose unique value another row of T has needs it;
+	// nil makes such a row a Fault "constraint_violated".
+	Again func(ctx context.Context) (*Stream, error)
+	// Concede calls the function of that name with connections to all survivors. It
+	// is needed when their workers stand still at such a row; nil makes that a Fault.
+	Concede func(ctx context.Context, c Concession) (bool, error)
+	// ClashWait is how long the survivors may take to exchange what they have before
+	// they are taken to stand still: 15 seconds by default.
+	ClashWait time.Duration
 	// Spill is for the touched keys of a large gap.
 	Spill Spill
 }
@@ -75,6 +86,14 @@ type Report struct {
 	// Conflicts are those of the transactions applied now, and the one that
 	// stopped the replay if one did.
 	Conflicts topology.ConflictLog `json:"conflicts"`
+}
+
+// anew drops what a pass over the gap counts for itself.
+func (r *Report) anew() {
+	r.Transactions = 0
+	for i := range r.Tables {
+		r.Tables[i].LeftOut = 0
+	}
 }
 
 // TableReport counts what a replay did to one table.

@@ -24,6 +24,10 @@ type lab struct {
 	// floor is n3's progress before the gap, until n2's flushed LSN at the fence.
 	floor, until topology.LSN
 	clones       int
+	// again is how often a gap was read once more.
+	again int
+	// clashWait is Gap.ClashWait.
+	clashWait time.Duration
 	// conflicts is the policy of replays and comparisons.
 	conflicts Resolution
 }
@@ -233,6 +237,18 @@ func (l *lab) replayGap(node string, gap Gap) (Report, *Touched, error) {
 	stream := l.stream(slot)
 	defer l.drop(slot)
 	defer func() { l.must(stream.Close(l.Context())) }()
+	gap.ClashWait = l.clashWait
+	gap.Again = func(ctx context.Context) (*Stream, error) {
+		l.must(stream.Close(ctx))
+		l.eventually("the slot is free", func() bool {
+			return l.text("n2", `select active::text from pg_replication_slots where slot_name = '`+slot+`'`) == "false"
+		})
+		l.again++
+		l.until = l.flushed("n2")
+		stream = l.stream(slot)
+		return stream, nil
+	}
+	gap.Concede = func(ctx context.Context, c Concession) (bool, error) { return Concede(ctx, l.peers(), node, c) }
 	return Replay(l.Context(), s, stream, gap)
 }
 
@@ -276,13 +292,19 @@ func head(s string) string {
 // verify compares and repairs the survivors.
 func (l *lab) verify(touched ...*Touched) (VerifyReport, error) {
 	l.Helper()
+	return Verify(l.Context(), l.peers(), touched, func(ctx context.Context) error {
+		return l.m.WaitCaughtUp(ctx, l.survivors()...)
+	}, Policy{Conflicts: l.conflicts})
+}
+
+// peers are connections to the survivors.
+func (l *lab) peers() []Peer {
+	l.Helper()
 	var peers []Peer
 	for _, n := range slices.Backward(l.survivors()) {
 		peers = append(peers, Peer{Node: n, Conn: l.connect(n, ""), Authors: l.authors(n)})
 	}
-	return Verify(l.Context(), peers, touched, func(ctx context.Context) error {
-		return l.m.WaitCaughtUp(ctx, l.survivors()...)
-	}, Policy{Conflicts: l.conflicts})
+	return peers
 }
 
 // heal replays, verifies and expects both to succeed.

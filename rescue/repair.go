@@ -34,6 +34,10 @@ func (v *verifier) repair(ctx context.Context, s *suspect) error {
 	for _, i := range d.losers {
 		done, err := s.table.on[i].write(ctx, s, s.versions[i], d, values)
 		if other, refused := s.table.on[i].refusal(ctx, err); refused != nil {
+			if v.contest(s, i, d, other, err) {
+				s.repairs-- // it has not been tried as it is now
+				return nil
+			}
 			s.problem, s.inTheWay = refused, other
 			continue
 		}
@@ -49,9 +53,11 @@ func (v *verifier) repair(ctx context.Context, s *suspect) error {
 
 // decide says which of the versions of a row wins.
 func (v *verifier) decide(s *suspect, versions []version) verdict {
-	return v.policy.Conflicts.decide(situation{
-		versions: versions, names: s.table.names, seen: s.seen, touch: s.touch, lost: v.touched.origins,
-	})
+	return v.policy.Conflicts.decide(v.situation(s, versions))
+}
+
+func (v *verifier) situation(s *suspect, versions []version) situation {
+	return situation{versions: versions, names: s.table.names, seen: s.seen, touch: s.touch, lost: v.touched.origins}
 }
 
 // The conflicts that a comparison finds: on the node a write was not applied.

@@ -37,14 +37,39 @@ type target interface {
 // is of this attempt alone, and valid with an error too.
 func Replay(ctx context.Context, s *Session, stream *Stream, gap Gap) (Report, *Touched, error) {
 	report := Report{From: s.progress, To: s.progress}
-	app, err := newApplier(ctx, s, &report)
+	known := &clashes{with: map[topology.TableName]bool{}, settled: map[string]bool{}, outcomes: map[moment]*outcome{}}
+	for {
+		touched, err := pass(ctx, s, stream, gap, &report, known)
+		report.To = s.progress
+		if !errors.Is(err, errAgain) {
+			return report, touched, err
+		}
+		if stream, err = gap.Again(ctx); err != nil {
+			return report, nil, err
+		}
+		// The statements of the pass before have the names of this one's.
+		if err := s.conn.Exec(ctx, "DEALLOCATE ALL").Close(); err != nil {
+			return report, nil, s.wrap(err)
+		}
+		report.anew()
+	}
+}
+
+// errAgain ends a pass over the gap behind which there is to be another.
+var errAgain = errors.New("the gap is read again")
+
+// pass reads the gap once.
+func pass(ctx context.Context, s *Session, stream *Stream, gap Gap, report *Report, known *clashes) (*Touched, error) {
+	app, err := newApplier(ctx, s, report)
 	if err != nil {
-		return report, nil, err
+		return nil, err
 	}
 	r := newReplay(gap, s.target.Node, s.progress, newCalls(app), s.table)
 	r.committed = s.committed
-	r.report = &report
+	r.report = report
 	r.touched = newTouchedIn(gap.Spill)
+	r.clashes, app.clashes = known, known
+	known.removed, known.kept = r.displaced, r.keptOff
 	err = r.run(ctx, stream)
 	if err == nil {
 		err = s.reach(ctx, gap.Watermark)
@@ -52,12 +77,23 @@ func Replay(ctx context.Context, s *Session, stream *Stream, gap Gap) (Report, *
 	if err == nil && gap.Settle != nil {
 		err = r.settle(ctx, stream)
 	}
-	report.To = s.progress
 	report.Keys = r.touched.Mode()
-	if err != nil {
-		return report, nil, errors.Join(err, r.touched.Close())
+	if err == nil {
+		return r.touched, nil
 	}
-	return report, r.touched, nil
+	var c *clash
+	if errors.As(err, &c) {
+		again, cerr := r.clashed(ctx, s, c)
+		switch {
+		case again:
+			err = errAgain
+		case cerr != nil:
+			err = cerr
+		default:
+			err = c.fault
+		}
+	}
+	return nil, errors.Join(err, r.touched.Close())
 }
 
 // table reads a table of T, once.
@@ -85,6 +121,7 @@ type replay struct {
 	committed func(ctx context.Context, micros int64, n int) (bool, error)
 	report    *Report
 	touched   *Touched
+	clashes   *clashes
 
 	rels  map[uint32]*relation
 	bound map[uint32]*binding
@@ -106,8 +143,9 @@ type transaction struct {
 	// mine transactions belong to the gap; those to apply are beyond T's
 	// progress as well.
 	mine, apply bool
-	// touched is set by the first change of one of T's tables.
+	// touched is set by the first change of one of T's tables; changes counts them.
 	touched bool
+	changes int
 }
 
 func newReplay(gap Gap, node string, progress topology.LSN, to target,
@@ -244,6 +282,8 @@ func (r *replay) carry(ctx context.Context, m message) error {
 		return err
 	}
 	r.touch(c, key)
+	r.tx.changes++
+	r.remember(c, key)
 	if r.touched.err != nil || !r.tx.apply {
 		return r.touched.err
 	}

@@ -190,6 +190,7 @@ const (
 	flagPerhaps
 	flagTomb
 	flagWrote
+	flagLost
 )
 
 func (s *spill) encode(b []byte, id string, e *touch) []byte {
@@ -206,6 +207,9 @@ func (s *spill) encode(b []byte, id string, e *touch) []byte {
 	if e.wrote != (stamp{}) {
 		b = s.stamp(b, e.wrote)
 	}
+	if e.lost != nil {
+		b = s.stamp(s.stamp(b, e.lost.write), e.lost.to)
+	}
 	return b
 }
 
@@ -215,7 +219,7 @@ func (s *spill) stamp(b []byte, at stamp) []byte {
 
 func (e *touch) flags() byte {
 	flags := byte(0)
-	for i, set := range [...]bool{e.inserted, e.perhaps, e.tomb != nil, e.wrote != stamp{}} {
+	for i, set := range [...]bool{e.inserted, e.perhaps, e.tomb != nil, e.wrote != stamp{}, e.lost != nil} {
 		if set {
 			flags |= 1 << i
 		}
@@ -241,6 +245,9 @@ func (s *spill) decode(r *bufio.Reader) (string, *touch, error) {
 	}
 	if flags&flagWrote != 0 {
 		e.wrote = d.stamp()
+	}
+	if flags&flagLost != 0 {
+		e.lost = &defeat{write: d.stamp(), to: d.stamp()}
 	}
 	if d.err != nil {
 		return "", nil, fmt.Errorf("spilled keys: %w", d.err)
@@ -407,6 +414,9 @@ func (e *touch) follow(later *touch) {
 	}
 	if later.wrote != (stamp{}) {
 		e.written(later.wrote)
+	}
+	if later.lost != nil {
+		e.yielded(*later.lost)
 	}
 	if later.tomb != nil {
 		e.deleted(*later.tomb)

@@ -26,7 +26,10 @@ func contents(t rapid.TB, set *Touched) map[string]string {
 			if e.tomb != nil {
 				tomb = fmt.Sprint(*e.tomb)
 			}
-			out[k] = fmt.Sprint(e.inserted, e.holders, tomb)
+			out[k] = fmt.Sprint(e.inserted, e.holders, tomb, e.lost != nil)
+			if e.lost != nil {
+				out[k] += fmt.Sprint(*e.lost)
+			}
 			return nil
 		}); err != nil {
 			t.Fatal(err)
@@ -83,7 +86,7 @@ func touchAll(t *rapid.T, sets []*Touched) {
 	for at := range rapid.IntRange(1, 200).Draw(t, "changes") {
 		name := rapid.SampledFrom(tables).Draw(t, "table")
 		key := Key{strconv.Itoa(rapid.IntRange(0, 60).Draw(t, "key")), rapid.SampledFrom([]string{"", "x", "\x00"}).Draw(t, "part")}
-		kind := rapid.SampledFrom([]string{"insert", "update", "delete", "foreign delete"}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]string{"insert", "update", "delete", "foreign delete", "kept off"}).Draw(t, "kind")
 		by := stamp{at: int64(at) + rapid.Int64Range(-5, 5).Draw(t, "skew"), author: "n1"}
 		for _, s := range sets {
 			if kind == "foreign delete" {
@@ -100,6 +103,9 @@ func touchAll(t *rapid.T, sets []*Touched) {
 				e.written(by)
 			case "update":
 				e.written(by)
+			case "kept off":
+				e.written(by)
+				e.yielded(defeat{write: by, to: stamp{at: by.at + 1, author: "n3"}})
 			default:
 				e.deleted(by)
 			}

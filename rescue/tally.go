@@ -26,7 +26,12 @@ const (
 	DeleteMissing topology.ConflictKind = "delete_missing"
 	// DeleteNewer: F deleted a row that another node wrote later.
 	DeleteNewer topology.ConflictKind = "delete_newer"
-	// ConstraintViolated: a constraint of T other than the key is against F's row.
+	// InsertUnique and UpdateUnique: F's row has a unique value that another row of T
+	// has.
+	InsertUnique topology.ConflictKind = "insert_unique"
+	UpdateUnique topology.ConflictKind = "update_unique"
+	// ConstraintViolated: a constraint of T is against F's row, and nothing that
+	// Healer may do resolves it.
 	ConstraintViolated topology.ConflictKind = "constraint_violated"
 )
 

@@ -65,11 +65,21 @@ type touch struct {
 	tomb *stamp
 	// wrote is the last write of the gap, zero when it has only deleted the row.
 	wrote stamp
+	// lost is the last write of the gap that a unique constraint has kept off some
+	// laggard; nil when there is none.
+	lost *defeat
 	// perhaps is set when the key may have been spilled or may never have been
 	// touched: only behind another record of it does this one count. before is
 	// such a one, from before the key was touched again.
 	perhaps bool
 	before  *touch
+}
+
+// defeat is a write that had to yield to another row which has its unique value.
+type defeat struct {
+	// write is the one that lost, zero when the gap has written the row again; to is
+	// the one it lost to.
+	write, to stamp
 }
 
 // touchedTable has the touched keys of one table.
@@ -200,8 +210,11 @@ func (t *Touched) find(name topology.TableName, key Key) *touch {
 	return e
 }
 
-// written forgets a deletion that a later write of the gap has undone.
+// written forgets a deletion that a later write of the gap has undone, and a defeat.
 func (e *touch) written(by stamp) {
+	if e.lost != nil {
+		e.lost = &defeat{to: e.lost.to}
+	}
 	if e.tomb != nil && !e.tomb.after(by) {
 		e.tomb = nil
 	}
@@ -209,6 +222,18 @@ func (e *touch) written(by stamp) {
 		e.wrote = by
 	}
 }
+
+// yielded notes that a write was kept off by another row. If it was to remove the
+// row, it has not.
+func (e *touch) yielded(d defeat) {
+	e.lost = &d
+	if e.tomb != nil && *e.tomb == d.write {
+		e.tomb = nil
+	}
+}
+
+// beaten reports whether it is this write that was kept off.
+func (e *touch) beaten(write stamp) bool { return e.lost != nil && e.lost.write == write }
 
 // deleted notes a deletion; the latest counts.
 func (e *touch) deleted(by stamp) {
@@ -275,7 +300,7 @@ func (t *Touched) mergeTable(name topology.TableName, of *Touched, from *touched
 		into := t.add(name, columns, reorder(decodeKey(id), order), "")
 		// The deletions that one source has shown are not undone by what another
 		// has: all of them count.
-		into.follow(&touch{inserted: e.inserted, holders: e.holders, tomb: e.tomb})
+		into.follow(&touch{inserted: e.inserted, holders: e.holders, tomb: e.tomb, lost: e.lost})
 		return t.err
 	})
 	if err != nil {

@@ -101,7 +101,7 @@ func Verify(ctx context.Context, peers []Peer, touched []*Touched, barrier Barri
 	if err != nil {
 		return report, err
 	}
-	v := &verifier{touched: all, barrier: barrier, policy: policy.complete()}
+	v := &verifier{touched: all, barrier: barrier, policy: policy.complete(), contests: true}
 	defer func() { err = errors.Join(err, v.release(ctx)) }()
 	if !slices.Contains(touched, all) {
 		defer func() { err = errors.Join(err, all.Close()) }()
@@ -142,6 +142,10 @@ type verifier struct {
 	// stuck are the rows that differ for good.
 	stuck     []*suspect
 	conflicts topology.ConflictLog
+	// contests lets one of two rows go that have the same unique value. judged are
+	// the rows under judgement, added those that have to be looked at as well.
+	contests      bool
+	judged, added []*suspect
 }
 
 // compared is a table under comparison.
@@ -289,6 +293,7 @@ func (v *verifier) judge(ctx context.Context, suspects []*suspect) ([]*suspect, 
 		before[s] = s.versions
 		byTable[s.table] = append(byTable[s.table], s)
 	}
+	v.judged = suspects
 	var again []*suspect
 	for _, t := range v.tables {
 		for batch := range slices.Chunk(byTable[t], v.policy.Batch) {
@@ -306,12 +311,15 @@ func (v *verifier) judge(ctx context.Context, suspects []*suspect) ([]*suspect, 
 			}
 		}
 	}
+	// What is to go goes first.
+	again = append(v.added, slices.DeleteFunc(again, func(s *suspect) bool { return slices.Contains(v.added, s) })...)
+	v.added = nil
 	return again, nil
 }
 
 // settle decides about one suspect; false when nothing more is to be done.
 func (v *verifier) settle(ctx context.Context, s *suspect, before []version) (bool, error) {
-	if equal(s.versions) {
+	if equal(s.versions) && !s.goes() {
 		if s.divergent {
 			s.table.report.Repaired++
 		}
@@ -332,6 +340,9 @@ func (v *verifier) settle(ctx context.Context, s *suspect, before []version) (bo
 	s.repairs++
 	return true, v.repair(ctx, s)
 }
+
+// goes reports whether all survivors have a version that has lost to another row.
+func (s *suspect) goes() bool { return s.versions[0].present && s.touch.beaten(s.versions[0].stamp) }
 
 // refused reports whether a survivor's constraint stands against the repair.
 func (s *suspect) refused() bool { return s.problem != nil }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"healer/executor"
 	"healer/planner"
+	"healer/postgres"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -196,6 +198,23 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 		return rescue.Report{}, nil, err
 	}
 	report, touched, err := rescue.Replay(ctx, session, stream, rescue.Gap{
+		Again: func(ctx context.Context) (*rescue.Stream, error) {
+			_ = stream.Close(ctx)
+			again, err := r.reopen(ctx, p, l)
+			if err == nil {
+				stream = again
+			}
+			return again, err
+		},
+		Concede: func(ctx context.Context, c rescue.Concession) (bool, error) {
+			peers, err := r.peers(ctx, p)
+			defer closeAll(ctx, peers)
+			if err != nil {
+				return false, err
+			}
+			r.Log.Info("a survivor gives up a row that keeps it from applying another one's", "row", c.String(), "laggard", l.Target)
+			return rescue.Concede(ctx, peers, l.Target, c)
+		},
 		Origin: p.Node, Source: l.Source, SourceOrigin: sourceSub.Origin,
 		Floor: l.From, Watermark: l.To, Tables: tables, Authors: authors(source),
 		Spill: rescue.Spill{Dir: r.SpillDir},
@@ -209,6 +228,21 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 	// The stream's own end adds nothing to what Replay says about it.
 	_ = stream.Close(context.WithoutCancel(ctx))
 	return report, touched, r.Wrap(l.Target, err)
+}
+
+// reopen opens the clone once more, as soon as its walsender has noticed that the
+// stream before it ended.
+func (r *Run) reopen(ctx context.Context, p planner.Plan, l *lane) (*rescue.Stream, error) {
+	limit := time.Now().Add(lingering)
+	for {
+		stream, err := r.stream(ctx, p, l)
+		if !postgres.Is(err, "55006") || time.Now().After(limit) {
+			return stream, err
+		}
+		if err := postgres.Pause(ctx, 20*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // stream opens the clone up to where the source is now: asynchronous commits of

@@ -83,34 +83,46 @@ func (r *Run) atWatermark(ctx context.Context, p planner.Plan) error {
 
 // compare runs rescue.Verify over a connection to each survivor.
 func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Touched) (rescue.VerifyReport, error) {
-	var peers []rescue.Peer
-	defer func() {
-		for _, peer := range peers {
-			_ = peer.Conn.Close(context.WithoutCancel(ctx))
-		}
-	}()
-	for _, node := range p.Survivors {
-		n, sub, err := r.seen(p, node)
-		if err != nil {
-			return rescue.VerifyReport{}, err
-		}
-		tables, err := r.tables(ctx, p, node, sub)
-		if err != nil {
-			return rescue.VerifyReport{}, err
-		}
-		server, err := r.server(node)
-		if err != nil {
-			return rescue.VerifyReport{}, err
-		}
-		conn, err := server.Session(ctx)
-		if err != nil {
-			return rescue.VerifyReport{}, r.Wrap(node, err)
-		}
-		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: authors(n), Tables: tables})
+	peers, err := r.peers(ctx, p)
+	defer closeAll(ctx, peers)
+	if err != nil {
+		return rescue.VerifyReport{}, err
 	}
 	barrier := func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) }
 	report, err := rescue.Verify(ctx, peers, touched, barrier, rescue.Policy{Conflicts: r.Conflicts})
 	return report, r.Wrap("", err)
+}
+
+// peers opens a connection to each survivor; those that were opened are returned
+// with an error too.
+func (r *Run) peers(ctx context.Context, p planner.Plan) ([]rescue.Peer, error) {
+	var peers []rescue.Peer
+	for _, node := range p.Survivors {
+		n, sub, err := r.seen(p, node)
+		if err != nil {
+			return peers, err
+		}
+		tables, err := r.tables(ctx, p, node, sub)
+		if err != nil {
+			return peers, err
+		}
+		server, err := r.server(node)
+		if err != nil {
+			return peers, err
+		}
+		conn, err := server.Session(ctx)
+		if err != nil {
+			return peers, r.Wrap(node, err)
+		}
+		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: authors(n), Tables: tables})
+	}
+	return peers, nil
+}
+
+func closeAll(ctx context.Context, peers []rescue.Peer) {
+	for _, peer := range peers {
+		_ = peer.Conn.Close(context.WithoutCancel(ctx))
+	}
 }
 
 // mutual lists both directions of every pair of nodes.
