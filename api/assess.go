@@ -3,6 +3,10 @@ package api
 import (
 	"fmt"
 	"slices"
+	"time"
+
+	"healer/control"
+	"healer/events"
 )
 
 // Assess says in which state a cluster is and why: State is the worst of all
@@ -14,7 +18,7 @@ func Assess(s Status) (State, []string) {
 	}
 	var critical, degraded []string
 	for _, f := range []func(Status) (critical, degraded []string){
-		assessRecovery, assessNodes, assessProgress, assessSlots, assessNATS, assessGossip,
+		assessRecovery, assessControl, assessNodes, assessWitnesses, assessProgress, assessSlots, assessNATS, assessGossip,
 	} {
 		c, d := f(s)
 		critical, degraded = append(critical, c...), append(degraded, d...)
@@ -92,9 +96,12 @@ func nodeReasons(n Node) []string {
 		out = append(out, fmt.Sprintf("%s: is %s", n.Name, n.Life))
 	case !n.Reachable:
 		out = append(out, fmt.Sprintf("%s: cannot be read: %s", n.Name, n.Problem))
+	case n.Unwatched:
+		out = append(out, n.Name+": is unwatched: its agent is gone, and nobody keeps its recovery slots moving")
 	case !n.AgentAlive:
 		out = append(out, n.Name+": its agent is not a live member")
 	}
+	out = append(out, conditionReasons(n)...)
 	if !n.Reachable {
 		return out // what follows was not read
 	}
@@ -112,6 +119,50 @@ func nodeReasons(n Node) []string {
 		}
 	}
 	return out
+}
+
+// conditionReasons are what the detector found, unless it has been said: that
+// the agent is gone, and what stands in the reason of the node's life.
+func conditionReasons(n Node) []string {
+	var out []string
+	for _, c := range n.Conditions {
+		if c.Code == "agent_gone" || c.Severity == events.Info || (n.Life != LifeUp && c.Code != "flapping") {
+			continue
+		}
+		out = append(out, fmt.Sprintf("%s: %s (%s)", n.Name, c.Text, c.Code))
+	}
+	return out
+}
+
+// assessControl: what an operator has switched off is not healed.
+func assessControl(s Status) (critical, degraded []string) {
+	for _, e := range s.Control {
+		if e.Kind == control.Maintenance {
+			degraded = append(degraded, fmt.Sprintf("%s: is under maintenance until %s%s", e.Subject, e.Until.UTC().Format(time.RFC3339), saidBy(e)))
+		}
+	}
+	return nil, degraded
+}
+
+func saidBy(e control.Entry) string {
+	out := ""
+	if e.By != "" {
+		out += " by " + e.By
+	}
+	if e.Reason != "" {
+		out += ": " + e.Reason
+	}
+	return out
+}
+
+// assessWitnesses: without them the next loss may find no majority.
+func assessWitnesses(s Status) (critical, degraded []string) {
+	for _, w := range s.Witnesses {
+		if !w.AgentAlive {
+			degraded = append(degraded, w.Name+": the witness is not a live member")
+		}
+	}
+	return nil, degraded
 }
 
 // assessProgress: that a node lags an origin which lives is replication at

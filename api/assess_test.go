@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"healer/api"
+	"healer/control"
+	"healer/events"
 	"healer/topology"
 )
 
@@ -186,5 +188,32 @@ func TestAssess(t *testing.T) {
 				t.Errorf("reasons (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// What the detector found beside the lives, and what operators have said.
+func TestAssessDetection(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := api.Status{
+		At: at, NATS: api.NATS{Connected: true, StreamReady: true},
+		Control: []control.Entry{{Kind: control.Maintenance, Subject: "n1", Until: at, By: "ops", Reason: "disk"}},
+		Nodes: []api.Node{
+			{Name: "n1", Life: api.LifeUp, Reachable: true, Unwatched: true, Conditions: []api.Condition{{Code: "agent_gone", Severity: events.Warning, Text: "a"}}},
+			{Name: "n2", Life: api.LifeUp, Reachable: true, AgentAlive: true, Conditions: []api.Condition{
+				{Code: "partitioned", Severity: events.Warning, Text: "some do not reach it"}, {Code: "maintenance", Severity: events.Info},
+			}},
+		},
+		Witnesses: []api.Witness{{Name: "w1"}, {Name: "w2", AgentAlive: true}},
+	}
+	state, reasons := api.Assess(s)
+	want := []string{
+		"n1: is under maintenance until 2026-01-02T03:04:05Z by ops: disk",
+		"n1: is unwatched: its agent is gone, and nobody keeps its recovery slots moving",
+		"n2: some do not reach it (partitioned)",
+		"w1: the witness is not a live member",
+	}
+	if d := cmp.Diff(want, reasons); state != api.Degraded || d != "" {
+		t.Errorf("%s (-want +got):\n%s", state, d)
 	}
 }

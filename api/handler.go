@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,6 +78,10 @@ type readyCheck struct {
 }
 
 func readyChecks(s Status) []readyCheck {
+	observed := readyCheck{name: "observed", ok: !s.At.IsZero(), why: "the mesh has not been observed yet"}
+	if slices.ContainsFunc(s.Witnesses, func(w Witness) bool { return w.Name == s.Agent }) {
+		return []readyCheck{observed}
+	}
 	own := readyCheck{name: "node", why: s.Agent + " has not been read"}
 	for _, n := range s.Nodes {
 		if n.Name == s.Agent {
@@ -86,10 +91,7 @@ func readyChecks(s Status) []readyCheck {
 			}
 		}
 	}
-	return []readyCheck{
-		{name: "observed", ok: !s.At.IsZero(), why: "the mesh has not been observed yet"},
-		own,
-	}
+	return []readyCheck{observed, own}
 }
 
 // readyz says whether the agent has observed the mesh and reads its own node;

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"healer/control"
+	"healer/events"
 	"healer/topology"
 )
 
@@ -53,6 +54,11 @@ type Status struct {
 	Paused bool `json:"paused"`
 	// Control is what operators have said and still holds.
 	Control []control.Entry `json:"control,omitempty"`
+	// Advice is why plans are shown and not run although Mode is auto; empty when
+	// they are run.
+	Advice string `json:"advice,omitempty"`
+	// Witnesses are the members without a server, sorted by name.
+	Witnesses []Witness `json:"witnesses,omitempty"`
 	// Nodes has one entry for each configured node, sorted by name.
 	Nodes []Node `json:"nodes"`
 	// Progress has one entry for each ordered pair of nodes.
@@ -87,10 +93,42 @@ type Node struct {
 	// recoveries.
 	Ready    bool               `json:"ready"`
 	Findings []topology.Finding `json:"findings,omitempty"`
+	// Conditions are what the detector found at the node and an operator should
+	// hear of.
+	Conditions []Condition `json:"conditions,omitempty"`
+	// Unwatched is true when the node's agent is gone beside a living server.
+	Unwatched bool `json:"unwatched,omitempty"`
+	// Flapping is set while the node fails again and again.
+	Flapping *Flapping `json:"flapping,omitempty"`
 	// Version is server_version_num, such as 180004; 0 when never read.
 	Version int `json:"version"`
 	// Subscriptions are the node's subscriptions to its peers.
 	Subscriptions []Subscription `json:"subscriptions"`
+}
+
+// Witness is a member that owns no server.
+type Witness struct {
+	Name       string `json:"name"`
+	AgentAlive bool   `json:"agent_alive"`
+}
+
+// Condition is a row of the detector's table: docs/detection.md.
+type Condition struct {
+	Code     string          `json:"code"`
+	Severity events.Severity `json:"severity"`
+	// Text is what is so, Leads what follows.
+	Text  string `json:"text"`
+	Leads string `json:"leads"`
+}
+
+// Flapping is how a node that fails again and again is held down.
+type Flapping struct {
+	// Failures is how many there were within the window.
+	Failures int `json:"failures"`
+	// HoldDown is how long the node must answer without a break before it is
+	// taken back; Held is true until it has.
+	HoldDown Duration `json:"hold_down"`
+	Held     bool     `json:"held"`
 }
 
 // Subscription is one node's replication from a peer.

@@ -19,6 +19,12 @@ const (
 	// NodeMaintenance: an operator has suspended the verdicts about the node, or
 	// has taken that back.
 	NodeMaintenance Kind = "node.maintenance"
+	// NodeUnwatched: the node's agent is gone beside a living server;
+	// NodeWatched: it is back.
+	NodeUnwatched Kind = "node.unwatched"
+	NodeWatched   Kind = "node.watched"
+	// NodeFlapping: the node fails again and again, and is held down for longer.
+	NodeFlapping Kind = "node.flapping"
 
 	AgentRefused Kind = "agent.refused"
 
@@ -59,7 +65,7 @@ func severities() map[Kind]Severity {
 		NodeSuspected: Warning, NodeRefuted: Info, NodeFailed: Critical,
 		NodeLeft: Info, NodeReturned: Info, NodeRejoined: Info,
 		AgentRefused:    Warning,
-		NodeMaintenance: Warning,
+		NodeMaintenance: Warning, NodeUnwatched: Warning, NodeWatched: Info, NodeFlapping: Warning,
 		RecoveryPlanned: Info, RecoveryRefused: Critical, RecoveryStarted: Info,
 		RecoveryStep: Info, RecoveryVerified: Info, RecoveryFailed: Critical,
 		RecoveryCancelled: Warning, RecoveryAcknowledged: Info,

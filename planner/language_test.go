@@ -239,6 +239,12 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 			tr.Held = a.Vals[0]
 		case "maintenance":
 			pol.Maintenance = a.Vals
+		case "capped":
+			pol.Mode, pol.Capped = planner.ModeAdvise, a.Vals[0]
+		case "witnesses": // all, living
+			for i, n := range []*int{&pol.Witnesses, &pol.WitnessesAlive} {
+				*n = number(t, a.Vals[i])
+			}
 		case "mode":
 			pol.Mode = planner.Mode(a.Vals[0])
 		case "quorum":

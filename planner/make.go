@@ -59,11 +59,14 @@ func (pol Policy) permit(p Plan) *Refusal {
 	what := fmt.Sprintf("the %s of %s", p.Kind, p.Node)
 	switch {
 	case slices.Contains(pol.Maintenance, p.Node):
-		return refuse(Maintained, p.Node, "healer node maintenance "+p.Node+" --off", "%s is planned, but %s is in maintenance", what, p.Node).wait(true)
+		return refuse(Maintained, p.Node, "healer node maintenance "+p.Node+" --end", "%s is planned, but %s is in maintenance", what, p.Node).wait(true)
 	case pol.Paused:
 		return refuse(IsPaused, "", "healer resume", "%s is planned, but Healer is paused", what).wait(true)
 	case pol.Mode == ModeAuto, pol.Mode == ModeAdvise && slices.Contains(pol.Approved, p.ID):
 		return nil
+	case pol.Mode == ModeAdvise && pol.Capped != "":
+		return refuse(ModeAdvises, "", "add a witness to the cluster file, or set detection.quorum: half",
+			"%s is planned and waits for an operator's approval: %s", what, pol.Capped).wait(true)
 	case pol.Mode == ModeAdvise:
 		return refuse(ModeAdvises, "", "set mode: auto in the cluster file and restart the agents",
 			"%s is planned and waits for an operator's approval", what).wait(true)
@@ -73,9 +76,12 @@ func (pol Policy) permit(p Plan) *Refusal {
 	}
 }
 
-// quorate reports whether alive of all configured nodes may heal.
+// quorate reports whether alive of all configured nodes may heal, with the
+// witnesses that side with them.
 func (pol Policy) quorate(alive, all int) bool {
-	if pol.Quorum == QuorumHalf {
+	alive, all = alive+pol.WitnessesAlive, all+pol.Witnesses
+	// Where an operator has to approve, the operator is the majority.
+	if pol.Quorum == QuorumHalf || pol.Capped != "" {
 		return 2*alive >= all
 	}
 	return 2*alive > all

@@ -58,6 +58,12 @@ type Policy struct {
 	Mode Mode
 	// Quorum is QuorumMajority when empty.
 	Quorum Quorum
+	// Capped is why Mode is less than the operator asked for; empty when it is
+	// not.
+	Capped string
+	// Witnesses are members without a server, of which WitnessesAlive live. They
+	// count for the quorum.
+	Witnesses, WitnessesAlive int
 	// Paused stops every plan that has something to do.
 	Paused bool
 	// Maintenance are the nodes that an operator has announced to be down or

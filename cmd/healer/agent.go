@@ -16,14 +16,18 @@ import (
 // agentCommand runs the agent of one node until it is told to stop.
 func agentCommand(info build.Info) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "agent --config FILE --node NAME --data-dir DIR",
+		Use:   "agent --config FILE --node NAME --data-dir DIR [--witness]",
 		Short: "Run the agent of one node",
 		Long: `Run the agent of one node until SIGINT or SIGTERM. It watches the mesh, keeps
 recovery slots on its own node, and, as the first by name of the agents that live,
-recovers what the loss of a node left different. It logs to standard error.`,
+recovers what the loss of a node left different. It logs to standard error.
+
+With --witness it is the agent of no node: it watches and votes, so that two nodes
+have a majority when one is lost, and changes nothing anywhere.`,
 		Args: cli.NoArgs,
 	}
 	file := cli.ConfigFlag(cmd)
+	witness := cmd.Flags().Bool("witness", false, "--node names a witness: an agent that looks and votes, beside no server")
 	node := cmd.Flags().StringP("node", "n", "", "the node, by its `NAME` in the file, whose agent this is")
 	dir := cmd.Flags().String("data-dir", "", "the agent's own `DIR`ectory, made when missing")
 	level := cmd.Flags().String("log-level", "info", "the least `LEVEL` that is logged: debug|info|warn|error")
@@ -42,7 +46,7 @@ recovers what the loss of a node left different. It logs to standard error.`,
 		case *dir == "":
 			return cli.Usage(cmd, errors.New("the agent needs --data-dir DIR"))
 		}
-		return app.Run(cmd.Context(), app.Options{Config: c, Node: *node, DataDir: *dir, Version: info.Version, Log: log})
+		return app.Run(cmd.Context(), app.Options{Config: c, Node: *node, Witness: *witness, DataDir: *dir, Version: info.Version, Log: log})
 	}
 	return cmd
 }

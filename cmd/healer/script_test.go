@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"healer/api"
+	"healer/control"
 	"healer/topology"
 )
 
@@ -30,6 +32,7 @@ func TestMain(m *testing.M) {
 //	HEALTHY DEGRADED CRITICAL UNKNOWN  addresses of agents in that state
 //	SILENT                             an address where nobody listens
 //	STRANGER                           one that answers, and is no agent
+//	STEERED                            one that wants the token of token.txt
 //	good.yaml                          a file of three nodes: n1 silent, n2
 //	                                   degraded, n3 healthy
 //
@@ -69,12 +72,17 @@ func setup(env *testscript.Env) error {
 		"HEALTHY": mesh(), "DEGRADED": lost(), "CRITICAL": stuck(),
 		"UNKNOWN": {Cluster: "app", Agent: "n1", Mode: "auto"}, "STRANGER": {},
 	} {
-		addr, err := serve(env, s)
+		addr, err := serve(env, s, nil)
 		if err != nil {
 			return err
 		}
 		env.Setenv(name, addr)
 	}
+	steered, err := serve(env, mesh(), func() (string, error) { return "s3cret", nil })
+	if err != nil {
+		return err
+	}
+	env.Setenv("STEERED", steered)
 	silent, err := closedPort()
 	if err != nil {
 		return err
@@ -136,8 +144,20 @@ func (s source) Recoveries(context.Context) ([]api.Run, error) {
 	}}, nil
 }
 
-func serve(env *testscript.Env, s api.Status) (string, error) {
-	srv, err := api.New(api.Options{Addr: "127.0.0.1:0", Source: source{s}, Recoveries: source{s}, Log: slog.New(slog.DiscardHandler)})
+// Maintenance is of nodes that the status knows; it holds from At of the status.
+func (s source) Maintenance(_ context.Context, r api.MaintenanceRequest) (control.Entry, error) {
+	if !slices.ContainsFunc(s.s.Nodes, func(n api.Node) bool { return n.Name == r.Node }) {
+		return control.Entry{}, &topology.Fault{Code: "node_unknown", Hint: "name one of n1, n2, n3", Err: fmt.Errorf("node %q is not in the file", r.Node)}
+	}
+	e := control.Entry{Kind: control.Maintenance, Subject: r.Node, At: s.s.At, By: r.By, Reason: r.Reason, Ended: r.End}
+	if !r.End {
+		e.Until = s.s.At.Add(time.Duration(r.For))
+	}
+	return e, nil
+}
+
+func serve(env *testscript.Env, s api.Status, token api.TokenSource) (string, error) {
+	srv, err := api.New(api.Options{Addr: "127.0.0.1:0", Source: source{s}, Recoveries: source{s}, Steering: source{s}, Token: token, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return "", err
 	}

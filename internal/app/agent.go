@@ -32,6 +32,8 @@ type Options struct {
 	Config *config.Config
 	// Node is the name of the node whose agent this is.
 	Node string
+	// Witness is set when the agent has no server: Node names a witness then.
+	Witness bool
 	// DataDir is the agent's own directory; it is made when missing.
 	DataDir string
 	// Version is shown in the status.
@@ -43,6 +45,8 @@ type Options struct {
 type Agent struct {
 	cfg     *config.Config
 	node    string
+	self    config.Witness // where this agent listens
+	witness bool
 	version string
 	log     *slog.Logger
 
@@ -89,7 +93,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	a.log.Info("agent is running", "cluster", a.cfg.Cluster, "mode", a.cfg.Mode, "api", a.api.Addr(), "version", a.version)
+	if a.capped() {
+		a.log.Warn("plans are shown and not run", "why", cappedText, "remedy", "add a witness to the cluster file")
+	}
+	a.log.Info("agent is running", "witness", a.witness, "cluster", a.cfg.Cluster, "mode", a.cfg.Mode, "api", a.api.Addr(), "version", a.version)
 	select {
 	case <-ctx.Done():
 		return a.close()
@@ -101,14 +108,12 @@ func Run(ctx context.Context, o Options) error {
 // open opens every part. What was opened is closed again when a later part
 // cannot be.
 func open(ctx context.Context, o Options) (_ *Agent, err error) {
-	if _, ok := o.Config.Node(o.Node); !ok {
-		return nil, &topology.Fault{
-			Code: "node_unknown", Hint: fmt.Sprintf("give --node one of %v", o.Config.Names()),
-			Err: fmt.Errorf("node %q is not in the file of cluster %s", o.Node, o.Config.Cluster),
-		}
+	self, err := member(o)
+	if err != nil {
+		return nil, err
 	}
 	a := &Agent{
-		cfg: o.Config, node: o.Node, version: o.Version, log: o.Log.With("agent", o.Node),
+		cfg: o.Config, node: o.Node, self: self, witness: o.Witness, version: o.Version, log: o.Log.With("agent", o.Node),
 		view: newView(), book: newBook(), attempts: newAttempts(time.Now), wake: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	defer func() {
@@ -231,9 +236,9 @@ func (a *Agent) startLoops(ctx context.Context, _ Options) error {
 }
 
 // startKeeper starts the keeper of this node's recovery slots, unless Healer is
-// to observe only: then nothing is made on any server.
+// to observe only: then nothing is made on any server. A witness has no node.
 func (a *Agent) startKeeper(ctx context.Context) (err error) {
-	if a.cfg.Mode == config.ModeObserve {
+	if a.cfg.Mode == config.ModeObserve || a.witness {
 		return nil
 	}
 	var peers []string
@@ -253,10 +258,6 @@ func (a *Agent) startKeeper(ctx context.Context) (err error) {
 	a.keeper.Start(ctx)
 	a.onClose("keeper", func(context.Context) error { a.keeper.Stop(); return nil })
 	return nil
-}
-
-func (a *Agent) policy() planner.Policy {
-	return planner.Policy{Mode: planner.Mode(a.cfg.Mode), Quorum: planner.Quorum(a.cfg.Detection.Quorum)}
 }
 
 // deadlines maps the file's limits to the kinds of steps.

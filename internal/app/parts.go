@@ -23,12 +23,19 @@ const farewell = time.Second
 // and connects to it. Neither waits for a cluster or a stream.
 func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
 	dial := natsbus.DialOptions{Cluster: a.cfg.Cluster, Name: "healer-" + a.node, Log: a.log}
-	if a.cfg.EmbeddedNATS() {
+	if a.cfg.EmbeddedNATS() && a.self.NATS.Client != "" {
 		if err := a.openBroker(ctx); err != nil {
 			return err
 		}
+	}
+	switch {
+	case a.broker != nil:
 		dial.InProcess = a.broker
-	} else {
+	case a.cfg.EmbeddedNATS():
+		for _, n := range a.cfg.Nodes {
+			dial.URLs = append(dial.URLs, "nats://"+n.NATS.Client)
+		}
+	default:
 		dial.URLs = []string{a.cfg.NATS.URL}
 	}
 	outbox, err := a.dir.sub("outbox")
@@ -36,7 +43,7 @@ func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
 		return err
 	}
 	a.bus, err = natsbus.Connect(ctx, natsbus.Options{
-		DialOptions: dial, Agent: a.node, Replicas: min(3, len(a.cfg.Nodes)), Dir: outbox,
+		DialOptions: dial, Agent: a.node, Replicas: min(3, len(a.brokers())), Dir: outbox,
 	})
 	if err != nil {
 		return err
@@ -50,19 +57,18 @@ func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
 }
 
 func (a *Agent) openBroker(ctx context.Context) error {
-	self, _ := a.cfg.Node(a.node)
 	store, err := a.dir.sub("jetstream")
 	if err != nil {
 		return err
 	}
 	var routes []string
-	for _, n := range a.cfg.Nodes {
-		if n.Name != a.node {
-			routes = append(routes, n.NATS.Cluster)
+	for _, route := range a.brokers() {
+		if route != a.self.NATS.Cluster {
+			routes = append(routes, route)
 		}
 	}
 	a.broker, err = natsbus.StartServer(ctx, natsbus.ServerOptions{
-		Node: a.node, Cluster: a.cfg.Cluster, Client: self.NATS.Client, Route: self.NATS.Cluster, Routes: routes,
+		Node: a.node, Cluster: a.cfg.Cluster, Client: a.self.NATS.Client, Route: a.self.NATS.Cluster, Routes: routes,
 		StoreDir: store, Log: a.log,
 	})
 	if err != nil {
@@ -70,6 +76,21 @@ func (a *Agent) openBroker(ctx context.Context) error {
 	}
 	a.onClose("NATS server", a.broker.Shutdown)
 	return nil
+}
+
+// brokers are where the servers of the embedded NATS, or of an external one as
+// many as there are nodes, meet each other.
+func (a *Agent) brokers() []string {
+	var routes []string
+	for _, n := range a.cfg.Nodes {
+		routes = append(routes, n.NATS.Cluster)
+	}
+	for _, w := range a.cfg.Witnesses {
+		if w.NATS.Cluster != "" {
+			routes = append(routes, w.NATS.Cluster)
+		}
+	}
+	return routes
 }
 
 // openDetector starts gossip and probes.
@@ -85,6 +106,9 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 		}
 		probers[n.Name] = p
 	}
+	for _, w := range a.cfg.Witnesses {
+		members = append(members, gossip.Member{Name: w.Name, Addr: w.Gossip})
+	}
 	var err error
 	a.gossip, err = gossip.New(gossip.Config{
 		Self: a.node, Cluster: a.cfg.Cluster, Members: members, ProbeInterval: d.Gossip.ProbeInterval,
@@ -98,10 +122,12 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 		Self: a.node, Members: a.cfg.Names(), Probers: probers, Gossip: a.gossip,
 		Rules: detector.Rules{
 			Quorum: detector.Quorum(d.Quorum), SilentAfter: d.SilentAfter,
-			EvidenceTTL: d.EvidenceTTL, StartupGrace: d.StartupGrace,
+			EvidenceTTL: d.EvidenceTTL, StartupGrace: d.StartupGrace, Witnesses: a.cfg.WitnessNames(),
+			FlapAfter: d.FlapAfter, FlapWindow: d.FlapWindow, HoldDown: d.HoldDown, HoldDownMax: d.HoldDownMax,
 		},
-		Timing: detector.Timing{ProbeInterval: d.ProbeInterval, ProbeTimeout: d.ProbeTimeout},
-		Prior:  a.memory.lives(), Log: a.log.With("component", "detector"),
+		Suspended: a.suspended,
+		Timing:    detector.Timing{ProbeInterval: d.ProbeInterval, ProbeTimeout: d.ProbeTimeout},
+		Prior:     a.memory.lives(), Log: a.log.With("component", "detector"),
 	})
 	if err != nil {
 		return err
@@ -116,7 +142,6 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 }
 
 func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
-	self, _ := a.cfg.Node(a.node)
 	if _, err := a.token(); err != nil {
 		return &topology.Fault{
 			Class: topology.Permanent, Code: "api_token", Err: fmt.Errorf("the API's token: %w", err),
@@ -124,7 +149,7 @@ func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
 		}
 	}
 	a.api, err = api.New(api.Options{
-		Addr: self.API, Source: a, Recoveries: a, Events: eventSource{a.bus},
+		Addr: a.self.API, Source: a, Recoveries: a, Events: eventSource{a.bus},
 		Steering: a, Token: a.token, Log: a.log.With("component", "api"),
 	})
 	if err != nil {

@@ -104,7 +104,7 @@ func (a *Agent) observe(ctx context.Context) topology.Observation {
 // rest on a life that ended while the servers were read.
 func (a *Agent) situation(ctx context.Context) situation {
 	obs := a.observe(ctx)
-	return situation{self: a.node, agents: a.detector.Agents(), verdicts: a.detector.Verdicts(), obs: obs}
+	return situation{self: a.node, agents: a.healers(), verdicts: a.detector.Verdicts(), obs: obs}
 }
 
 // handle plans for one trigger and runs the plan.

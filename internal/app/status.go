@@ -23,6 +23,10 @@ func (a *Agent) Status(context.Context) api.Status {
 		state, _ := obs.Node(v.Node)
 		s.Nodes = append(s.Nodes, nodeOf(v, state, slices.Contains(agents, v.Node)))
 	}
+	s.Witnesses = witnessesOf(a.cfg.WitnessNames(), agents)
+	if a.capped() {
+		s.Advice = cappedText
+	}
 	bus := a.bus.Status()
 	s.NATS = api.NATS{Connected: bus.Connected, StreamReady: bus.StreamReady, OutboxDepth: bus.Pending}
 	s.Gossip = gossipOf(a.gossip.Status(), time.Now())
@@ -36,6 +40,10 @@ func nodeOf(v detector.Verdict, n topology.NodeState, agent bool) api.Node {
 		Name: v.Node, Life: string(v.Life), Reason: v.Reason, Since: v.At, AgentAlive: agent,
 		Reachable: n.Reachable, Problem: n.Problem, Ready: n.Reachable && !blocked,
 		Findings: n.Findings, Version: n.Version, Subscriptions: []api.Subscription{},
+		Unwatched: v.Unwatched, Conditions: conditionsOf(v),
+	}
+	if v.HoldDown > 0 {
+		out.Flapping = &api.Flapping{Failures: len(v.Failures), HoldDown: api.Duration(v.HoldDown), Held: v.Held}
 	}
 	for _, sub := range n.Subscriptions {
 		fenced := slices.ContainsFunc(n.Fences, func(f topology.Fence) bool { return f.Subscription == sub.Name })

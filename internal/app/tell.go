@@ -14,37 +14,6 @@ import (
 	"healer/topology"
 )
 
-// watch tells of each change of verdict and begins a pass.
-func (a *Agent) watch(ctx context.Context) {
-	lives := map[string]detector.Life{}
-	for v := range a.detector.Watch(ctx) {
-		was := lives[v.Node]
-		lives[v.Node] = v.Life
-		if was == v.Life {
-			continue
-		}
-		if kind, ok := kindOf(was, v.Life); ok {
-			a.tell(events.Fact{
-				Cluster: a.cfg.Cluster, Kind: kind, Node: v.Node, Incarnation: v.Incarnation,
-			}, v)
-		}
-		a.poke()
-	}
-}
-
-// kindOf is the event that a change of life makes.
-func kindOf(was, now detector.Life) (events.Kind, bool) {
-	if was == detector.LifeSuspected && now == detector.LifeUp {
-		return events.NodeRefuted, true
-	}
-	kinds := map[detector.Life]events.Kind{
-		detector.LifeSuspected: events.NodeSuspected, detector.LifeFailed: events.NodeFailed,
-		detector.LifeLeft: events.NodeLeft, detector.LifeReturning: events.NodeReturned,
-	}
-	kind, ok := kinds[now]
-	return kind, ok
-}
-
 // tell publishes a fact as this agent has it.
 func (a *Agent) tell(f events.Fact, data any) {
 	e, err := events.New(f, a.node, time.Now(), data)

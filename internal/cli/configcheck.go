@@ -64,7 +64,11 @@ func summarise(w io.Writer, file string, c *config.Config) error {
 	if !c.EmbeddedNATS() {
 		bus = "NATS external"
 	}
+	members := strings.Join(c.Names(), ", ")
+	if len(c.Witnesses) > 0 {
+		members += "; witnesses " + strings.Join(c.WitnessNames(), ", ")
+	}
 	_, err := fmt.Fprintf(w, "%s: ok: cluster %s, %d nodes (%s), engine %s, mode %s, quorum %s, %s\n",
-		file, c.Cluster, len(c.Nodes), strings.Join(c.Names(), ", "), c.Engine, c.Mode, c.Detection.Quorum, bus)
+		file, c.Cluster, len(c.Nodes), members, c.Engine, c.Mode, c.Detection.Quorum, bus)
 	return err
 }

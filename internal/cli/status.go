@@ -103,18 +103,23 @@ func (a App) agents(cmd *cobra.Command, file, node, addr string) ([]answer, erro
 		return nil, err
 	}
 	if node != "" {
-		n, ok := c.Node(node)
-		if !ok {
-			return nil, &hinted{
-				code: exitUsage, err: fmt.Errorf("%s has no node %s", file, quote(node)),
-				hint: "its nodes are " + strings.Join(c.Names(), ", "),
-			}
+		if n, ok := c.Node(node); ok {
+			return []answer{{Node: n.Name, API: n.API}}, nil
 		}
-		return []answer{{Node: n.Name, API: n.API}}, nil
+		if w, ok := c.Witness(node); ok {
+			return []answer{{Node: w.Name, API: w.API}}, nil
+		}
+		return nil, &hinted{
+			code: exitUsage, err: fmt.Errorf("%s has no node %s", file, quote(node)),
+			hint: "its nodes are " + strings.Join(c.Names(), ", "),
+		}
 	}
 	agents := make([]answer, 0, len(c.Nodes))
 	for _, n := range c.Nodes {
 		agents = append(agents, answer{Node: n.Name, API: n.API})
+	}
+	for _, w := range c.Witnesses {
+		agents = append(agents, answer{Node: w.Name, API: w.API})
 	}
 	return agents, nil
 }

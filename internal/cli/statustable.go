@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"healer/api"
+	"healer/events"
 )
 
 // statusTable writes a report for a person: the verdict and its reasons first,
@@ -17,10 +18,15 @@ func (a App) statusTable(w io.Writer, r report) error {
 	s := *r.Status
 	p.line(cell{"cluster " + s.Cluster, title}, cell{string(s.State), stateTone(s.State)})
 	p.line(cell{fmt.Sprintf("seen by the agent of %s (%s, mode %s), observed %s", s.Agent, s.Version, s.Mode, when(s.At)), faint})
+	if s.Advice != "" {
+		p.line(cell{"advice only: plans are shown and not run: " + s.Advice, warn})
+	}
 	for _, why := range s.Reasons {
 		p.line(cell{text: "  - " + why})
 	}
 	p.nodes(s)
+	p.detection(s)
+	p.steered(s)
 	p.progress(s)
 	p.slots(s)
 	p.recoveries(s)
@@ -67,6 +73,38 @@ func (p *page) nodes(s api.Status) {
 		}
 	}
 	p.table([]string{"NODE", "FINDING", "DETAIL", "REMEDY"}, findings)
+}
+
+// detection shows what the detector found, and the members without a server.
+func (p *page) detection(s api.Status) {
+	var found, witnesses [][]cell
+	for _, n := range s.Nodes {
+		for _, c := range n.Conditions {
+			t := warn
+			if c.Severity == events.Info {
+				t = plain
+			}
+			found = append(found, []cell{{text: n.Name}, {c.Code, t}, {text: c.Text}, {text: c.Leads}})
+		}
+	}
+	for _, w := range s.Witnesses {
+		witnesses = append(witnesses, []cell{{text: w.Name}, yes(w.AgentAlive, warn)})
+	}
+	p.table([]string{"NODE", "CONDITION", "MEANING", "WHAT FOLLOWS"}, found)
+	p.table([]string{"WITNESS", "AGENT"}, witnesses)
+}
+
+// steered shows what operators have said and still holds.
+func (p *page) steered(s api.Status) {
+	var rows [][]cell
+	for _, e := range s.Control {
+		until := "-"
+		if !e.Until.IsZero() {
+			until = when(e.Until)
+		}
+		rows = append(rows, []cell{{string(e.Kind), warn}, {text: e.Subject}, {text: when(e.At)}, {text: until}, {text: e.By}, {text: e.Reason}})
+	}
+	p.table([]string{"CONTROL", "OF", "SINCE", "UNTIL", "BY", "REASON"}, rows)
 }
 
 // progress is a matrix: a row for each origin, a column for each node.
