@@ -65,6 +65,9 @@ type Status struct {
 	Progress []Progress `json:"progress"`
 	// Slots are the slots that Healer keeps, on all nodes.
 	Slots []Slot `json:"slots"`
+	// Feeds are the slots by which the nodes feed one another, also those for a
+	// node that is lost.
+	Feeds []Feed `json:"feeds"`
 	// Current is the recovery under way; nil when there is none.
 	Current *Recovery `json:"current,omitempty"`
 	// Refusals are the planner's standing "no"s, one for each lost or
@@ -150,6 +153,13 @@ type Progress struct {
 	// Missing is how many bytes of the origin's log lie between LSN and the
 	// most advanced peer: 0 when no peer has more.
 	Missing uint64 `json:"missing_bytes"`
+}
+
+// Feed is a slot of the mesh: Node feeds the subscription of For through it.
+type Feed struct {
+	Node string `json:"node"`
+	For  string `json:"for"`
+	Name string `json:"name"`
 }
 
 // Slot is a slot that Healer keeps on a node.

@@ -16,6 +16,7 @@ const (
 	NodeLeft      Kind = "node.left"
 	NodeReturned  Kind = "node.returned"
 	NodeRejoined  Kind = "node.rejoined"
+	NodeDropped   Kind = "node.dropped"
 	// NodeMaintenance: an operator has suspended the verdicts about the node, or
 	// has taken that back.
 	NodeMaintenance Kind = "node.maintenance"
@@ -63,7 +64,7 @@ const (
 func severities() map[Kind]Severity {
 	return map[Kind]Severity{
 		NodeSuspected: Warning, NodeRefuted: Info, NodeFailed: Critical,
-		NodeLeft: Info, NodeReturned: Info, NodeRejoined: Info,
+		NodeLeft: Info, NodeReturned: Info, NodeRejoined: Info, NodeDropped: Warning,
 		AgentRefused:    Warning,
 		NodeMaintenance: Warning, NodeUnwatched: Warning, NodeWatched: Info, NodeFlapping: Warning,
 		RecoveryPlanned: Info, RecoveryRefused: Critical, RecoveryStarted: Info,

@@ -107,6 +107,25 @@ type Rejoined struct {
 	Run        string           `json:"run"`
 }
 
+// Dropped is the data of node.dropped: what belonged to the node is gone from
+// the survivors.
+type Dropped struct {
+	Node      string   `json:"node"`
+	Survivors []string `json:"survivors"`
+	// Forced is true when no verified recovery came before it; Lost then has
+	// what each survivor will never get.
+	Forced bool   `json:"forced"`
+	Lost   []Lost `json:"lost,omitempty"`
+}
+
+// Lost is what a survivor lacks of a dropped node, and another one has.
+type Lost struct {
+	Node  string `json:"node"`
+	Bytes int64  `json:"bytes"`
+	// Transactions is -1 when they could not be counted.
+	Transactions int64 `json:"transactions"`
+}
+
 // Failed is the data of recovery.failed and recovery.cancelled.
 type Failed struct {
 	Plan string `json:"plan"`

@@ -28,6 +28,12 @@ func CloneSlotName(database, from, to, origin string) string {
 	return slotName("healer_"+database+"_clone_"+from+"_"+to+"_"+origin, "_c")
 }
 
+// MeshSlotName is the name of the slot by which from feeds to, where Healer itself
+// joins them, and of the subscription.
+func MeshSlotName(database, from, to string) string {
+	return slotName("healer_"+database+"_mesh_"+from+"_"+to, "_m")
+}
+
 // slotName maps base+suffix to PostgreSQL's alphabet for slots, [a-z0-9_], and
 // to at most 63 bytes. Where either mapping loses information, a hash of the
 // original takes its place, so that different inputs keep different names.

@@ -56,10 +56,10 @@ func TestSlotNames(t *testing.T) {
 		db, a, b, f := word.Draw(t, "db"), word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "f")
 		clone := topology.CloneSlotName(db, a, b, f)
 		names := []string{
-			topology.RecoverySlotName(db, a, b), topology.SeedSlotName(db, a, b), clone,
+			topology.RecoverySlotName(db, a, b), topology.SeedSlotName(db, a, b), clone, topology.MeshSlotName(db, a, b),
 		}
 		if a != b {
-			names = append(names, topology.RecoverySlotName(db, b, a), topology.CloneSlotName(db, b, a, f))
+			names = append(names, topology.RecoverySlotName(db, b, a), topology.CloneSlotName(db, b, a, f), topology.MeshSlotName(db, b, a))
 		}
 		seen := map[string]bool{}
 		for _, n := range names {

@@ -13,6 +13,7 @@ import (
 	"healer/internal/build"
 	"healer/internal/cli"
 	"healer/internal/demo"
+	"healer/internal/nodes"
 	"healer/internal/verify"
 	"healer/postgres"
 )
@@ -34,7 +35,7 @@ func run() int {
 		Environ:  os.Environ(),
 		Build:    info,
 		CheckDSN: checkDSN,
-		Commands: []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN)},
+		Commands: []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), nodes.Command(checkDSN)},
 	}
 	return app.Run(ctx, os.Args[1:])
 }

@@ -210,7 +210,7 @@ func (a *Agent) openServers(context.Context, Options) error {
 		a.servers[n.Name], a.sessions[n.Name] = s, s
 	}
 	a.engine = native.New(native.Options{
-		Cluster: a.cfg.Cluster, Servers: a.servers, Providers: a.memory.providers(), Log: a.log,
+		Cluster: a.cfg.Cluster, Servers: a.servers, Providers: a.memory.providers(), Feeds: a.memory.feeds(), Log: a.log,
 	})
 	a.onClose("engine", func(context.Context) error { a.engine.Close(); return nil })
 	return nil

@@ -29,6 +29,8 @@ type remembered struct {
 	// Providers has, for each subscription that was resolved, the node it
 	// reads from. The keys are the engine's.
 	Providers map[string]string `json:"providers"`
+	// Feeds has, by provider and slot, the node that the slot feeds.
+	Feeds map[string]map[string]string `json:"feeds,omitempty"`
 	// Lives are the detector's: who each node was and in which episode.
 	Lives map[string]detector.Prior `json:"lives"`
 }
@@ -95,6 +97,23 @@ func (m *memory) learnProviders(now map[string]string) {
 		return
 	}
 	m.state.Providers = maps.Clone(now)
+	m.dirty = true
+}
+
+// feeds returns a copy of which slot feeds whom.
+func (m *memory) feeds() map[string]map[string]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.state.Feeds)
+}
+
+func (m *memory) learnFeeds(now map[string]map[string]string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if maps.EqualFunc(m.state.Feeds, now, maps.Equal[map[string]string, map[string]string]) {
+		return
+	}
+	m.state.Feeds = now
 	m.dirty = true
 }
 

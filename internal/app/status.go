@@ -17,6 +17,7 @@ func (a *Agent) Status(context.Context) api.Status {
 		Cluster: a.cfg.Cluster, Agent: a.node, Mode: string(a.cfg.Mode), Version: a.version, At: at,
 		Control: a.control.Active(time.Now()), Current: current, Last: last, Refusals: refusals,
 		Slots: slotsOf(obs, a.cfg.Slots.WarnBytes), Progress: progressOf(obs),
+		Feeds: feedsOf(obs),
 	}
 	agents := a.detector.Agents()
 	for _, v := range a.detector.Verdicts() {
@@ -70,6 +71,18 @@ func progressOf(obs topology.Observation) []api.Progress {
 		}
 		for i := first; i < len(rows); i++ {
 			rows[i].Missing = uint64(newest - rows[i].LSN)
+		}
+	}
+	return rows
+}
+
+func feedsOf(obs topology.Observation) []api.Feed {
+	rows := []api.Feed{}
+	for _, n := range obs.Nodes {
+		for _, s := range n.Slots {
+			if s.Kind == topology.SlotMesh {
+				rows = append(rows, api.Feed{Node: n.Name, For: s.To, Name: s.Name})
+			}
 		}
 	}
 	return rows

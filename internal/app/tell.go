@@ -67,6 +67,7 @@ func (a *Agent) learn(s situation) {
 	}
 	a.memory.learnLives(lives)
 	a.memory.learnProviders(a.engine.Providers())
+	a.memory.learnFeeds(a.engine.Feeds())
 	a.memory.save()
 }
 

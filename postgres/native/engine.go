@@ -22,6 +22,9 @@ type Options struct {
 	// Providers is what Providers returned in an earlier life, so that a
 	// subscription is known for what it is although its provider is dead.
 	Providers map[string]string
+	// Feeds is what Feeds returned in an earlier life, so that a slot of the
+	// mesh is known for what it is although the node it feeds is dead.
+	Feeds map[string]map[string]string
 	// Log receives what an operator may want to know; required.
 	Log *slog.Logger
 }
@@ -54,6 +57,9 @@ func New(o Options) *Engine {
 		feeds:  make(map[string]map[string]string),
 		grants: make(map[string]grants),
 		forks:  make(map[string]history),
+	}
+	for provider, slots := range o.Feeds {
+		e.feeds[provider] = maps.Clone(slots)
 	}
 	e.providers = newProviders(o.Servers, o.Providers, o.Log)
 	return e

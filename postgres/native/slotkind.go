@@ -1,6 +1,10 @@
 package native
 
-import "healer/topology"
+import (
+	"maps"
+
+	"healer/topology"
+)
 
 // feed remembers which slots of which providers feed the node.
 func (e *Engine) feed(node string, subs []topology.Subscription) {
@@ -22,6 +26,18 @@ func (e *Engine) feed(node string, subs []topology.Subscription) {
 		}
 		e.feeds[s.Provider][s.Slot] = node
 	}
+}
+
+// Feeds has, by provider and slot, the node that the slot feeds, to be given to
+// New in the next life: once that node is lost, nobody else can tell.
+func (e *Engine) Feeds() map[string]map[string]string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make(map[string]map[string]string, len(e.feeds))
+	for provider, slots := range e.feeds {
+		out[provider] = maps.Clone(slots)
+	}
+	return out
 }
 
 // classify says of each slot what it is to Healer. A slot that feeds a
@@ -55,6 +71,7 @@ func (e *Engine) slotNames(node string) map[string]topology.Slot {
 		}
 		names[topology.RecoverySlotName(db, node, to)] = topology.Slot{Kind: topology.SlotRecovery, To: to}
 		names[topology.SeedSlotName(db, node, to)] = topology.Slot{Kind: topology.SlotSeed, To: to}
+		names[topology.MeshSlotName(db, node, to)] = topology.Slot{Kind: topology.SlotMesh, To: to}
 		for _, origin := range e.names {
 			if origin != node && origin != to {
 				names[topology.CloneSlotName(db, node, to, origin)] = topology.Slot{Kind: topology.SlotClone, To: to, Origin: origin}

@@ -1,0 +1,199 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"healer/api"
+	"healer/config"
+	"healer/planner"
+	"healer/postgres"
+	"healer/postgres/native"
+	"healer/topology"
+)
+
+const (
+	// agentAnswers bounds the wait for the agents.
+	agentAnswers = 2 * time.Second
+	// knownWithin is how long a subscription's provider may take to say who it is.
+	knownWithin = 10 * time.Second
+)
+
+// mesh is the cluster as a command sees it.
+type mesh struct {
+	cfg     *config.Config
+	engine  *native.Engine
+	servers map[string]*postgres.Server
+	// agents has the status of each agent that answers, by its node.
+	agents map[string]api.Status
+	seen   topology.Observation
+}
+
+// open connects to the cluster and reads it. Without the named nodes, which may
+// be down, every subscription's provider is known then.
+func open(ctx context.Context, c *config.Config) (m *mesh, err error) {
+	m = &mesh{cfg: c, servers: map[string]*postgres.Server{}, agents: askAgents(ctx, c)}
+	defer func() {
+		if err != nil {
+			m.close()
+		}
+	}()
+	for _, n := range c.Nodes {
+		if m.servers[n.Name], err = postgres.Open(n.Name, n.DSN); err != nil {
+			delete(m.servers, n.Name)
+			return nil, err
+		}
+	}
+	m.engine = native.New(native.Options{
+		Cluster: c.Cluster, Servers: m.servers, Feeds: m.feeds(), Log: slog.New(slog.DiscardHandler),
+	})
+	return m, m.observe(ctx)
+}
+
+func (m *mesh) close() {
+	if m.engine != nil {
+		m.engine.Close()
+	}
+	for _, s := range m.servers {
+		s.Close()
+	}
+}
+
+// observe reads all nodes until the provider of every subscription is known, as
+// far as it is going to be.
+func (m *mesh) observe(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	for {
+		if seen := m.engine.ObserveAll(limited); limited.Err() == nil || len(m.seen.Nodes) == 0 {
+			m.seen = seen
+		}
+		told := !slices.ContainsFunc(m.seen.Nodes, func(n topology.NodeState) bool {
+			return slices.ContainsFunc(n.Subscriptions, func(s topology.Subscription) bool { return s.Provider == "" })
+		})
+		if told || postgres.Pause(limited, 100*time.Millisecond) != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// askAgents asks all agents at once. Who does not answer is left out.
+func askAgents(ctx context.Context, c *config.Config) map[string]api.Status {
+	ctx, cancel := context.WithTimeout(ctx, agentAnswers)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	out := map[string]api.Status{}
+	for _, n := range c.Nodes {
+		wg.Go(func() {
+			s, err := api.FetchStatus(ctx, client, n.API)
+			if err != nil || s.Cluster != c.Cluster {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out[n.Name] = s
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// feeds is what the agents know of which slot feeds whom: a node that is down
+// cannot be asked.
+func (m *mesh) feeds() map[string]map[string]string {
+	out := map[string]map[string]string{}
+	for _, s := range m.agents {
+		for _, f := range s.Feeds {
+			if out[f.Node] == nil {
+				out[f.Node] = map[string]string{}
+			}
+			out[f.Node][f.Name] = f.For
+		}
+	}
+	return out
+}
+
+// others are the nodes but one.
+func (m *mesh) others(node string) []topology.NodeState {
+	return slices.DeleteFunc(slices.Clone(m.seen.Nodes), func(n topology.NodeState) bool { return n.Name == node })
+}
+
+// known refuses a node that the file does not have.
+func (m *mesh) known(node string) error {
+	if _, ok := m.cfg.Node(node); ok {
+		return nil
+	}
+	return &topology.Fault{
+		Code: "node_unknown", Hint: "the file has " + strings.Join(m.cfg.Names(), ", "),
+		Err: fmt.Errorf("node %q is not in the file of cluster %s", node, m.cfg.Cluster),
+	}
+}
+
+// readable refuses unless every other node can be read.
+func (m *mesh) readable(node string) error {
+	for _, n := range m.others(node) {
+		if !n.Reachable {
+			return &topology.Fault{
+				Class: topology.Transient, Code: "node_unreachable", Node: n.Name,
+				Hint: "see that the server runs and accepts the DSN", Err: lastLine(n.Problem),
+			}
+		}
+	}
+	return nil
+}
+
+// majority refuses unless more than half of the configured nodes can be read. A
+// lost node does not count, though it may be read by now.
+func (m *mesh) majority(lost string) error {
+	alive := 0
+	for _, n := range m.seen.Nodes {
+		if n.Reachable && !n.InRecovery && n.Name != lost {
+			alive++
+		}
+	}
+	if 2*alive > len(m.seen.Nodes) {
+		return nil
+	}
+	return &topology.Fault{
+		Class: topology.Transient, Code: "no_majority", Hint: "start the other nodes",
+		Err: fmt.Errorf("%d of %d configured nodes can be read: what destroys something needs the majority", alive, len(m.seen.Nodes)),
+	}
+}
+
+// healed reports, as an error, why no verified recovery stands behind the loss of
+// the node: a survivor that is not fenced off from it, lacks what another has, or
+// has rows that nobody has compared yet.
+func (m *mesh) healed(node string) error {
+	lost := []string{node}
+	for _, n := range m.seen.Nodes {
+		if !n.Reachable && n.Name != node {
+			lost = append(lost, n.Name)
+		}
+	}
+	p, refusal := planner.Make(planner.Trigger{Kind: planner.Recovery, Node: node, Lost: lost}, m.seen, planner.Policy{Mode: planner.ModeAuto})
+	if refusal != nil {
+		return &topology.Fault{Code: string(refusal.Reason), Node: refusal.Node, Hint: refusal.Remedy, Err: errors.New(refusal.Why)}
+	}
+	if !p.Empty() {
+		return &topology.Fault{
+			Code: "not_verified", Node: node, Hint: "wait for recovery.verified: healer status",
+			Err: fmt.Errorf("the recovery of %s is not finished: %s", node, p.Steps[0].Before),
+		}
+	}
+	return nil
+}
+
+// lastLine is the last of the lines in which the driver tells what it tried.
+func lastLine(problem string) error {
+	lines := strings.Split(strings.TrimSpace(problem), "\n")
+	return errors.New(strings.TrimSpace(lines[len(lines)-1]))
+}
