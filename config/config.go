@@ -190,6 +190,10 @@ type Recovery struct {
 	// VerifyTimeout bounds proving the survivors equal, over all attempts;
 	// default 1h.
 	VerifyTimeout time.Duration
+	// HoldDown is how long a node that was taken back and is lost again has to
+	// wait for its recovery, so that one that flaps does not keep the others
+	// busy; default 0s, not at all.
+	HoldDown time.Duration
 }
 
 // Keeper tunes the loop that makes recovery slots and moves them forward.

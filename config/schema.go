@@ -141,6 +141,7 @@ func recovery(c *Recovery) func(value) {
 			{name: "step_timeout", read: duration(&c.StepTimeout, time.Second, 24*time.Hour)},
 			{name: "subscribe_timeout", read: duration(&c.SubscribeTimeout, time.Second, 30*24*time.Hour)},
 			{name: "verify_timeout", read: duration(&c.VerifyTimeout, time.Second, 24*time.Hour)},
+			{name: "hold_down", read: duration(&c.HoldDown, 0, 24*time.Hour)},
 		})
 	}
 }

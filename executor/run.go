@@ -199,7 +199,10 @@ func (r *run) observe(ctx context.Context, p planner.Plan) (StepState, Result, e
 	}
 	if refusal != nil {
 		f := &topology.Fault{Code: string(refusal.Reason), Node: refusal.Node, Hint: refusal.Remedy, Err: refusal}
-		if refusal.Wait {
+		switch {
+		case refusal.Reason == planner.RecoveryRunning:
+			f.Class = topology.Conflict
+		case refusal.Wait:
 			f.Class = topology.Transient
 		}
 		return "", Result{}, f

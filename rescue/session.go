@@ -2,8 +2,6 @@ package rescue
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,13 +43,6 @@ type Session struct {
 	tables  map[topology.TableName]*table
 }
 
-// LockKey is the key of the advisory lock that an apply session of the origin
-// holds in T's database.
-func LockKey(origin string) int64 {
-	sum := sha256.Sum256([]byte("healer\x00" + origin))
-	return int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // any 64 bits will do
-}
-
 // NewSession takes the recovery lock of the origin and the origin itself in the
 // session of conn, and reads T's progress. The connection belongs to the session
 // from then on; it is closed when the session cannot be had. It fails with a Fault of class Conflict and code "lock_held" when
@@ -74,7 +65,7 @@ func (s *Session) take(ctx context.Context) error {
 		return s.wrap(err)
 	}
 	got, err := rows(ctx, s.conn, `SELECT pg_catalog.pg_try_advisory_lock($1)`,
-		strconv.AppendInt(nil, LockKey(s.target.Origin), 10))
+		strconv.AppendInt(nil, topology.RecoveryLock(s.target.Origin), 10))
 	if err != nil {
 		return s.wrap(err)
 	}

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"strings"
 )
@@ -53,4 +54,11 @@ func slotName(base, suffix string) string {
 		clean = clean[:keep]
 	}
 	return clean + tag + suffix
+}
+
+// RecoveryLock is the key of the advisory lock that the apply session of a
+// recovery of the origin holds in the laggard's database.
+func RecoveryLock(origin string) int64 {
+	sum := sha256.Sum256([]byte("healer\x00" + origin))
+	return int64(binary.BigEndian.Uint64(sum[:8])) //nolint:gosec // any 64 bits will do
 }

@@ -55,6 +55,7 @@ type Agent struct {
 	memory   *memory
 	view     *view
 	attempts *attempts
+	presence *presence
 	// wasLost are the nodes that the last pass found lost.
 	wasLost []string
 	wake    chan struct{}
@@ -114,7 +115,8 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	a := &Agent{
 		cfg: o.Config, node: o.Node, self: self, witness: o.Witness, version: o.Version, log: o.Log.With("agent", o.Node),
-		view: newView(), book: newBook(), attempts: newAttempts(time.Now), wake: make(chan struct{}, 1), fatal: make(chan error, 1),
+		view: newView(), book: newBook(), attempts: newAttempts(time.Now), presence: newPresence(),
+		wake: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	defer func() {
 		if err != nil {
@@ -230,6 +232,9 @@ func (a *Agent) startLoops(ctx context.Context, _ Options) error {
 	a.loops.Go(func() { a.reconcile(ctx) })
 	a.loops.Go(func() { a.look(ctx) })
 	a.loops.Go(func() { a.watch(ctx) })
+	if a.keeper != nil {
+		a.loops.Go(func() { a.keepPublications(ctx) })
+	}
 	a.loops.Go(func() { a.steer(ctx) })
 	a.loops.Go(func() { a.follow(ctx) })
 	return nil

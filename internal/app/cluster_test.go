@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -84,8 +83,8 @@ func newCluster(t *testing.T, opts localpg.Options, dsn func(*localpg.Server) st
 	cfg.Cluster = "test"
 	for _, s := range c.mesh.Nodes() {
 		n := config.Node{
-			Name: s.Name(), DSN: s.DSN(), Gossip: freeAddr(t), API: freeAddr(t),
-			NATS: config.NodeNATS{Client: freeAddr(t), Cluster: freeAddr(t)},
+			Name: s.Name(), DSN: s.DSN(), Gossip: pgtest.Addr(t), API: pgtest.Addr(t),
+			NATS: config.NodeNATS{Client: pgtest.Addr(t), Cluster: pgtest.Addr(t)},
 		}
 		if dsn != nil {
 			n.DSN = dsn(s)
@@ -107,17 +106,6 @@ func keyFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// freeAddr returns an address on which nobody listens now.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start starts the agent of a node. Its data directory outlives it.

@@ -28,8 +28,8 @@ func lone(t *testing.T, dsns ...string) *config.Config {
 	cfg.Cluster = "test"
 	for i, dsn := range dsns {
 		cfg.Nodes = append(cfg.Nodes, config.Node{
-			Name: fmt.Sprintf("n%d", i+1), DSN: dsn, Gossip: freeAddr(t), API: freeAddr(t),
-			NATS: config.NodeNATS{Client: freeAddr(t), Cluster: freeAddr(t)},
+			Name: fmt.Sprintf("n%d", i+1), DSN: dsn, Gossip: pgtest.Addr(t), API: pgtest.Addr(t),
+			NATS: config.NodeNATS{Client: pgtest.Addr(t), Cluster: pgtest.Addr(t)},
 		})
 	}
 	return &cfg
@@ -53,7 +53,7 @@ func TestUnfitServersAreNamedAndUntouched(t *testing.T) {
 	cfg := lone(t,
 		low.DSN(), wrong,
 		fmt.Sprintf("host=127.0.0.1 port=%d user=poor dbname=postgres", poor.Port()),
-		"host="+host(t, freeAddr(t))+" user=postgres dbname=app",
+		"host="+host(t, pgtest.Addr(t))+" user=postgres dbname=app",
 	)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)

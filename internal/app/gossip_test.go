@@ -13,6 +13,7 @@ import (
 	"healer/api"
 	"healer/config"
 	"healer/internal/app"
+	"healer/internal/localpg/pgtest"
 	"healer/topology"
 )
 
@@ -63,8 +64,8 @@ func TestSecondAgentOfANode(t *testing.T) {
 // lonely is a node whose server is not there.
 func lonely(t *testing.T, name string) config.Node {
 	return config.Node{
-		Name: name, DSN: "host=127.0.0.1 port=" + strings.Split(freeAddr(t), ":")[1] + " dbname=app user=healer",
-		Gossip: freeAddr(t), API: freeAddr(t), NATS: config.NodeNATS{Client: freeAddr(t), Cluster: freeAddr(t)},
+		Name: name, DSN: "host=127.0.0.1 port=" + strings.Split(pgtest.Addr(t), ":")[1] + " dbname=app user=healer",
+		Gossip: pgtest.Addr(t), API: pgtest.Addr(t), NATS: config.NodeNATS{Client: pgtest.Addr(t), Cluster: pgtest.Addr(t)},
 	}
 }
 

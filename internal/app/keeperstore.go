@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	"healer/keeper"
 	"healer/postgres/native"
@@ -82,4 +83,42 @@ func (k keeperStore) Advance(ctx context.Context, slot string, to topology.LSN) 
 // StandbySnapshot implements keeper.Store.
 func (k keeperStore) StandbySnapshot(ctx context.Context) error {
 	return k.engine.StandbySnapshot(ctx, k.node)
+}
+
+// publicationsEvery is the pause between two looks at whether the node's
+// publications still have all that the mesh replicates.
+const publicationsEvery = 10 * time.Second
+
+// keepPublications keeps what the node's log is decoded with in step with the
+// mesh. A table that joins it later than the mesh cannot be decoded for the time
+// between, so the planner compares.
+func (a *Agent) keepPublications(ctx context.Context) {
+	tick := time.NewTicker(publicationsEvery)
+	defer tick.Stop()
+	told := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		n, _ := a.view.observation().Node(a.node)
+		if _, blocked := n.Blocked(); !n.Reachable || blocked || n.InRecovery {
+			continue
+		}
+		changed, err := a.engine.EnsurePublication(ctx, a.node)
+		problem := ""
+		if err != nil {
+			problem = err.Error()
+		}
+		switch {
+		case ctx.Err() != nil:
+			return
+		case changed:
+			a.log.Info("publications follow the mesh", "node", a.node)
+		case problem != "" && problem != told:
+			a.log.Warn("publications are not kept: "+problem, "node", a.node)
+		}
+		told = problem
+	}
 }

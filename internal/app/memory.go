@@ -33,6 +33,9 @@ type remembered struct {
 	Feeds map[string]map[string]string `json:"feeds,omitempty"`
 	// Lives are the detector's: who each node was and in which episode.
 	Lives map[string]detector.Prior `json:"lives"`
+	// Sighted has, for each node that came back and is fenced off, the end of
+	// its log as it was first read then.
+	Sighted map[string]topology.LSN `json:"sighted,omitempty"`
 }
 
 func openMemory(path string, log *slog.Logger) (*memory, error) {
@@ -43,6 +46,9 @@ func openMemory(path string, log *slog.Logger) (*memory, error) {
 	}
 	if m.state.Nodes == nil {
 		m.state.Nodes = map[string]topology.Memory{}
+	}
+	if m.state.Sighted == nil {
+		m.state.Sighted = map[string]topology.LSN{}
 	}
 	if m.state.Providers == nil {
 		m.state.Providers = map[string]string{}
@@ -132,6 +138,32 @@ func (m *memory) learnLives(now map[string]detector.Prior) {
 	}
 	m.state.Lives = now
 	m.dirty = true
+}
+
+// sight keeps the end of a returned node's log, the lowest that was read.
+func (m *memory) sight(node string, end topology.LSN) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old, ok := m.state.Sighted[node]; ok && old <= end {
+		return
+	}
+	m.state.Sighted[node] = end
+	m.dirty = true
+}
+
+func (m *memory) sighted(node string) topology.LSN {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.Sighted[node]
+}
+
+func (m *memory) forgetSight(node string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.state.Sighted[node]; ok {
+		delete(m.state.Sighted, node)
+		m.dirty = true
+	}
 }
 
 // save writes what was learned since the last save. A failure is logged and

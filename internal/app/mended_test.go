@@ -15,8 +15,8 @@ import (
 func TestRecoveryGoesOnOnceMended(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ breaks, says, mends string }{
-		"column": {`ALTER TABLE account DROP COLUMN note`, `public.account: has no column "note"`, `ALTER TABLE account ADD COLUMN note text`},
-		"table":  {`DROP TABLE entry`, `public.entry: is not here`, `CREATE TABLE entry (region text, no bigint, body jsonb, PRIMARY KEY (region, no))`},
+		"column": {`ALTER TABLE account DROP COLUMN note`, `table public.account on n3 has no column note`, `ALTER TABLE account ADD COLUMN note text`},
+		"table":  {`DROP TABLE entry`, `n3 has no table public.entry`, `CREATE TABLE entry (region text, no bigint, body jsonb, PRIMARY KEY (region, no))`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -51,6 +51,7 @@ func (a *Agent) pass(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	a.presence.note(s, a.memory, time.Now())
 	a.learn(s)
 	// A node that has come back may hold what a recovery failed for.
 	if lost := s.lost(); !slices.Equal(lost, a.wasLost) {
@@ -69,7 +70,7 @@ func (a *Agent) pass(ctx context.Context) {
 	}
 	for _, t := range triggers {
 		if ctx.Err() == nil {
-			a.handle(ctx, t, s.obs)
+			a.handle(ctx, a.presence.complete(t, a.memory, a.cfg.Recovery.HoldDown, time.Now()), s.obs)
 		}
 	}
 }
@@ -109,13 +110,17 @@ func (a *Agent) situation(ctx context.Context) situation {
 
 // handle plans for one trigger and runs the plan.
 func (a *Agent) handle(ctx context.Context, t planner.Trigger, obs topology.Observation) {
-	plan, refusal := planner.Make(t, obs, a.policy())
+	plan, refusal, err := a.plan(ctx, t, obs)
 	if refusal != nil && refusal.Reason == planner.RecoveryUnfinished {
 		// The node is back before its recovery was complete. The recovery
 		// comes first, and is planned although the node is alive.
 		a.refuse(plan, refusal)
 		t.Kind = planner.Recovery
-		plan, refusal = planner.Make(t, obs, a.policy())
+		plan, refusal, err = a.plan(ctx, t, obs)
+	}
+	if err != nil {
+		a.log.Warn("cannot plan", "kind", t.Kind, "node", t.Node, "error", err)
+		return
 	}
 	a.refuse(plan, refusal)
 	a.bar(ctx, plan, refusal, obs)
@@ -123,6 +128,16 @@ func (a *Agent) handle(ctx context.Context, t planner.Trigger, obs topology.Obse
 		return
 	}
 	a.run(ctx, t, plan)
+}
+
+// plan plans for the trigger. Before the fences it is an estimate, and nothing
+// is read for it that could delay them.
+func (a *Agent) plan(ctx context.Context, t planner.Trigger, obs topology.Observation) (planner.Plan, *planner.Refusal, error) {
+	p, refusal := planner.Make(t, obs, a.policy())
+	if !p.Fenced {
+		return p, refusal, nil
+	}
+	return steps.Plan(ctx, a.engine, t, obs, a.policy())
 }
 
 // refuse notes the standing refusal and publishes a new one.

@@ -70,3 +70,17 @@ func portFree(ctx context.Context, port int) bool {
 	}
 	return l.Close() == nil
 }
+
+// LeaseAddr is an address on this machine that nobody who uses this package gets
+// until release is called, also while nobody listens on it.
+func LeaseAddr(ctx context.Context) (addr string, release func(), err error) {
+	c, err := openCache(account{})
+	if err != nil {
+		return "", nil, err
+	}
+	lease, err := c.leasePort(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	return net.JoinHostPort(loopback, strconv.Itoa(lease.port)), lease.release, nil
+}

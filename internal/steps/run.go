@@ -21,6 +21,7 @@ import (
 type Engine interface {
 	Observe(ctx context.Context, node string) topology.NodeState
 	ObserveAll(ctx context.Context, lost ...string) topology.Observation
+	Inspect(ctx context.Context, obs topology.Observation, origin string) (topology.Observation, error)
 
 	Drain(ctx context.Context, node string, sub topology.Subscription, limit time.Duration) (topology.WorkerState, error)
 	Fence(ctx context.Context, node string, sub topology.Subscription, lost topology.Identity) (topology.Fence, error)
@@ -112,10 +113,27 @@ func (r *Run) Replan(ctx context.Context, _ planner.Plan) (planner.Plan, *planne
 	if err := ctx.Err(); err != nil {
 		return planner.Plan{}, nil, err
 	}
+	p, refusal, err := Plan(ctx, r.Engine, trigger, obs, r.Policy())
 	r.mu.Lock()
 	r.obs = obs
 	r.mu.Unlock()
-	p, refusal := planner.Make(trigger, obs, r.Policy())
+	return p, refusal, err
+}
+
+// Plan makes a plan. Where it is to carry something, the tables are read first,
+// and who is at it already: what cannot be decoded or applied is refused before
+// anything is carried.
+func Plan(ctx context.Context, e Engine, t planner.Trigger, obs topology.Observation, pol planner.Policy) (planner.Plan, *planner.Refusal, error) {
+	p, refusal := planner.Make(t, obs, pol)
+	unfinished := refusal != nil && refusal.Reason == planner.RecoveryUnfinished
+	if len(p.Lanes) == 0 && !unfinished {
+		return p, refusal, nil
+	}
+	seen, err := e.Inspect(ctx, obs, p.Node)
+	if err != nil {
+		return p, nil, err
+	}
+	p, refusal = planner.Make(t, seen, pol)
 	return p, refusal, nil
 }
 

@@ -76,6 +76,11 @@ type shape struct {
 	Update   bool   `json:"update"`
 	Delete   bool   `json:"delete"`
 	Truncate bool   `json:"truncate"`
+	// Typed are all columns that are published.
+	Typed []topology.Column `json:"typed"`
+	// Age is how many transactions ago it came to be published like this; of
+	// what was frozen since, any number.
+	Age int64 `json:"age"`
 }
 
 // whole reports that nothing of the table's rows is held back.
@@ -128,6 +133,19 @@ const identitySQL = `(SELECT CASE WHEN min(i.key) = max(i.key) AND count(i.key) 
 		OR leaf.oid IN (SELECT p.relid FROM pg_partition_tree(c.oid) p WHERE p.isleaf AND c.relkind = 'p')
 	) i)`
 
+// publishedAgeSQL is how many transactions ago publication p came to publish
+// table c: the youngest of the publication itself and the oldest of what names
+// the table in it. The xmin of a row that was frozen long ago may have come
+// round and look like one of the future.
+const publishedAgeSQL = `least(CASE WHEN age(p.xmin) < 0 THEN 2147483647 ELSE age(p.xmin) END, CASE WHEN p.puballtables THEN 2147483647 ELSE (
+		SELECT max(age) FROM (
+			SELECT CASE WHEN age(r.xmin) < 0 THEN 2147483647 ELSE age(r.xmin) END AS age FROM pg_publication_rel r
+			WHERE r.prpubid = p.oid AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid)))
+			UNION ALL
+			SELECT CASE WHEN age(s.xmin) < 0 THEN 2147483647 ELSE age(s.xmin) END FROM pg_publication_namespace s
+			WHERE s.pnpubid = p.oid AND s.pnnspid = c.relnamespace
+		) ages) END)`
+
 // pg_publication_tables lists what a publication really publishes: the root of
 // a partitioned table or its leaves, as the publication has it, and the tables
 // of schemas and of FOR ALL TABLES one by one.
@@ -139,6 +157,12 @@ const publishedSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 				AND NOT a.attisdropped AND a.attgenerated = '' AND NOT a.attname = ANY (t.attnames))
 			THEN to_jsonb(t.attnames) END,
 		'identity', ` + identitySQL + `,
+		'typed', coalesce((
+			SELECT jsonb_agg(jsonb_build_object('name', a.attname,
+				'type', format_type(a.atttypid, a.atttypmod), 'category', y.typcategory) ORDER BY a.attnum)
+			FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
+			WHERE a.attrelid = c.oid AND a.attname = ANY (t.attnames) AND a.attgenerated = ''), '[]'),
+		'age', ` + publishedAgeSQL + `,
 		'insert', p.pubinsert, 'update', p.pubupdate, 'delete', p.pubdelete, 'truncate', p.pubtruncate
 	) ORDER BY t.schemaname, t.tablename, t.pubname), '[]')
 	FROM pg_publication_tables t

@@ -86,6 +86,18 @@ func Proxy(tb testing.TB, upstream string) *localpg.Proxy {
 	return proxy
 }
 
+// Addr is an address on which no other test listens or connects from, until the
+// test ends.
+func Addr(tb testing.TB) string {
+	tb.Helper()
+	addr, release, err := localpg.LeaseAddr(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(release)
+	return addr
+}
+
 // finish shows what the servers said when the test failed, and closes them.
 func finish(tb testing.TB, servers []*localpg.Server, closeAll func() error) {
 	tb.Helper()
