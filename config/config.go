@@ -202,11 +202,19 @@ type Keeper struct {
 	Interval time.Duration
 }
 
-// Slots guards the WAL that recovery slots hold back.
+// Slots guards the WAL that slots hold back.
 type Slots struct {
 	// WarnBytes is the retained WAL of one slot from which it is reported as
 	// at risk, in bytes; default 1GiB.
 	WarnBytes int64
+	// MaxBytes is the WAL that one slot may hold back for a node that stays
+	// lost; then the slot is dropped. 0, the default, is without limit.
+	MaxBytes int64
+	// ReleaseAfter is how long the node must have been lost; default 1h.
+	ReleaseAfter time.Duration
+	// ReleaseMeshSlots lets slots be dropped that are not Healer's own: those
+	// that fed the lost node, which then needs a rebuild. Default false.
+	ReleaseMeshSlots bool
 }
 
 // Defaults returns a config with every default, and neither cluster nor nodes.
@@ -239,7 +247,7 @@ func Defaults() Config {
 			VerifyTimeout:    time.Hour,
 		},
 		Keeper: Keeper{Interval: 200 * time.Millisecond},
-		Slots:  Slots{WarnBytes: 1 << 30},
+		Slots:  Slots{WarnBytes: 1 << 30, ReleaseAfter: time.Hour},
 	}
 }
 

@@ -217,3 +217,17 @@ func orList(words []string) string {
 	}
 	return strings.Join(words, "")
 }
+
+// yesNo reads a boolean.
+func yesNo(dst *bool) func(value) {
+	return func(v value) {
+		s, ok := v.word()
+		switch {
+		case !ok:
+		case s == "true", s == "false":
+			*dst = s == "true"
+		default:
+			v.bad(show(s)+" is neither true nor false", "write true or false")
+		}
+	}
+}

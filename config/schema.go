@@ -42,7 +42,12 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 			v.mapping([]field{{name: "interval", read: duration(&c.Keeper.Interval, 10*time.Millisecond, time.Minute)}})
 		}},
 		{name: "slots", read: func(v value) {
-			v.mapping([]field{{name: "warn_bytes", read: size(&c.Slots.WarnBytes, 1<<20)}})
+			v.mapping([]field{
+				{name: "warn_bytes", read: size(&c.Slots.WarnBytes, 1<<20)},
+				{name: "max_bytes", read: size(&c.Slots.MaxBytes, 1<<20)},
+				{name: "release_after", read: duration(&c.Slots.ReleaseAfter, 0, 365*24*time.Hour)},
+				{name: "release_mesh_slots", read: yesNo(&c.Slots.ReleaseMeshSlots)},
+			})
 		}},
 	})
 	r.crossCheck(c)

@@ -58,7 +58,9 @@ type Agent struct {
 	presence *presence
 	// wasLost are the nodes that the last pass found lost.
 	wasLost []string
-	wake    chan struct{}
+	// lostSince is when the passes first found each lost node lost.
+	lostSince map[string]time.Time
+	wake      chan struct{}
 	// fatal has what makes it impossible to go on.
 	fatal chan error
 

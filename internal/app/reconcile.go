@@ -63,6 +63,7 @@ func (a *Agent) pass(ctx context.Context) {
 			a.log.Info("node is admitted: nothing fences it off", "node", node)
 		}
 	}
+	a.guard(ctx, s)
 	triggers := s.triggers(a.memory.node)
 	a.view.keepRefusals(triggers)
 	if !s.coordinates() {

@@ -4,20 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"healer/api"
+	"healer/internal/cli"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
+	"healer/internal/nodes"
 )
 
 // A node that returns as another, or without what the mesh needs of it, is
 // refused by name and stays fenced off. Each case is a real server in n1's place.
 func TestReturnIsRefusedByName(t *testing.T) {
 	t.Parallel()
-	all := []returned{replaced, promoted, slotLost, slotDropped, restored}
+	all := []returned{replaced, promoted, slotLost, slotDropped, restored, rebuilt}
 	for major, cases := range map[int][]returned{18: all, 17: {restored}, 16: {promoted}} {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			t.Parallel()
@@ -220,4 +226,44 @@ func restored(r *returns) {
 	r.observedAgain()
 	r.refused("behind_watermark")
 	r.kill()
+}
+
+// rebuilt: what is refused is filled from a survivor while the agents run and the
+// survivors write, and is taken back by them. It leaves n1 up.
+func rebuilt(r *returns) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	r.must(r.n1.LoadData(r.backup), r.n1.Start(ctx))
+	r.refused("behind_watermark")
+	var file, say strings.Builder
+	fmt.Fprintf(&file, "cluster: %s\nnodes:\n", r.cfg.Cluster)
+	for _, n := range r.cfg.Nodes {
+		fmt.Fprintf(&file, "  - {name: %s, dsn: %q, gossip: %q, api: %q, nats: {client: %q, cluster: %q}}\n",
+			n.Name, n.DSN, n.Gossip, n.API, n.NATS.Client, n.NATS.Cluster)
+	}
+	path := filepath.Join(r.t.TempDir(), "healer.yaml")
+	r.must(os.WriteFile(path, []byte(file.String()), 0o600))
+	stop := r.write("n2")
+	code := cli.App{
+		Stdin: strings.NewReader("n1\n"), Stdout: &say, Stderr: &say, Commands: []*cobra.Command{nodes.Command(nil)},
+	}.Run(ctx, []string{"node", "rebuild", "n1", "--config", path, "--wipe"})
+	if code != 0 {
+		r.t.Fatalf("exit code %d\n%s", code, &say)
+	}
+	written := stop()
+	r.rejoined("n1")
+	for _, n := range r.mesh.Names() {
+		r.exec(n, `INSERT INTO account SELECT max(id) + 1, $1, 1, 'after' FROM account`, n)
+		r.eventually("everybody has the row of "+n, func() error {
+			for _, to := range r.mesh.Names() {
+				if r.rows(to) != r.rows(n) {
+					return fmt.Errorf("%s and %s differ", to, n)
+				}
+			}
+			return nil
+		})
+	}
+	if got := value[int64](r.cluster, "n1", `SELECT count(*) FROM entry WHERE region = 'n2'`); got != written {
+		r.t.Errorf("n1 has %d of %d transactions of n2", got, written)
+	}
 }
