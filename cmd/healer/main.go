@@ -32,10 +32,11 @@ func run() int {
 	info := build.Read(version)
 	app := cli.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Environ:  os.Environ(),
-		Build:    info,
-		CheckDSN: checkDSN,
-		Commands: []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), nodes.Command(checkDSN)},
+		Environ:      os.Environ(),
+		Build:        info,
+		CheckDSN:     checkDSN,
+		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN)},
+		NodeCommands: nodes.Commands(checkDSN),
 	}
 	return app.Run(ctx, os.Args[1:])
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
 	"healer/api"
 	"healer/internal/cli"
 	"healer/internal/localpg"
@@ -53,6 +51,7 @@ func newReturns(t *testing.T, major int) *returns {
 		cluster: newCluster(t, localpg.Options{Major: major}, nil),
 		truth:   filepath.Join(dir, "truth"), backup: filepath.Join(dir, "backup"), standby: filepath.Join(dir, "standby"),
 	}
+	r.cfg.Detection.FlapAfter = 1000 // n1 comes and goes here as no node should
 	r.n1 = r.mesh.Node("n1")
 	r.must(r.n1.Stop(ctx, localpg.Fast), r.n1.SaveData(r.backup), r.n1.Start(ctx))
 	r.must(r.mesh.WaitStreaming(ctx))
@@ -245,7 +244,7 @@ func rebuilt(r *returns) {
 	r.must(os.WriteFile(path, []byte(file.String()), 0o600))
 	stop := r.write("n2")
 	code := cli.App{
-		Stdin: strings.NewReader("n1\n"), Stdout: &say, Stderr: &say, Commands: []*cobra.Command{nodes.Command(nil)},
+		Stdin: strings.NewReader("n1\n"), Stdout: &say, Stderr: &say, NodeCommands: nodes.Commands(nil),
 	}.Run(ctx, []string{"node", "rebuild", "n1", "--config", path, "--wipe"})
 	if code != 0 {
 		r.t.Fatalf("exit code %d\n%s", code, &say)

@@ -34,6 +34,8 @@ type App struct {
 	// as those of this package do: a *topology.Fault carries its own hint,
 	// Exit a code.
 	Commands []*cobra.Command
+	// NodeCommands are such commands below `healer node`.
+	NodeCommands []*cobra.Command
 }
 
 // Exit is an error with the exit code that says it. Err may be nil when all has

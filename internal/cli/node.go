@@ -15,10 +15,11 @@ import (
 
 func (a App) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "node", Short: "Say what is planned for a node", Args: subcommand,
+		Use: "node", Short: "List, announce, drop and rebuild nodes", Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.maintenanceCommand())
+	cmd.AddCommand(a.NodeCommands...)
 	return cmd
 }
 

@@ -16,14 +16,9 @@ import (
 	"healer/internal/cli"
 )
 
-// Command is `healer node`.
-func Command(check config.DSNCheck) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "node", Short: "List nodes; drop or rebuild one that does not come back as it was",
-		Args: cli.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(listCommand(check), dropCommand(check), rebuildCommand(check))
-	return cmd
+// Commands are those of `healer node` which need no agent.
+func Commands(check config.DSNCheck) []*cobra.Command {
+	return []*cobra.Command{listCommand(check), dropCommand(check), rebuildCommand(check)}
 }
 
 // common are the flags that all of them have.

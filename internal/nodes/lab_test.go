@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"healer/events"
 	"healer/events/natsbus"
 	"healer/internal/build"
@@ -105,7 +103,7 @@ func (l *lab) run(ctx context.Context, stdin string, args ...string) (code int, 
 	var out, say bytes.Buffer
 	code = cli.App{
 		Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &say, Build: build.Read("v1"), CheckDSN: check,
-		Commands: []*cobra.Command{nodes.Command(check)},
+		NodeCommands: nodes.Commands(check),
 	}.Run(ctx, append([]string{"node"}, append(args, "--config", l.file)...))
 	return code, out.String(), say.String()
 }

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"healer/events"
 	"healer/internal/build"
 	"healer/internal/cli"
@@ -38,7 +36,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(cli.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Build: build.Read("v1"), CheckDSN: check,
-		Commands: []*cobra.Command{nodes.Command(check)},
+		NodeCommands: nodes.Commands(check),
 	}.Run(context.Background(), os.Args[1:]))
 }
 
