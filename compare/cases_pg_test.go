@@ -71,6 +71,35 @@ func TestCap(t *testing.T) {
 	}
 }
 
+// TestRepairOfMany has rows of many writes, of both nodes, of which a constraint
+// refuses one, and some that are large: all others are repaired, with the commit
+// timestamps of the writes that won, and the refused one is named.
+func TestRepairOfMany(t *testing.T) {
+	p := newPair(t)
+	p.both(`create table t (id int primary key, v int, w text); insert into t select i, 0, '' from generate_series(1, 3000) i`)
+	p.exec("n1", `do $$ begin for i in 1..300 loop update t set v = i where id = i; commit; end loop; end $$`)
+	p.exec("n1", `delete from t where id between 301 and 400; update t set v = 7, w = repeat('x', 100000) where id between 401 and 500`)
+	p.exec("n2", `update t set v = -1 where id between 501 and 900; insert into t select i, i, 'new' from generate_series(5001, 6000) i`)
+	p.exec("n2", `alter table t add constraint odd check (v <> 150)`)
+	r := p.compare(Options{Repair: true, MaxDifferences: 5000}, table("t"))
+	if got := r.Tables[0]; got.Differing != 1900 || got.Repaired != 1899 || r.Result != Differ {
+		t.Errorf("%s %+v", r.Result, got)
+	}
+	for _, d := range r.Differences {
+		if d.State != "repaired" && (d.Key[0] != "150" || !strings.Contains(d.Problem, "odd")) {
+			t.Errorf("%+v", d)
+		}
+	}
+	p.exec("n2", `alter table t drop constraint odd`)
+	if r := p.compare(Options{Repair: true}, table("t")); r.Tables[0].Repaired != 1 || r.Result != Equal {
+		t.Errorf("behind that: %s %+v", r.Result, r.Tables[0])
+	}
+	all := `select id, v, md5(w), pg_xact_commit_timestamp(xmin)::text from t where id <= 300 or id between 401 and 900 or id > 5000 order by id`
+	if diff := cmp.Diff(p.lines("n1", all), p.lines("n2", all)); diff != "" {
+		t.Errorf("n1 (-) and n2 (+):\n%s", diff)
+	}
+}
+
 // TestHotRows has rows that change with every barrier: nothing is known of them.
 func TestHotRows(t *testing.T) {
 	p := newPair(t)

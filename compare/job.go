@@ -32,7 +32,7 @@ type job struct {
 }
 
 // settleBatch is how many rows are judged behind one barrier.
-const settleBatch = 2000
+const settleBatch = 4000
 
 func (j *job) crew() *crew { return newCrew(j.nodes, j.opts.BlockTimeout) }
 
@@ -133,7 +133,7 @@ func (j *job) flush(ctx context.Context) error {
 		Table: j.spec.Name, KeyColumns: j.rels[0].keyNames(), Keys: j.pending, Columns: j.rels[0].columns,
 	}
 	rows, err := rescue.CompareRows(ctx, peers, set, j.opts.Barrier, rescue.Policy{
-		Rounds: j.opts.Rounds, ReportOnly: !j.opts.Repair,
+		Rounds: j.opts.Rounds, Batch: settleBatch, ReportOnly: !j.opts.Repair, Source: j.opts.Source, Contested: j.opts.Contested,
 	})
 	j.pending = nil
 	for _, r := range rows {
@@ -191,7 +191,7 @@ func ofTable(err error) bool {
 	}
 	var fault *topology.Fault
 	if errors.As(err, &fault) {
-		return fault.Code == "key_differs" || fault.Code == "table_missing"
+		return slices.Contains([]string{"key_differs", "table_missing", "source_unknown"}, fault.Code)
 	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

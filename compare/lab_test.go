@@ -51,7 +51,7 @@ func newPair(t *testing.T) *pair {
 var serial atomic.Int64
 
 // database makes a database on the node's server, which goes with the test.
-func database(t *testing.T, node string) string {
+func database(t testing.TB, node string) string {
 	t.Helper()
 	server := shared.Server(t, node, localpg.ServerOptions{})
 	name := fmt.Sprintf("pair_%d", serial.Add(1))
@@ -98,11 +98,13 @@ func (p *pair) lines(node, sql string) [][]string {
 func (p *pair) nodes() []Node {
 	var out []Node
 	for _, n := range []string{"n1", "n2"} {
-		out = append(out, Node{Name: n, Connect: func(ctx context.Context) (*pgconn.PgConn, error) {
-			return pgconn.Connect(ctx, p.dsn[n])
-		}})
+		out = append(out, node(n, p.dsn[n]))
 	}
 	return out
+}
+
+func node(name, dsn string) Node {
+	return Node{Name: name, Connect: func(ctx context.Context) (*pgconn.PgConn, error) { return pgconn.Connect(ctx, dsn) }}
 }
 
 func (p *pair) compare(o Options, tables ...Spec) Report {

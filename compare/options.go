@@ -50,8 +50,11 @@ type Options struct {
 	MaxDifferences int
 	// Rounds is how often a row that is being written is read again: 20 by default.
 	Rounds int
-	// Repair writes what last update wins decides.
-	Repair bool
+	// Repair writes what last update wins decides; Source names the node whose rows
+	// stand instead, and Contested leaves rows that different nodes have written.
+	Repair    bool
+	Source    string
+	Contested bool
 	// Barrier returns when every node has applied what the others had committed.
 	Barrier rescue.Barrier
 	// Guard is asked before rows are repaired; its error ends the comparison. Nil

@@ -53,7 +53,38 @@ func (v *verifier) repair(ctx context.Context, s *suspect) error {
 
 // decide says which of the versions of a row wins.
 func (v *verifier) decide(s *suspect, versions []version) verdict {
+	if v.policy.Source != "" {
+		return s.bySource(v.policy.Source, versions)
+	}
 	return v.policy.Conflicts.decide(v.situation(s, versions))
+}
+
+// bySource has one node's version stand, or the row's absence there.
+func (s *suspect) bySource(source string, versions []version) verdict {
+	at := slices.Index(s.table.names, source)
+	if from := versions[at]; from.present {
+		return verdict{winner: at, by: from.stamp, losers: where(versions, func(v version) bool {
+			return !v.present || v.digest != from.digest
+		})}
+	}
+	by := stamp{at: unknownTime, author: source}
+	for _, v := range versions {
+		by.at = max(by.at, v.stamp.at)
+	}
+	return verdict{winner: -1, by: by, losers: where(versions, func(v version) bool { return v.present })}
+}
+
+// errContested is why a row stays that several nodes have written.
+var errContested = errors.New("several nodes have written it: say by --source or --conflicts which version is to stand")
+
+// contested reports whether versions of the row were written by different nodes, as
+// far as that is known.
+func (s *suspect) contested() bool {
+	first := slices.IndexFunc(s.versions, func(v version) bool { return v.present })
+	return slices.ContainsFunc(s.versions, func(v version) bool {
+		return v.present && (v.stamp.author != s.versions[first].stamp.author || v.stamp.author == "") &&
+			v.digest != s.versions[first].digest
+	})
 }
 
 func (v *verifier) situation(s *suspect, versions []version) situation {
@@ -157,30 +188,28 @@ func (r *replica) byVersion(key Key, xmin string, params [][]byte) (string, [][]
 // write puts the verdict on a loser, as its author, at its time, in one
 // transaction. It reports whether there was still anything to write over.
 func (r *replica) write(ctx context.Context, s *suspect, old version, d verdict, values [][]byte) (bool, error) {
-	author := d.by.author
-	if author == "" {
-		// Nobody is known to have written it: the node that has it speaks for it.
-		author = s.table.names[max(d.winner, 0)]
-	}
-	if err := r.act(ctx, author); err != nil {
+	if err := r.act(ctx, s.table.author(d).author); err != nil {
 		return false, err
 	}
-	var sql string
-	var params [][]byte
-	switch {
-	case d.winner < 0:
-		var where string
-		where, params = r.byVersion(s.key, old.xmin, nil)
-		sql = "DELETE FROM " + r.tab.only() + " AS t WHERE " + where
-	case old.present:
-		sql, params = r.replace(s, old, values)
-	default:
-		sql, params = r.add(s, values)
-	}
+	sql, params := r.edit(s, old, d, values)
 	if sql == "" {
 		return false, nil
 	}
 	return r.writeAt(ctx, d.by, sql, params)
+}
+
+// edit is the statement that puts the verdict in the place of the loser's version,
+// empty when there is nothing that could be written.
+func (r *replica) edit(s *suspect, old version, d verdict, values [][]byte) (string, [][]byte) {
+	switch {
+	case d.winner < 0:
+		where, params := r.byVersion(s.key, old.xmin, nil)
+		return "DELETE FROM " + r.tab.only() + " AS t WHERE " + where, params
+	case old.present:
+		return r.replace(s, old, values)
+	default:
+		return r.add(s, values)
+	}
 }
 
 // writeAt runs one statement in a transaction of the session's repair origin, at

@@ -90,6 +90,12 @@ func CompareRows(ctx context.Context, peers []Peer, set RowSet, barrier Barrier,
 	if set.Columns != nil {
 		t.columns = slices.DeleteFunc(t.columns, func(c string) bool { return !slices.Contains(set.Columns, c) })
 	}
+	if policy.Source != "" && !slices.Contains(t.names, policy.Source) {
+		return nil, &topology.Fault{
+			Class: topology.Permanent, Code: "source_unknown", Node: policy.Source,
+			Err: fmt.Errorf("table %s is compared on %s", set.Table, strings.Join(t.names, ", ")), Hint: "name one of these",
+		}
+	}
 	v.tables = []*compared{t}
 	suspects, err := v.differing(ctx, t, set.Keys)
 	if err != nil {

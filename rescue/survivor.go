@@ -23,6 +23,8 @@ type survivor struct {
 	tables  []topology.TableName
 	// acting is the author under whose repair origin the session writes.
 	acting string
+	// prepared are the session's statements by their text.
+	prepared map[string]*pgconn.StatementDescription
 }
 
 func openSurvivor(ctx context.Context, p Peer) (*survivor, error) {

@@ -36,6 +36,11 @@ type Policy struct {
 	// Conflicts decides which version of a truly divergent row the survivors get.
 	// Under Stop nothing is repaired.
 	Conflicts Resolution
+	// Contested rows, versions of which different nodes have written, are not
+	// repaired when it is set. Source is a node whose rows stand, whatever the others
+	// have; Conflicts says nothing then. A table that it has not is a Fault.
+	Contested bool
+	Source    string
 	// ReportOnly repairs nothing: a true divergence is a Fault at once.
 	ReportOnly bool
 }
@@ -300,14 +305,18 @@ func (v *verifier) judge(ctx context.Context, suspects []*suspect) ([]*suspect, 
 			if err := v.read(ctx, t, batch); err != nil {
 				return nil, err
 			}
+			var todo []*suspect
 			for _, s := range batch {
-				keep, err := v.settle(ctx, s, before[s])
-				if err != nil {
-					return nil, err
-				}
+				keep, repair := v.settle(s, before[s])
 				if keep {
 					again = append(again, s)
 				}
+				if repair {
+					todo = append(todo, s)
+				}
+			}
+			if err := v.repairAll(ctx, t, todo); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -317,28 +326,32 @@ func (v *verifier) judge(ctx context.Context, suspects []*suspect) ([]*suspect, 
 	return again, nil
 }
 
-// settle decides about one suspect; false when nothing more is to be done.
-func (v *verifier) settle(ctx context.Context, s *suspect, before []version) (bool, error) {
+// settle decides about one suspect: whether it is to be looked at again, and whether
+// it is to be repaired before.
+func (v *verifier) settle(s *suspect, before []version) (again, repair bool) {
 	if equal(s.versions) && !s.goes() {
 		if s.divergent {
 			s.table.report.Repaired++
 		}
-		return false, nil
+		return false, false
 	}
 	if !slices.Equal(before, s.versions) {
-		return true, nil // somebody writes it: look again
+		return true, false // somebody writes it: look again
 	}
 	if !s.divergent {
 		s.divergent, s.found = true, s.versions
 		s.table.report.Differing++
 	}
+	if v.policy.Contested && !s.table.whole && s.contested() {
+		s.problem = errContested
+	}
 	if v.policy.ReportOnly || v.policy.Conflicts == Stop || s.refused() || s.repairs == v.policy.Repairs {
 		v.stuck = append(v.stuck, s)
 		v.leave(s)
-		return false, nil
+		return false, false
 	}
 	s.repairs++
-	return true, v.repair(ctx, s)
+	return true, true
 }
 
 // goes reports whether all survivors have a version that has lost to another row.

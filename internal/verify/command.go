@@ -29,6 +29,7 @@ const (
 type settings struct {
 	tables, between []string
 	repair, dryRun  bool
+	conflicts       string
 	output, report  string
 	quiet           bool
 	barrierTimeout  time.Duration
@@ -49,6 +50,9 @@ differs when replication has caught up is reported. It needs no agent.
 With --repair the last update wins, by the same decision and under the same origin,
 which the mesh does not send on, as in a recovery. A row that a node lacks is put
 back: that somebody deleted it cannot be told. --dry-run shows it beforehand.
+--conflicts stop leaves alone, and lists, rows that several nodes have written; it is
+the default where the file has recovery.conflicts: stop. --source has one node's rows
+stand instead, also against later ones, and deletes what it lacks.
 
 Exits 0 when everything was compared and is equal, or was made so, 1 when rows
 differ, 3 when something could not be compared.`),
@@ -62,6 +66,8 @@ differ, 3 when something could not be compared.`),
 	f.StringSliceVar(&s.between, "between", nil, "compare these `NODES`, two at least; default all of the file")
 	f.BoolVar(&s.repair, "repair", false, "make the rows that differ equal: the last update wins")
 	f.BoolVar(&s.dryRun, "dry-run", false, "with --repair: show what would be written, and write nothing")
+	f.StringVar(&s.conflicts, "conflicts", "", "with --repair: `last_update_wins|stop`; default as the file's recovery.conflicts")
+	f.StringVar(&s.Source, "source", "", "with --repair: make all others as this `NODE` is")
 	f.StringVarP(&s.output, "output", "o", s.output, "how to write the result: `table|json|html`")
 	f.StringVar(&s.report, "report", "", "write the result to `FILE` too: JSON or HTML if it ends in .json or .html")
 	f.BoolVarP(&s.quiet, "quiet", "q", false, "show no progress")
@@ -139,6 +145,14 @@ func (s *settings) check(c *config.Config) (nodes []string, patterns []pattern, 
 		return nil, nil, errors.New("--between needs two nodes at least")
 	case s.dryRun && !s.repair:
 		return nil, nil, errors.New("--dry-run goes with --repair: a comparison alone writes nothing")
+	case !s.repair && (s.Source != "" || s.conflicts != ""):
+		return nil, nil, errors.New("--source and --conflicts go with --repair: a comparison alone writes nothing")
+	case s.Source != "" && s.conflicts != "":
+		return nil, nil, errors.New("--source settles every conflict: leave --conflicts out")
+	case s.Source != "" && !slices.Contains(nodes, s.Source):
+		return nil, nil, fmt.Errorf("--source %s is not compared: name one of %s", s.Source, strings.Join(nodes, ", "))
+	case s.conflicts != "" && s.conflicts != string(config.LastUpdateWins) && s.conflicts != string(config.StopAtConflict):
+		return nil, nil, fmt.Errorf("--conflicts %q: use %s or %s; between live nodes none is the remote one", s.conflicts, config.LastUpdateWins, config.StopAtConflict)
 	case s.output != string(asTable) && s.output != string(asJSON) && s.output != string(asHTML):
 		return nil, nil, fmt.Errorf("--output %q: use table, json or html", s.output)
 	case s.MaxDifferences < 1 || s.Concurrency < 1 || s.BlockRows < 2:
@@ -147,6 +161,16 @@ func (s *settings) check(c *config.Config) (nodes []string, patterns []pattern, 
 		return nil, nil, errors.New("--pause, --block-timeout and --barrier-timeout must be positive")
 	}
 	return nodes, patterns, nil
+}
+
+// stopsAtConflicts reports whether rows stay that several nodes have written. Of the
+// policies of a recovery, those that prefer the lost node or the others say nothing
+// about live nodes: there the last update wins.
+func (s *settings) stopsAtConflicts(c *config.Config) bool {
+	if s.conflicts != "" {
+		return s.conflicts == string(config.StopAtConflict)
+	}
+	return c.Recovery.Conflicts == config.StopAtConflict
 }
 
 // compare runs the comparison. Without a document nothing was compared.
@@ -169,6 +193,7 @@ func (s *settings) compare(cmd *cobra.Command, c *config.Config, nodes []string,
 	}
 	o := s.Options
 	o.Cluster, o.Repair = c.Cluster, s.repair && !s.dryRun
+	o.Contested = s.repair && s.Source == "" && s.stopsAtConflicts(c)
 	o.Barrier, o.Guard = m.barrier, m.guard
 	if !s.quiet {
 		w := watch(cmd.ErrOrStderr(), onTerminal(cmd.ErrOrStderr()))

@@ -66,7 +66,8 @@ func schema() []string {
 //	settle                  wait until all nodes have all
 //	code N prog args...     want just that exit code
 //
-// and $DIR/cluster.yaml, the file of its mesh; dead.yaml has a node nobody serves.
+// and $DIR/cluster.yaml, the file of its mesh; dead.yaml has a node nobody serves, stop.yaml
+// another policy.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -78,7 +79,9 @@ func TestScript(t *testing.T) {
 			})
 			env.Values["mesh"] = mesh
 			for _, f := range []struct{ name, file string }{
-				{"cluster.yaml", clusterFile(mesh, "")}, {"dead.yaml", clusterFile(mesh, "n3")},
+				{"cluster.yaml", clusterFile(mesh, "")},
+				{"dead.yaml", clusterFile(mesh, "n3")},
+				{"stop.yaml", clusterFile(mesh, "") + "recovery: {conflicts: stop}\n"},
 			} {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, f.name), []byte(f.file), 0o600); err != nil {
 					return err
