@@ -55,6 +55,11 @@ func assessRecovery(s Status) (critical, degraded []string) {
 	if s.Paused {
 		degraded = append(degraded, "healing is paused by an operator")
 	}
+	for _, e := range s.Control {
+		if e.Kind == control.Pause && e.Subject != "" {
+			degraded = append(degraded, "healing of "+e.Subject+" is paused by an operator")
+		}
+	}
 	return critical, degraded
 }
 

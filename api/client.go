@@ -33,6 +33,14 @@ func PostMaintenance(ctx context.Context, client *http.Client, addr, token strin
 	return c, err
 }
 
+// PostSteer tells the agent at addr what to do about recoveries. A no of the agent
+// is a *topology.Fault with its code and hint.
+func PostSteer(ctx context.Context, client *http.Client, addr, token string, verb Verb, r SteerRequest) (Controlled, error) {
+	var c Controlled
+	err := post(ctx, client, addr, "/v1/control/"+string(verb), token, r, &c)
+	return c, err
+}
+
 // post sends in as JSON and reads the answer into out.
 func post(ctx context.Context, client *http.Client, addr, path, token string, in, out any) error {
 	body, err := json.Marshal(in)

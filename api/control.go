@@ -12,6 +12,39 @@ type Steering interface {
 	// Maintenance suspends the verdicts about a node on all agents, or takes that
 	// back. A refusal is a *topology.Fault.
 	Maintenance(ctx context.Context, r MaintenanceRequest) (control.Entry, error)
+	// Steer does what verb says, one of Verbs. said tells what becomes of it. A
+	// refusal is a *topology.Fault.
+	Steer(ctx context.Context, verb Verb, r SteerRequest) (e control.Entry, said string, err error)
+}
+
+// Verb is the last part of the path of a request that steers recoveries.
+type Verb string
+
+// The verbs.
+const (
+	Pause   Verb = "pause"
+	Resume  Verb = "resume"
+	Approve Verb = "approve"
+	Cancel  Verb = "cancel"
+	Ack     Verb = "ack"
+)
+
+// SteerRequest is the body of POST /v1/control/{verb}.
+type SteerRequest struct {
+	// Node is whose recoveries are meant: by pause and resume all when empty, by
+	// ack the one of the recovery when empty.
+	Node string `json:"node,omitempty"`
+	// Recovery is the id of the recovery to approve, cancel or acknowledge.
+	Recovery string `json:"recovery,omitempty"`
+	// Plan is the shape of the plan that is approved, as recovery.planned and the
+	// status have it; empty approves the plan as it is now.
+	Plan string `json:"plan,omitempty"`
+	// For bounds a pause; 0 is until it is resumed.
+	For    Duration `json:"for,omitempty"`
+	By     string   `json:"by,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+	// DryRun checks the request and changes nothing.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // MaintenanceRequest is the body of POST /v1/control/maintenance.
@@ -33,6 +66,8 @@ type Controlled struct {
 	// Entry is what holds now, or would hold after a dry run.
 	Entry  control.Entry `json:"entry"`
 	DryRun bool          `json:"dry_run,omitempty"`
+	// Said tells what becomes of it.
+	Said string `json:"said,omitempty"`
 }
 
 // steer routes what changes something.
@@ -42,4 +77,11 @@ func steer(mux *http.ServeMux, o Options) {
 			e, err := o.Steering.Maintenance(r.Context(), in)
 			return Controlled{Agent: o.Source.Status(r.Context()).Agent, Entry: e, DryRun: in.DryRun}, err
 		}))
+	for _, verb := range []Verb{Pause, Resume, Approve, Cancel, Ack} {
+		mux.Handle("POST /v1/control/"+string(verb), change(o.Token,
+			func(r *http.Request, in SteerRequest) (Controlled, error) {
+				e, said, err := o.Steering.Steer(r.Context(), verb, in)
+				return Controlled{Agent: o.Source.Status(r.Context()).Agent, Entry: e, DryRun: in.DryRun, Said: said}, err
+			}))
+	}
 }

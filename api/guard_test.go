@@ -32,6 +32,12 @@ func (w *wheel) Maintenance(_ context.Context, r api.MaintenanceRequest) (contro
 	return control.Entry{Kind: control.Maintenance, Subject: r.Node}, w.err
 }
 
+func (w *wheel) Steer(_ context.Context, verb api.Verb, r api.SteerRequest) (control.Entry, string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return control.Entry{Kind: control.Kind(verb), Subject: r.Node + r.Recovery}, "done", w.err
+}
+
 // steered starts a server that can be told things.
 func steered(t *testing.T, s api.Steering, token api.TokenSource) string {
 	t.Helper()

@@ -234,6 +234,10 @@ type Refusal struct {
 	Remedy string `json:"remedy"`
 	// Wait is true when the obstacle may pass by itself.
 	Wait bool `json:"wait"`
+	// Recovery is the plan's id. Plan is the shape of the plan that waits for an
+	// approval; empty when none does.
+	Recovery string `json:"recovery,omitempty"`
+	Plan     string `json:"plan,omitempty"`
 }
 
 // NATS is the agent's link to its event bus. Healing does not depend on it.

@@ -12,8 +12,52 @@ import (
 // Kind is what an entry is about.
 type Kind string
 
-// Maintenance suspends the verdicts about one node: its subject.
-const Maintenance Kind = "maintenance"
+// The kinds of entries.
+const (
+	// Maintenance suspends the verdicts about one node: its subject.
+	Maintenance Kind = "maintenance"
+	// Pause keeps recoveries from beginning: those of the node that is its
+	// subject, or all.
+	Pause Kind = "pause"
+	// Approval releases one plan in the mode advise. Its subject is a Plan's.
+	Approval Kind = "approval"
+	// Cancellation stops the recovery of a node, and keeps it from beginning
+	// again. Its subject is a Plan's, without the shape.
+	Cancellation Kind = "cancellation"
+	// Acknowledgement has a recovery tried again at once.
+	Acknowledgement Kind = "acknowledgement"
+)
+
+// Plan is the subject of what is said about a plan.
+type Plan struct {
+	// Node is the lost or returned node, ID the recovery's.
+	Node, ID string
+	// Shape tells apart what the recovery was to do each time it was planned;
+	// empty where that does not matter.
+	Shape string
+}
+
+// Subject is the plan as an entry has it.
+func (p Plan) Subject() string {
+	s := p.Node + "/" + p.ID
+	if p.Shape != "" {
+		s += "/" + p.Shape
+	}
+	return s
+}
+
+// PlanOf reads a subject; one that is none of a plan's gives the zero Plan.
+func PlanOf(subject string) Plan {
+	parts := strings.Split(subject, "/")
+	switch len(parts) {
+	case 2:
+		return Plan{Node: parts[0], ID: parts[1]}
+	case 3:
+		return Plan{Node: parts[0], ID: parts[1], Shape: parts[2]}
+	default:
+		return Plan{}
+	}
+}
 
 // The bounds of an entry: it has to travel in a datagram.
 const (

@@ -15,6 +15,8 @@ type Planned struct {
 	Plan      string   `json:"plan"`
 	Node      string   `json:"node"`
 	Survivors []string `json:"survivors"`
+	// Shape tells apart what plans of one recovery do: approve it by this name.
+	Shape string `json:"shape,omitempty"`
 	// Final is true when every survivor is fenced: the watermark and the lanes
 	// are then facts and not an estimate.
 	Final     bool          `json:"final"`

@@ -25,16 +25,7 @@ import (
 
 // announcePlan publishes recovery.planned.
 func (r *run) announcePlan(p planner.Plan) {
-	data := events.Planned{
-		Plan: string(p.Kind), Node: p.Node, Survivors: p.Survivors,
-		Final: p.Fenced, Watermark: p.Watermark, Source: p.Source,
-	}
-	for _, l := range p.Lanes {
-		data.Lanes = append(data.Lanes, events.PlannedLane{Target: l.Target, Source: l.Source, From: l.From, To: l.To})
-	}
-	for _, s := range p.Steps {
-		data.Steps = append(data.Steps, events.PlannedStep{ID: s.ID, Kind: string(s.Kind), Node: s.Node, Target: s.Target})
-	}
+	data := planned(p)
 	detail := "estimate"
 	if p.Fenced {
 		b, err := json.Marshal(data)
@@ -45,6 +36,26 @@ func (r *run) announcePlan(p planner.Plan) {
 		detail = events.Hash(string(b))
 	}
 	r.publish(events.RecoveryPlanned, data, detail)
+}
+
+// Advised is the event of a plan that waits for an operator's approval. A plan that
+// has changed is news.
+func Advised(agent string, at time.Time, p planner.Plan) (events.Event, error) {
+	return events.New(fact(p, events.RecoveryPlanned, "advised", p.Shape()), agent, at, planned(p))
+}
+
+func planned(p planner.Plan) events.Planned {
+	data := events.Planned{
+		Plan: string(p.Kind), Node: p.Node, Survivors: p.Survivors, Shape: p.Shape(),
+		Final: p.Fenced, Watermark: p.Watermark, Source: p.Source,
+	}
+	for _, l := range p.Lanes {
+		data.Lanes = append(data.Lanes, events.PlannedLane{Target: l.Target, Source: l.Source, From: l.From, To: l.To})
+	}
+	for _, s := range p.Steps {
+		data.Steps = append(data.Steps, events.PlannedStep{ID: s.ID, Kind: string(s.Kind), Node: s.Node, Target: s.Target})
+	}
+	return data
 }
 
 // announceStart publishes recovery.started, once a step has done or at least

@@ -53,6 +53,18 @@ func PlanID(cluster string, k Kind, node, incarnation string) string {
 	return events.Hash(cluster, string(k), node, incarnation)
 }
 
+// Shape tells apart plans of one id that do different things: an operator who
+// approves a plan approves its shape. Log positions are no part of it, because they
+// grow until the fences hold.
+func (p Plan) Shape() string {
+	words := []string{p.ID, p.Source}
+	words = append(words, p.Survivors...)
+	for _, l := range p.Lanes {
+		words = append(words, "lane", l.Source, l.Target)
+	}
+	return events.Hash(words...)
+}
+
 // permit refuses what the operator does not allow. Only a plan that has
 // something to do gets here.
 func (pol Policy) permit(p Plan) *Refusal {
@@ -60,15 +72,17 @@ func (pol Policy) permit(p Plan) *Refusal {
 	switch {
 	case slices.Contains(pol.Maintenance, p.Node):
 		return refuse(Maintained, p.Node, "healer node maintenance "+p.Node+" --end", "%s is planned, but %s is in maintenance", what, p.Node).wait(true)
+	case pol.Cancelled && p.Kind == Recovery:
+		return refuse(WasCancelled, "", "healer recovery ack "+p.ID, "%s is planned, but an operator has cancelled it", what).wait(true)
 	case pol.Paused:
 		return refuse(IsPaused, "", "healer resume", "%s is planned, but Healer is paused", what).wait(true)
 	case pol.Mode == ModeAuto, pol.Mode == ModeAdvise && slices.Contains(pol.Approved, p.ID):
 		return nil
 	case pol.Mode == ModeAdvise && pol.Capped != "":
-		return refuse(ModeAdvises, "", "add a witness to the cluster file, or set detection.quorum: half",
+		return refuse(ModeAdvises, "", "healer recovery approve "+p.ID+"; for good, add a witness to the cluster file, or set detection.quorum: half",
 			"%s is planned and waits for an operator's approval: %s", what, pol.Capped).wait(true)
 	case pol.Mode == ModeAdvise:
-		return refuse(ModeAdvises, "", "set mode: auto in the cluster file and restart the agents",
+		return refuse(ModeAdvises, "", "healer recovery approve "+p.ID,
 			"%s is planned and waits for an operator's approval", what).wait(true)
 	default:
 		return refuse(ModeObserves, "", "set mode: auto in the cluster file and restart the agents",

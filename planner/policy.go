@@ -69,6 +69,8 @@ type Policy struct {
 	// Maintenance are the nodes that an operator has announced to be down or
 	// changing on purpose.
 	Maintenance []string
+	// Cancelled stops every recovery, until an operator acknowledges it.
+	Cancelled bool
 	// Approved are the ids of plans that an operator released for running in
 	// ModeAdvise.
 	Approved []string

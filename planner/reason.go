@@ -60,6 +60,7 @@ const (
 	ModeObserves Reason = "mode_observe"
 	ModeAdvises  Reason = "mode_advise"
 	IsPaused     Reason = "paused"
+	WasCancelled Reason = "cancelled"
 	Maintained   Reason = "in_maintenance"
 )
 

@@ -272,7 +272,9 @@ func finished(p Plan, t Trigger, obs topology.Observation, pol Policy, fenced []
 			open = fmt.Sprintf("%s has %s only up to %s, others up to %s", s.Name, p.Node, s.sub.Progress, p.Watermark)
 		}
 	}
-	if open == "" {
+	// Of a recovery that was cancelled nothing more is to be expected, and the node
+	// itself holds what is missing.
+	if open == "" || (pol.Cancelled && !marked) {
 		return nil
 	}
 	t.Kind = Recovery

@@ -156,6 +156,28 @@ func (s source) Maintenance(_ context.Context, r api.MaintenanceRequest) (contro
 	return e, nil
 }
 
+// Steer takes anything but a recovery called nonesuch.
+func (s source) Steer(_ context.Context, verb api.Verb, r api.SteerRequest) (control.Entry, string, error) {
+	if r.Recovery == "nonesuch" {
+		return control.Entry{}, "", &topology.Fault{
+			Code: "recovery_unknown", Hint: "see `healer recovery history`", Err: fmt.Errorf("no recovery %q is planned or under way", r.Recovery),
+		}
+	}
+	words := []string{string(verb)}
+	for _, w := range []string{r.Node, r.Recovery, r.Plan} {
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	if r.For > 0 {
+		words = append(words, time.Duration(r.For).String())
+	}
+	if r.By != "" {
+		words = append(words, "by", r.By)
+	}
+	return control.Entry{Kind: control.Kind(verb), Subject: r.Node}, strings.Join(words, " "), nil
+}
+
 func serve(env *testscript.Env, s api.Status, token api.TokenSource) (string, error) {
 	srv, err := api.New(api.Options{Addr: "127.0.0.1:0", Source: source{s}, Recoveries: source{s}, Steering: source{s}, Token: token, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"healer/api"
@@ -56,6 +57,10 @@ type Agent struct {
 	view     *view
 	attempts *attempts
 	presence *presence
+	// rearmed asks the next pass to try again at once what has failed.
+	rearmed atomic.Bool
+	// active is the run under way.
+	active active
 	// wasLost are the nodes that the last pass found lost.
 	wasLost []string
 	// lostSince is when the passes first found each lost node lost.

@@ -35,14 +35,17 @@ func (a *Agent) openControl(context.Context, Options) error {
 func (a *Agent) steer(ctx context.Context) {
 	tick := time.NewTicker(idle)
 	defer tick.Stop()
+	checked := time.Now()
 	for {
 		if changes := a.control.Changes(); len(changes) > 0 {
 			a.gossip.SendControl(changes)
 			for _, e := range changes {
+				a.heed(e)
 				a.tellControl(e)
 			}
 			a.poke()
 		}
+		checked = a.tellExpired(checked)
 		if err := a.control.Save(time.Now()); err != nil {
 			a.log.Warn("what operators have said is not saved", "error", err)
 		}
@@ -55,17 +58,51 @@ func (a *Agent) steer(ctx context.Context) {
 	}
 }
 
+// heed does what an entry asks of this agent at once.
+func (a *Agent) heed(e control.Entry) {
+	switch {
+	case e.Kind == control.Cancellation && !e.Ended:
+		a.active.cancel(control.PlanOf(e.Subject).Node)
+	case e.Kind == control.Acknowledgement:
+		a.rearmed.Store(true)
+	}
+}
+
 // tellControl publishes what an operator has said. Every agent does; the time at
 // which it was said makes their events one.
 func (a *Agent) tellControl(e control.Entry) {
-	kind, ok := map[control.Kind]events.Kind{control.Maintenance: events.NodeMaintenance}[e.Kind]
-	if !ok {
-		return
+	f := events.Fact{Cluster: a.cfg.Cluster, Node: e.Subject, Detail: []string{e.At.Format(time.RFC3339Nano), e.By}}
+	switch e.Kind {
+	case control.Maintenance:
+		f.Kind = events.NodeMaintenance
+	case control.Pause:
+		f.Kind = events.ControlPaused
+		if e.Ended {
+			f.Kind = events.ControlResumed
+		}
+	case control.Acknowledgement:
+		p := control.PlanOf(e.Subject)
+		f.Kind, f.Node, f.Recovery = events.RecoveryAcknowledged, p.Node, p.ID
+	default:
+		return // the plan it is about has events of its own
 	}
-	a.tell(events.Fact{
-		Cluster: a.cfg.Cluster, Kind: kind, Node: e.Subject,
-		Detail: []string{e.At.Format(time.RFC3339Nano), e.By},
-	}, e)
+	a.tell(f, e)
+}
+
+// tellExpired tells of the pauses that have ended by themselves since the last
+// look.
+func (a *Agent) tellExpired(since time.Time) time.Time {
+	now := time.Now()
+	for _, e := range a.control.Entries() {
+		if e.Kind == control.Pause && !e.Ended && e.Until.After(since) && !e.Until.After(now) {
+			a.tell(events.Fact{
+				Cluster: a.cfg.Cluster, Kind: events.ControlResumed, Node: e.Subject,
+				Detail: []string{e.At.Format(time.RFC3339Nano), "expired"},
+			}, e)
+			a.poke()
+		}
+	}
+	return now
 }
 
 // Maintenance implements api.Steering.

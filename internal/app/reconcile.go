@@ -64,11 +64,15 @@ func (a *Agent) pass(ctx context.Context) {
 		}
 	}
 	a.guard(ctx, s)
+	if a.rearmed.Swap(false) {
+		a.attempts.forget()
+	}
 	triggers := s.triggers(a.memory.node)
 	a.view.keepRefusals(triggers)
 	if !s.coordinates() {
 		return
 	}
+	a.closeCancellations(s)
 	for _, t := range triggers {
 		if ctx.Err() == nil {
 			a.handle(ctx, a.presence.complete(t, a.memory, a.cfg.Recovery.HoldDown, time.Now()), s.obs)
@@ -111,17 +115,29 @@ func (a *Agent) situation(ctx context.Context) situation {
 
 // handle plans for one trigger and runs the plan.
 func (a *Agent) handle(ctx context.Context, t planner.Trigger, obs topology.Observation) {
-	plan, refusal, err := a.plan(ctx, t, obs)
+	pol := a.policyFor(t.Node, obs)
+	left := ""
+	if pol.Cancelled {
+		var done bool
+		if left, done = a.windDown(ctx, t, obs); !done {
+			a.poke() // what follows is planned from what is so then
+			return
+		}
+	}
+	plan, refusal, err := a.plan(ctx, t, obs, pol)
 	if refusal != nil && refusal.Reason == planner.RecoveryUnfinished {
 		// The node is back before its recovery was complete. The recovery
 		// comes first, and is planned although the node is alive.
 		a.refuse(plan, refusal)
 		t.Kind = planner.Recovery
-		plan, refusal, err = a.plan(ctx, t, obs)
+		plan, refusal, err = a.plan(ctx, t, obs, pol)
 	}
 	if err != nil {
 		a.log.Warn("cannot plan", "kind", t.Kind, "node", t.Node, "error", err)
 		return
+	}
+	if refusal != nil && refusal.Reason == planner.WasCancelled && left != "" {
+		refusal.Why += ": " + left
 	}
 	a.refuse(plan, refusal)
 	a.bar(ctx, plan, refusal, obs)
@@ -131,20 +147,14 @@ func (a *Agent) handle(ctx context.Context, t planner.Trigger, obs topology.Obse
 	a.run(ctx, t, plan)
 }
 
-// plan plans for the trigger. Before the fences it is an estimate, and nothing
-// is read for it that could delay them.
-func (a *Agent) plan(ctx context.Context, t planner.Trigger, obs topology.Observation) (planner.Plan, *planner.Refusal, error) {
-	p, refusal := planner.Make(t, obs, a.policy())
-	if !p.Fenced {
-		return p, refusal, nil
-	}
-	return steps.Plan(ctx, a.engine, t, obs, a.policy())
-}
-
 // refuse notes the standing refusal and publishes a new one.
 func (a *Agent) refuse(p planner.Plan, r *planner.Refusal) {
-	if !a.view.refuse(p.Node, r, time.Now()) {
+	if !a.view.refuse(p, r, time.Now()) {
 		return
+	}
+	if r.Reason == planner.ModeAdvises {
+		e, err := executor.Advised(a.node, time.Now(), p)
+		a.publish(e, err)
 	}
 	a.log.Warn("refused", "plan", p.Kind, "node", p.Node, "reason", r.Reason, "why", r.Why, "remedy", r.Remedy, "wait", r.Wait)
 	e, err := executor.Refused(a.node, time.Now(), p, r)
@@ -161,7 +171,7 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 			now.Lost = a.lost()
 			return now
 		},
-		Policy: a.policy, DrainLimit: a.cfg.Recovery.DrainTimeout, SpillDir: a.spill,
+		Policy: func() planner.Policy { return a.begunPolicy(p) }, DrainLimit: a.cfg.Recovery.DrainTimeout, SpillDir: a.spill,
 		Conflicts: rescue.Resolution(a.cfg.Recovery.Conflicts), Log: log,
 	})
 	defer func() {
@@ -183,6 +193,11 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 	a.view.running(&api.Recovery{
 		ID: p.ID, Kind: string(p.Kind), Node: p.Node, State: api.RecoveryRunning, Source: p.Source, Started: time.Now(),
 	})
+	ctx, stop := a.active.begin(ctx, p)
+	defer stop()
+	if a.cancelled(p.Node) { // just before the run could be seen
+		a.active.cancel(p.Node)
+	}
 	out := exec.Run(ctx, p)
 	a.view.running(nil)
 	a.concluded(p, out)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"healer/api"
+	"healer/control"
 	"healer/detector"
 	"healer/topology"
 )
@@ -19,6 +20,7 @@ func (a *Agent) Status(context.Context) api.Status {
 		Slots: slotsOf(obs, a.cfg.Slots.WarnBytes), Progress: progressOf(obs),
 		Feeds: feedsOf(obs),
 	}
+	_, s.Paused = a.control.Get(control.Pause, "", time.Now())
 	agents := a.detector.Agents()
 	for _, v := range a.detector.Verdicts() {
 		state, _ := obs.Node(v.Node)

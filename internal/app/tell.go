@@ -111,12 +111,16 @@ func recoveryFrom(e events.Event) (api.Recovery, bool) {
 			return api.Recovery{}, false
 		}
 		return recoveryAt(e, "rejoin", api.RecoveryVerified, d.DurationMS), true
-	case events.RecoveryFailed:
+	case events.RecoveryFailed, events.RecoveryCancelled:
 		var d events.Failed
 		if json.Unmarshal(e.Data, &d) != nil {
 			return api.Recovery{}, false
 		}
-		r := recoveryAt(e, d.Plan, api.RecoveryFailed, d.DurationMS)
+		state := api.RecoveryFailed
+		if e.Kind() == events.RecoveryCancelled {
+			state = api.RecoveryCancelled
+		}
+		r := recoveryAt(e, d.Plan, state, d.DurationMS)
 		r.Transactions, r.Applied = d.TransactionsRecovered, d.TransactionsRecovered
 		r.Error, r.Hint = d.Error, d.Hint
 		conflictsFrom(&r, d.Conflicts)

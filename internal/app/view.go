@@ -24,6 +24,8 @@ type view struct {
 // standing is a refusal that holds.
 type standing struct {
 	planner.Refusal
+	recovery, shape string
+
 	since time.Time
 	told  bool
 }
@@ -72,21 +74,25 @@ func (v *view) ended(r api.Recovery) {
 	}
 }
 
-// refuse notes the standing refusal about a node; nil when there is none. It
+// refuse notes the standing refusal of a plan; nil when there is none. It
 // reports whether it is time to tell of it.
-func (v *view) refuse(node string, r *planner.Refusal, now time.Time) bool {
+func (v *view) refuse(p planner.Plan, r *planner.Refusal, now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if r == nil {
-		delete(v.refusals, node)
+		delete(v.refusals, p.Node)
 		return false
 	}
-	s, had := v.refusals[node]
-	if !had || s.Reason != r.Reason || s.Node != r.Node {
-		s = &standing{since: now}
-		v.refusals[node] = s
+	shape := ""
+	if r.Reason == planner.ModeAdvises {
+		shape = p.Shape()
 	}
-	s.Refusal = *r
+	s, had := v.refusals[p.Node]
+	if !had || s.Reason != r.Reason || s.Node != r.Node || s.shape != shape {
+		s = &standing{since: now}
+		v.refusals[p.Node] = s
+	}
+	s.Refusal, s.recovery, s.shape = *r, p.ID, shape
 	if s.told || (r.Wait && !byPolicy(r.Reason) && now.Sub(s.since) < patience) {
 		return false
 	}
@@ -97,7 +103,7 @@ func (v *view) refuse(node string, r *planner.Refusal, now time.Time) bool {
 // byPolicy reports whether it is the operator who stands in the way: that does
 // not pass by itself, however long one waits.
 func byPolicy(r planner.Reason) bool {
-	return r == planner.ModeAdvises || r == planner.ModeObserves || r == planner.IsPaused
+	return r == planner.ModeAdvises || r == planner.ModeObserves || r == planner.IsPaused || r == planner.WasCancelled
 }
 
 // snapshot copies what changes.
@@ -108,6 +114,7 @@ func (v *view) snapshot() (topology.Observation, time.Time, *api.Recovery, *api.
 	for subject, r := range v.refusals {
 		refusals = append(refusals, api.Refusal{
 			Subject: subject, Reason: string(r.Reason), Node: r.Node, Why: r.Why, Remedy: r.Remedy, Wait: r.Wait,
+			Recovery: r.recovery, Plan: r.shape,
 		})
 	}
 	slices.SortFunc(refusals, func(a, b api.Refusal) int { return strings.Compare(a.Subject, b.Subject) })

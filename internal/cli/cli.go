@@ -96,7 +96,10 @@ it returns.`),
 	root.SetErr(a.Stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return Usage(cmd, err) })
 	root.AddCommand(a.Commands...)
-	root.AddCommand(a.statusCommand(), a.recoveryCommand(), a.nodeCommand(), a.configCommand(), a.gossipCommand(), a.versionCommand())
+	root.AddCommand(
+		a.statusCommand(), a.pauseCommand(), a.resumeCommand(), a.recoveryCommand(), a.nodeCommand(),
+		a.configCommand(), a.gossipCommand(), a.versionCommand(),
+	)
 	return root
 }
 

@@ -20,10 +20,13 @@ const lastRecovery = "last"
 
 func (a App) recoveryCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "recovery", Short: "Look at recoveries", Args: subcommand,
+		Use: "recovery", Short: "Look at recoveries and steer them", Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.recoveryHistoryCommand(), a.recoveryShowCommand())
+	cmd.AddCommand(
+		a.recoveryHistoryCommand(), a.recoveryShowCommand(),
+		a.approveCommand(), a.cancelCommand(), a.ackCommand(),
+	)
 	return cmd
 }
 

@@ -98,11 +98,14 @@ func (p *page) detection(s api.Status) {
 func (p *page) steered(s api.Status) {
 	var rows [][]cell
 	for _, e := range s.Control {
-		until := "-"
+		subject, until := e.Subject, "-"
+		if subject == "" {
+			subject = "all"
+		}
 		if !e.Until.IsZero() {
 			until = when(e.Until)
 		}
-		rows = append(rows, []cell{{string(e.Kind), warn}, {text: e.Subject}, {text: when(e.At)}, {text: until}, {text: e.By}, {text: e.Reason}})
+		rows = append(rows, []cell{{string(e.Kind), warn}, {text: subject}, {text: when(e.At)}, {text: until}, {text: e.By}, {text: e.Reason}})
 	}
 	p.table([]string{"CONTROL", "OF", "SINCE", "UNTIL", "BY", "REASON"}, rows)
 }

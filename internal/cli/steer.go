@@ -25,9 +25,15 @@ type steerFlags struct {
 }
 
 func (a App) steerFlagsOf(cmd *cobra.Command) steerFlags {
+	f := a.steerAnyOf(cmd)
+	f.agent = cmd.Flags().StringP("node", "n", "", "tell the agent of this node only")
+	return f
+}
+
+// steerAnyOf is for a command whose --node is not that of the agent to tell.
+func (a App) steerAnyOf(cmd *cobra.Command) steerFlags {
 	return steerFlags{
-		file: ConfigFlag(cmd), out: outputFlag(cmd),
-		agent:  cmd.Flags().StringP("node", "n", "", "tell the agent of this node only"),
+		file: ConfigFlag(cmd), out: outputFlag(cmd), agent: new(string),
 		addr:   cmd.Flags().String("api", "", "tell the agent at this `HOST:PORT`, without a file"),
 		token:  cmd.Flags().String("token-file", "", "the `FILE` with the agents' token, where it is not that of api.token_file"),
 		by:     cmd.Flags().String("by", a.user(), "who says it"),
