@@ -33,7 +33,8 @@ func gauges() []struct {
 		{"node_life", "1 for the life the node is judged to have, 0 for the others.", []string{"node", "life"}},
 		{"node_reachable", "1 when this agent's last reading of the node succeeded.", []string{"node"}},
 		{"node_ready", "1 when nothing keeps the node out of recoveries.", []string{"node"}},
-		{"agent_alive", "1 when gossip has the node's agent as a live member.", []string{"node"}},
+		{"node_condition", "1 for each condition that the detector found at the node: docs/detection.md.", []string{"node", "condition"}},
+		{"agent_alive", "1 when gossip has the node's agent, or the witness, as a live member.", []string{"node"}},
 		{"fenced", "1 when the node's subscription to the provider is fenced.", []string{"node", "provider"}},
 		{"progress_lsn_bytes", "The node's progress for the origin, as a byte position in the origin's log.", []string{"origin", "node"}},
 		{"missing_bytes", "Bytes of the origin's log that a peer has applied and the node has not.", []string{"origin", "node"}},
@@ -102,6 +103,9 @@ func collectNodes(s Status, set func(string, float64, ...string)) {
 		set("node_reachable", one(n.Reachable), n.Name)
 		set("node_ready", one(n.Ready), n.Name)
 		set("agent_alive", one(n.AgentAlive), n.Name)
+		for _, found := range n.Conditions {
+			set("node_condition", 1, n.Name, found.Code)
+		}
 		fenced := map[string]bool{} // two subscriptions may share a provider
 		for _, sub := range n.Subscriptions {
 			fenced[sub.Provider] = fenced[sub.Provider] || sub.Fenced
@@ -109,6 +113,9 @@ func collectNodes(s Status, set func(string, float64, ...string)) {
 		for provider, is := range fenced {
 			set("fenced", one(is), n.Name, provider)
 		}
+	}
+	for _, w := range s.Witnesses {
+		set("agent_alive", one(w.AgentAlive), w.Name)
 	}
 	for _, p := range s.Progress {
 		set("progress_lsn_bytes", float64(p.LSN), p.Origin, p.Node)

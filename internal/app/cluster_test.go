@@ -3,6 +3,7 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -81,6 +82,7 @@ func newCluster(t *testing.T, opts localpg.Options, dsn func(*localpg.Server) st
 	c := &cluster{t: t, mesh: pgtest.Mesh(t, opts), agents: map[string]*agent{}, dirs: map[string]string{}}
 	cfg := config.Defaults()
 	cfg.Cluster = "test"
+	cfg.Detection.FlapAfter = 1000 // what is killed on purpose is not to be held down for it
 	for _, s := range c.mesh.Nodes() {
 		n := config.Node{
 			Name: s.Name(), DSN: s.DSN(), Gossip: pgtest.Addr(t), API: pgtest.Addr(t),
@@ -112,13 +114,14 @@ func keyFile(t *testing.T) string {
 func (c *cluster) start(node string) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	_, witness := c.cfg.Witness(node)
 	a := &agent{cancel: cancel, done: make(chan error, 1), log: &lockedBuffer{}}
 	log := slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	c.mu.Lock()
 	c.agents[node] = a
 	c.mu.Unlock()
 	go func() {
-		a.done <- app.Run(ctx, app.Options{Config: c.cfg, Node: node, DataDir: c.dirs[node], Version: "test", Log: log})
+		a.done <- app.Run(ctx, app.Options{Config: c.cfg, Node: node, Witness: witness, DataDir: c.dirs[node], Version: "test", Log: log})
 	}()
 }
 
@@ -169,19 +172,45 @@ func (c *cluster) stop(node string) error {
 }
 
 func (c *cluster) stopAll() {
-	for _, n := range c.cfg.Nodes {
-		if err := c.stop(n.Name); err != nil {
-			c.t.Errorf("agent %s: %v", n.Name, err)
+	for name := range c.dirs {
+		if err := c.stop(name); err != nil {
+			c.t.Errorf("agent %s: %v", name, err)
 		}
 	}
 }
 
+// api is where the agent of a node, or of a witness, serves.
+func (c *cluster) api(name string) string {
+	if w, ok := c.cfg.Witness(name); ok {
+		return w.API
+	}
+	n, _ := c.cfg.Node(name)
+	return n.API
+}
+
+// sees is a node as the agent of another has it.
+func (c *cluster) sees(agent, node string) (api.Node, error) {
+	s, err := c.status(agent)
+	for _, n := range s.Nodes {
+		if n.Name == node {
+			return n, err
+		}
+	}
+	return api.Node{}, errors.Join(err, fmt.Errorf("%s shows no %s", agent, node))
+}
+
+// said is the log of a running agent.
+func (c *cluster) said(agent string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.agents[agent].log.String()
+}
+
 // status asks the agent of a node over HTTP, as an operator does.
 func (c *cluster) status(node string) (api.Status, error) {
-	n, _ := c.cfg.Node(node)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	return api.FetchStatus(ctx, http.DefaultClient, n.API)
+	return api.FetchStatus(ctx, http.DefaultClient, c.api(node))
 }
 
 // eventually waits until check has nothing to object to.
