@@ -17,7 +17,7 @@ func healthy() api.Status {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	s := api.Status{
 		Cluster: "app", Agent: "n1", Mode: "auto", Version: "v1.2.3", At: at,
-		NATS: api.NATS{Connected: true, StreamReady: true},
+		NATS: api.NATS{Connected: true, StreamReady: true}, Feeds: []api.Feed{},
 	}
 	names := []string{"n1", "n2", "n3"}
 	for _, name := range names {

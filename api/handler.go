@@ -56,6 +56,7 @@ func current(ctx context.Context, src Source) Status {
 	}
 	s.Progress = append([]Progress{}, s.Progress...)
 	s.Slots = append([]Slot{}, s.Slots...)
+	s.Feeds = append([]Feed{}, s.Feeds...)
 	s.Refusals = append([]Refusal{}, s.Refusals...)
 	return s
 }
