@@ -13,6 +13,7 @@ import (
 	"healer/internal/build"
 	"healer/internal/cli"
 	"healer/internal/demo"
+	"healer/internal/drive"
 	"healer/internal/nodes"
 	"healer/internal/verify"
 	"healer/postgres"
@@ -35,8 +36,8 @@ func run() int {
 		Environ:      os.Environ(),
 		Build:        info,
 		CheckDSN:     checkDSN,
-		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN)},
-		NodeCommands: nodes.Commands(checkDSN),
+		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN)},
+		NodeCommands: nodes.Commands(checkDSN), RecoveryCommands: drive.RecoveryCommands(checkDSN),
 	}
 	return app.Run(ctx, os.Args[1:])
 }

@@ -36,6 +36,8 @@ type App struct {
 	Commands []*cobra.Command
 	// NodeCommands are such commands below `healer node`.
 	NodeCommands []*cobra.Command
+	// RecoveryCommands are such commands below `healer recovery`.
+	RecoveryCommands []*cobra.Command
 }
 
 // Exit is an error with the exit code that says it. Err may be nil when all has

@@ -27,6 +27,7 @@ func (a App) recoveryCommand() *cobra.Command {
 		a.recoveryHistoryCommand(), a.recoveryShowCommand(),
 		a.approveCommand(), a.cancelCommand(), a.ackCommand(),
 	)
+	cmd.AddCommand(a.RecoveryCommands...)
 	return cmd
 }
 

@@ -18,7 +18,11 @@ func (e *Engine) Inspect(ctx context.Context, obs topology.Observation, origin s
 	obs.Nodes = slices.Clone(obs.Nodes)
 	views := make([]*tableView, len(obs.Nodes))
 	err := e.eachReader(ctx, obs, origin, func(ctx context.Context, i int, s *postgres.Server, sub topology.Subscription) error {
-		v, err := readTables(ctx, s, sub.ID, served(obs, obs.Nodes[i].Name), topology.RecoveryLock(origin))
+		names := []string{}
+		if serves(obs, obs.Nodes[i].Name, origin) {
+			names = served(obs, obs.Nodes[i].Name)
+		}
+		v, err := readTables(ctx, s, sub.ID, names, topology.RecoveryLock(origin))
 		v.sub, views[i] = sub, &v
 		return err
 	})
@@ -63,6 +67,22 @@ func (e *Engine) eachReader(
 		group.Go(func() error { return fn(ctx, i, s, sub) })
 	}
 	return group.Wait()
+}
+
+// serves reports whether the node may be somebody's source. What another's
+// publications hold is not asked: that waits for locks on their tables, and a
+// laggard may lag because somebody locks them.
+func serves(obs topology.Observation, node, origin string) bool {
+	n, _ := obs.Node(node)
+	own, _ := n.From(origin)
+	for _, other := range obs.Nodes {
+		sub, ok := other.From(origin)
+		_, marked := other.GapOf(origin)
+		if other.Name != node && ok && (marked || sub.Progress < own.Progress) {
+			return true
+		}
+	}
+	return false
 }
 
 // served are the publications through which a node's log may be read: Healer's

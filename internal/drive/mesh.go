@@ -1,0 +1,124 @@
+package drive
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"healer/api"
+	"healer/config"
+	"healer/planner"
+	"healer/postgres"
+	"healer/postgres/native"
+	"healer/topology"
+)
+
+// knownWithin is how long it may take to learn which node each subscription
+// reads from: the server at its other end is asked.
+const knownWithin = 5 * time.Second
+
+// mesh is the cluster as its servers say it is.
+type mesh struct {
+	cfg     *config.Config
+	engine  *native.Engine
+	servers map[string]*postgres.Server
+}
+
+// open makes the handles. Nothing is connected to yet.
+func open(c *config.Config) (*mesh, error) {
+	m := &mesh{cfg: c, servers: map[string]*postgres.Server{}}
+	for _, n := range c.Nodes {
+		s, err := postgres.Open(n.Name, n.DSN)
+		if err != nil {
+			m.close()
+			return nil, err
+		}
+		m.servers[n.Name] = s
+	}
+	m.engine = native.New(native.Options{Cluster: c.Cluster, Servers: m.servers, Log: slog.New(slog.DiscardHandler)})
+	return m, nil
+}
+
+func (m *mesh) close() {
+	if m.engine != nil {
+		m.engine.Close()
+	}
+	for _, s := range m.servers {
+		s.Close()
+	}
+}
+
+// observe reads all nodes, until it is known where every subscription reads
+// from, or as long as that may take.
+func (m *mesh) observe(ctx context.Context) topology.Observation {
+	limited, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	for {
+		obs := m.engine.ObserveAll(ctx)
+		if told(obs) {
+			return obs
+		}
+		if m.learn(limited, obs); told(obs) || postgres.Pause(limited, 100*time.Millisecond) != nil {
+			return obs
+		}
+	}
+}
+
+// learn fills in which node a subscription reads from where no server could tell
+// and an agent remembers.
+func (m *mesh) learn(ctx context.Context, obs topology.Observation) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, n := range m.cfg.Nodes {
+		s, err := api.FetchStatus(ctx, client, n.API)
+		if err != nil || s.Cluster != m.cfg.Cluster {
+			continue
+		}
+		for _, node := range s.Nodes {
+			state, _ := obs.Node(node.Name)
+			for i := range state.Subscriptions {
+				sub := &state.Subscriptions[i] // shares its memory with obs
+				for _, known := range node.Subscriptions {
+					if sub.Provider == "" && sub.Name == known.Name {
+						sub.Provider = known.Provider
+					}
+				}
+			}
+		}
+	}
+}
+
+func told(obs topology.Observation) bool {
+	return !slices.ContainsFunc(obs.Nodes, func(n topology.NodeState) bool {
+		return slices.ContainsFunc(n.Subscriptions, func(s topology.Subscription) bool { return s.Provider == "" })
+	})
+}
+
+// trigger is the loss of a node, whether it lives or not. Others that do not
+// answer are taken for lost too: nothing can be planned on them.
+func trigger(obs topology.Observation, failed string) planner.Trigger {
+	t := planner.Trigger{Kind: planner.Recovery, Node: failed, Incarnation: "by hand", Lost: []string{failed}}
+	for _, n := range obs.Nodes {
+		switch {
+		case n.Name == failed && n.Reachable:
+			t.Memory = native.MemoryOf(n)
+		case n.Name != failed && !n.Reachable:
+			t.Lost = append(t.Lost, n.Name)
+		}
+	}
+	return t
+}
+
+// known refuses a node that is not in the file.
+func (m *mesh) known(flag, node string) error {
+	if _, ok := m.cfg.Node(node); ok {
+		return nil
+	}
+	if node == "" {
+		return fmt.Errorf("--%s is missing: name one of %s", flag, strings.Join(m.cfg.Names(), ", "))
+	}
+	return fmt.Errorf("--%s %s: the file has no such node, but %s", flag, node, strings.Join(m.cfg.Names(), ", "))
+}
