@@ -56,6 +56,10 @@ func New(opts Options) (*Detector, error) {
 	return d, nil
 }
 
+// probesAhead is how long before each refresh of what the others are told the probes
+// are sent.
+const probesAhead = 25 * time.Millisecond
+
 // Start begins to gossip, probe and judge. It fails only when the gossip cannot
 // listen. What it starts lives until Stop or Leave, not until ctx ends.
 func (d *Detector) Start(ctx context.Context) error {
@@ -64,7 +68,10 @@ func (d *Detector) Start(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.cancel = cancel
+	// The answers of one round of probes are in before they are told to others.
+	epoch := time.Now().Add(-probesAhead)
 	for _, p := range d.loops {
+		p.epoch = epoch
 		d.done.Go(func() { p.run(run) })
 	}
 	d.done.Go(func() { d.loop(run) })
@@ -131,8 +138,11 @@ func (d *Detector) Admit(node string) bool {
 func (d *Detector) report(subject string, f Finding) {
 	d.mu.Lock()
 	d.judge.Report(subject, f, d.opts.Now())
+	news := d.judge.News()
 	d.mu.Unlock()
-	d.poke()
+	if news {
+		d.poke()
+	}
 }
 
 // poke wakes the loop; several pokes may become one.
@@ -208,12 +218,14 @@ func (i inbox) Receive(from string, evidence []Evidence) {
 	for _, e := range evidence {
 		i.d.judge.Merge(e, now)
 	}
-	alarms := i.d.judge.Alarms()
+	alarms, news := i.d.judge.Alarms(), i.d.judge.News()
 	i.d.mu.Unlock()
 	for _, subject := range alarms {
 		i.d.loops[subject].nudge()
 	}
-	i.d.poke()
+	if news {
+		i.d.poke()
+	}
 }
 
 // State implements Inbox.

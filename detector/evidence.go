@@ -92,6 +92,13 @@ func (r record) begun() time.Time {
 // accuses reports whether the piece is positive or silent.
 func (e Evidence) accuses() bool { return e.Kind == Positive || e.Kind == Silent }
 
+// repeats reports whether the piece says what an older one did.
+func (e Evidence) repeats(old Evidence) bool {
+	return e.Condition == old.Condition && e.Identity == old.Identity && e.Episode == old.Episode &&
+		e.HoldDown == old.HoldDown && (e.Failed == nil) == (old.Failed == nil) &&
+		(e.Failed == nil || *e.Failed == *old.Failed)
+}
+
 // read is when the observer last read the subject's identity, in local time.
 func (r record) read() time.Time { return r.at.Add(-r.IdentityAge) }
 

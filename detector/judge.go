@@ -32,6 +32,8 @@ type Judge struct {
 	agents, met map[string]bool
 	// gone is when each member's agent was last shown to be gone.
 	gone map[string]time.Time
+	// news: something came that may change a verdict before time alone does.
+	news bool
 }
 
 // node is what the Judge holds about one subject.
@@ -140,6 +142,7 @@ func (j *Judge) Report(subject string, f Finding, now time.Time) {
 	old, had := n.records[j.self]
 	ripe := e.Kind == Silent && old.Lasted < j.rules.SilentAfter && e.Lasted >= j.rules.SilentAfter
 	n.urgent = n.urgent || !had || old.Condition != e.Condition || old.Identity != e.Identity || ripe || f.Asked
+	j.news = j.news || n.urgent || e.accuses()
 	j.sign(n, e, now)
 }
 
@@ -226,7 +229,16 @@ func (j *Judge) Merge(e Evidence, now time.Time) bool {
 	}
 	n.records[e.Observer] = record{e, at}
 	n.alarm = n.alarm || e.accuses() && !old.accuses()
+	j.news = j.news || !had || e.accuses() || n.open || n.left || !e.repeats(old.Evidence)
 	return true
+}
+
+// News reports whether something came since the last call that may change a verdict.
+// Answers that only repeat themselves do not: they can wait for the next refresh.
+func (j *Judge) News() bool {
+	news := j.news
+	j.news = false
+	return news
 }
 
 // Alarms returns the nodes that another member has begun to accuse since the

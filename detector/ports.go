@@ -29,9 +29,10 @@ type Session interface {
 	// shows: Hung when the server's host has taken the question, HostSilent
 	// when not even that. It may be called during a Ping.
 	Unanswered() Condition
-	// Wait watches the idle session. It returns nil when ctx ends and the
-	// session is as good as before, or an error at once when the session ends.
-	Wait(ctx context.Context) error
+	// Wait watches the idle session. It returns nil at the given time, or when
+	// ctx ends, and the session is as good as before; or an error at once when
+	// the session ends.
+	Wait(ctx context.Context, until time.Time) error
 	// Close gives the session up without waiting for the server.
 	Close()
 }

@@ -17,6 +17,8 @@ type probeLoop struct {
 	report  func(Finding)
 	kinds   table
 	silence silence
+	// epoch is the time from which the probes are due at whole intervals.
+	epoch time.Time
 
 	// mu guards what nudge touches.
 	mu    sync.Mutex
@@ -28,7 +30,7 @@ type probeLoop struct {
 
 func newProbeLoop(prober Prober, timing Timing, report func(Finding)) *probeLoop {
 	return &probeLoop{
-		prober: prober, timing: timing, report: report, kinds: newTable(), silence: silence{tick: timing.tick()},
+		prober: prober, timing: timing, report: report, kinds: newTable(), silence: silence{tick: timing.tick()}, epoch: time.Now(),
 	}
 }
 
@@ -170,16 +172,22 @@ func (p *probeLoop) converse(ctx context.Context, s Session) {
 	}
 }
 
-// idle watches the session until the next probe is due.
+// idle watches the session until the next probe is due. The probes of all nodes are
+// due at the same moments, so that an idle agent wakes once for all of them.
 func (p *probeLoop) idle(ctx context.Context, s Session) error {
-	ctx, cancel := p.rest(ctx, p.timing.ProbeInterval)
+	ctx, cancel := p.rest(ctx)
 	defer cancel()
-	return s.Wait(ctx)
+	now, every := time.Now(), p.timing.ProbeInterval
+	due := p.epoch.Add((now.Sub(p.epoch)/every + 1) * every)
+	if due.Sub(now) < every/2 {
+		due = due.Add(every)
+	}
+	return s.Wait(ctx, due)
 }
 
 // rest makes the context of a pause, which a nudge ends.
-func (p *probeLoop) rest(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, d)
+func (p *probeLoop) rest(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
 	p.mu.Lock()
 	p.rouse = cancel
 	p.mu.Unlock()
@@ -230,27 +238,43 @@ func (p *probeLoop) tell(f Finding) {
 func pending[T any](ctx context.Context, p *probeLoop, abandon time.Duration, unanswered func() Condition, op func(context.Context) T) T {
 	ctx, cancel := context.WithTimeout(ctx, abandon)
 	defer cancel()
-	done := make(chan T, 1)
-	go func() { done <- op(ctx) }()
 	p.silence.begin(time.Now())
+	// An answer comes well before the first tick, as a rule: only when it does not
+	// is there somebody to count.
+	done, ended := make(chan struct{}), make(chan struct{})
+	late := time.AfterFunc(p.silence.tick, func() {
+		defer close(ended)
+		p.count(done, unanswered)
+	})
+	r := op(ctx)
+	if !late.Stop() {
+		close(done)
+		<-ended
+	}
+	return r
+}
+
+// count counts the silence of a probe that waits, tick by tick, until done is
+// closed, and reports it from the probe timeout on.
+func (p *probeLoop) count(done <-chan struct{}, unanswered func() Condition) {
 	tick := time.NewTicker(p.silence.tick)
 	defer tick.Stop()
 	waited := time.Duration(0)
 	for {
-		select {
-		case r := <-done:
-			return r
-		case <-tick.C:
-		}
 		passed, stalled := p.silence.pass(time.Now())
 		waited += passed
 		select {
-		case r := <-done:
-			return r
+		case <-done:
+			return
 		default:
 		}
 		if !stalled && waited >= p.timing.ProbeTimeout {
 			p.tell(Finding{Condition: unanswered(), Detail: "no answer within " + p.timing.ProbeTimeout.String()})
+		}
+		select {
+		case <-done:
+			return
+		case <-tick.C:
 		}
 	}
 }
@@ -260,13 +284,17 @@ func (p *probeLoop) pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	ctx, cancel := p.rest(ctx, d)
+	ctx, cancel := p.rest(ctx)
 	defer cancel()
+	over := time.NewTimer(d)
+	defer over.Stop()
 	tick := time.NewTicker(p.silence.tick)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-over.C:
 			return
 		case <-tick.C:
 			p.silence.pass(time.Now())

@@ -45,8 +45,10 @@ func (f *fakeServer) Ping(ctx context.Context) error {
 	return f.ping(ctx)
 }
 
-func (f *fakeServer) Wait(ctx context.Context) error {
+func (f *fakeServer) Wait(ctx context.Context, until time.Time) error {
 	defer f.enter()()
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	return f.wait(ctx)
 }
 

@@ -168,7 +168,9 @@ func (s *session) Ping(ctx context.Context) error {
 	}
 }
 
-func (s *session) Wait(ctx context.Context) error {
+func (s *session) Wait(ctx context.Context, until time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	gone := s.server.gone
 	if s.w.severed(s.observer, s.name) {
 		gone = nil // the reset does not arrive either

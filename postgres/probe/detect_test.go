@@ -56,7 +56,7 @@ func (s *site) agent(name string, members []gossip.Member) *detector.Detector {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d, err := detector.New(detector.Options{Self: name, Members: s.names, Probers: probers, Gossip: g, Log: log})
+	d, err := detector.New(detector.Options{Self: name, Members: s.names, Probers: probers, Gossip: g, Log: log, Rules: detector.Rules{FlapAfter: 1000}})
 	if err != nil {
 		s.t.Fatal(err)
 	}

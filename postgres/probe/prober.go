@@ -166,7 +166,8 @@ func (s *session) Unanswered() detector.Condition {
 func (s *session) ask(ctx context.Context, sql string) ([][]byte, error) {
 	var row [][]byte
 	var failed error
-	err := s.until(ctx, func() error {
+	deadline, _ := ctx.Deadline()
+	err := s.until(ctx, deadline, func() error {
 		s.wire.Send(&pgproto3.Query{String: sql})
 		if err := s.wire.Flush(); err != nil {
 			return err
@@ -199,8 +200,8 @@ func copyRow(values [][]byte) [][]byte {
 }
 
 // Wait implements detector.Session.
-func (s *session) Wait(ctx context.Context) error {
-	err := s.until(ctx, func() error {
+func (s *session) Wait(ctx context.Context, until time.Time) error {
+	err := s.until(ctx, until, func() error {
 		for {
 			msg, err := s.wire.Receive()
 			if err != nil {
@@ -213,14 +214,18 @@ func (s *session) Wait(ctx context.Context) error {
 			}
 		}
 	})
-	if ctx.Err() != nil && isTimeout(err) {
+	if isTimeout(err) && (ctx.Err() != nil || !time.Now().Before(until)) {
 		return nil
 	}
 	return classify(err)
 }
 
-// until runs f, whose reads and writes fail with a timeout once ctx ends.
-func (s *session) until(ctx context.Context, f func() error) error {
+// until runs f, whose reads and writes fail with a timeout at the deadline, if there
+// is one, and once ctx ends.
+func (s *session) until(ctx context.Context, deadline time.Time, f func() error) error {
+	if err := s.conn.SetDeadline(deadline); err != nil {
+		return err
+	}
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(fired)
@@ -229,7 +234,6 @@ func (s *session) until(ctx context.Context, f func() error) error {
 	err := f()
 	if !stop() {
 		<-fired
-		_ = s.conn.SetDeadline(time.Time{})
 	}
 	return err
 }

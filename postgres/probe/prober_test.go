@@ -115,7 +115,7 @@ func TestSessionStaysGoodThroughManyWaits(t *testing.T) {
 	}
 	for range 20 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		err := s.Wait(ctx)
+		err := s.Wait(ctx, time.Now().Add(time.Millisecond))
 		cancel()
 		if err != nil {
 			t.Fatalf("wait: %v", err)
@@ -145,7 +145,7 @@ func TestKilledServer(t *testing.T) {
 			gone := make(chan error, 1)
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
-			go func() { gone <- s.Wait(ctx) }()
+			go func() { gone <- s.Wait(ctx, time.Now().Add(limit)) }()
 			if err := kill(srv, ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -264,7 +264,7 @@ func TestServerThatSaysNoLives(t *testing.T) {
 		exec(t, srv.DSN(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'healer probe'")
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		if c := conditionOf(t, s.Wait(ctx)); c != detector.EOF {
+		if c := conditionOf(t, s.Wait(ctx, time.Now().Add(limit))); c != detector.EOF {
 			t.Errorf("condition %q: want %q", c, detector.EOF)
 		}
 		eventually(t, p, detector.Answered)
@@ -290,7 +290,7 @@ func TestNetworkFaults(t *testing.T) {
 	proxy.Refuse()
 	wait, cancelWait := context.WithTimeout(t.Context(), limit)
 	defer cancelWait()
-	if c := conditionOf(t, s.Wait(wait)); c != detector.EOF {
+	if c := conditionOf(t, s.Wait(wait, time.Now().Add(limit))); c != detector.EOF {
 		t.Errorf("session through a severed line: %q, want %q", c, detector.EOF)
 	}
 	if c := refusal(t, p, limit); c != detector.Refused {
