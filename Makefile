@@ -66,6 +66,12 @@ bench-rescue: postgres ## Race the replay of gaps against PostgreSQL's own: ARGS
 bench-heal: build postgres ## Kill a node 100 times and time the healing: ARGS="-runs 10" for a quick look
 	go run ./internal/bench/heal $(ARGS)
 
+.PHONY: bench-detect
+bench-detect: build postgres ## Time the detection of failures, beside plain memberlist: ARGS="-idle", "-trials 10 -load 1m -only kill"
+	mkdir -p bin
+	go build -o bin/bench-detect ./internal/bench/detect
+	bin/bench-detect $(ARGS)
+
 .PHONY: lint
 lint: ## Check style, mistakes, and which package may import which
 	$(TOOL) golangci-lint run $(PKG)
