@@ -178,7 +178,7 @@ func (p *probeLoop) idle(ctx context.Context, s Session) error {
 	ctx, cancel := p.rest(ctx)
 	defer cancel()
 	now, every := time.Now(), p.timing.ProbeInterval
-	due := p.epoch.Add((now.Sub(p.epoch)/every + 1) * every)
+	due := now.Add(every - now.Sub(p.epoch)%every)
 	if due.Sub(now) < every/2 {
 		due = due.Add(every)
 	}

@@ -214,10 +214,10 @@ func (s *session) Wait(ctx context.Context, until time.Time) error {
 			}
 		}
 	})
-	if isTimeout(err) && (ctx.Err() != nil || !time.Now().Before(until)) {
-		return nil
+	if over := ctx.Err() != nil || !time.Now().Before(until); !over || !isTimeout(err) {
+		return classify(err)
 	}
-	return classify(err)
+	return nil
 }
 
 // until runs f, whose reads and writes fail with a timeout at the deadline, if there

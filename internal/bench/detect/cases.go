@@ -57,7 +57,7 @@ func rounds(trials, each int) int { return (trials + each - 1) / each }
 // pause waits a random time, so that a fault falls anywhere between two probes.
 func pause(ctx context.Context, least time.Duration) error {
 	select {
-	case <-time.After(least + rand.N(400*time.Millisecond)):
+	case <-time.After(least + rand.N(400*time.Millisecond)): //nolint:gosec // no secret
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

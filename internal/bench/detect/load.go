@@ -29,9 +29,10 @@ func burn(o options) (stop func(), err error) {
 
 // spin runs until ctx ends.
 func spin(ctx context.Context) error {
-	for n := 0; ; n++ {
-		if n%(1<<20) == 0 && ctx.Err() != nil {
-			return nil
+	for over := false; !over; {
+		for range 1 << 20 {
+			over = ctx.Err() != nil
 		}
 	}
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,7 +39,7 @@ func sit(ctx context.Context, seats []seat, out io.Writer) error {
 		conf.BindAddr, conf.BindPort, conf.AdvertisePort = s.Addr, s.Port, s.Port
 		conf.AdvertiseAddr = s.Addr
 		conf.DeadNodeReclaimTime = time.Second
-		conf.Logger = log.New(io.Discard, "", 0)
+		conf.LogOutput = io.Discard
 		conf.Events = told(func(node, life string) {
 			mu.Lock()
 			defer mu.Unlock()
