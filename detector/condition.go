@@ -74,7 +74,7 @@ type Meaning struct {
 func Conditions() []Meaning {
 	const (
 		atOnce  = "failed, as soon as a majority of the configured members say so and nobody has an answer"
-		lasting = "suspected at the second such probe; failed when a majority of the configured members had no answer for detection.silent_after"
+		lasting = "suspected after three quarters of detection.silent_after; failed when a majority of the configured members had no answer for all of it"
 		lives   = "up: any answer refutes what others accuse it of; the status tells the operator"
 	)
 	return []Meaning{
