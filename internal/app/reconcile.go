@@ -184,7 +184,7 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 	exec, err := executor.New(executor.Config{
 		Agent: a.node, Handlers: r.Handlers(), Replanner: r, Publisher: a.bus,
 		Journal: executor.Told{Local: a.journal, Publisher: a.bus, Cluster: a.cfg.Cluster},
-		Logger:  a.log, Deadlines: a.deadlines(), Lost: a.lost,
+		Logger:  a.log, Deadlines: a.deadlines(), Lost: a.lost, Failpoint: failpoint(),
 	})
 	if err != nil {
 		log.Error("cannot run the plan", "error", err)

@@ -27,8 +27,10 @@ import (
 type cluster struct {
 	*lab
 	program, file string
-	apis, dirs    map[string]string
-	agents        map[string]*process
+	// failpoint is the file that says where the next agent is to die.
+	failpoint  string
+	apis, dirs map[string]string
+	agents     map[string]*process
 }
 
 // process is a running agent.
@@ -40,13 +42,14 @@ type process struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "healer")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "healer/cmd/healer").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", program, "healer/cmd/healer").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	c := &cluster{
 		lab:     bareLab(t, localpg.Options{Schema: []string{small}, Links: true}),
 		program: program, file: filepath.Join(t.TempDir(), "cluster.yaml"),
-		apis: map[string]string{}, dirs: map[string]string{}, agents: map[string]*process{},
+		failpoint: filepath.Join(t.TempDir(), "failpoint"),
+		apis:      map[string]string{}, dirs: map[string]string{}, agents: map[string]*process{},
 	}
 	c.exec(lost, seed)
 	c.caughtUp()
@@ -113,6 +116,7 @@ func (c *cluster) start(node string) {
 	c.must(err)
 	cmd := exec.Command(c.program, "agent", "--config", c.file, "--node", node, "--data-dir", filepath.Join(c.dirs[node], "data")) //nolint:noctx // it is killed by hand
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), "HEALER_FAILPOINT="+c.failpoint)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	p := &process{done: make(chan error, 1)}

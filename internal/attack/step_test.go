@@ -1,0 +1,100 @@
+package attack
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"healer/planner"
+)
+
+// moments are the boundaries of every step of a recovery that changes something,
+// and times inside of it. Advance is not among them: mostly there is nothing to
+// advance, and nobody would die.
+func moments() []string {
+	var all []string
+	for _, k := range []planner.StepKind{
+		planner.StepFence, planner.StepClone, planner.StepSubscribe, planner.StepVerify, planner.StepRelease,
+	} {
+		for _, at := range []string{"before_apply %s", "inside %s 1ms", "inside %s 10ms", "inside %s 40ms", "after_apply %s"} {
+			all = append(all, fmt.Sprintf(at, k))
+		}
+	}
+	return all
+}
+
+// TestCoordinatorKilledInEveryStep ends the agent that acts at each boundary of each
+// step, and inside of it: another one finishes what it began, to the same result, and
+// nothing is left over. HEALER_ATTACK_FULL=1 is for all moments; else each run takes
+// other ones.
+func TestCoordinatorKilledInEveryStep(t *testing.T) {
+	c := newCluster(t)
+	all := moments()
+	if os.Getenv(envFull) == "" {
+		dice := random(t)
+		dice.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:rounds(t, 4)]
+	}
+	for _, moment := range all {
+		c.sub(moment, func(l *lab) {
+			c := *c
+			c.lab = l
+			c.killedAt(moment)
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func (c *cluster) killedAt(moment string) {
+	c.healthy()
+	g := gap{Floor: c.progress(laggard, false), SourceOrigin: c.origin(source, lost)}
+	c.m.Link(lost, laggard).Cut()
+	for range 20 {
+		*c.gaps++
+		for _, tx := range mixed(*c.gaps) {
+			c.exec(lost, tx)
+		}
+	}
+	c.caughtUp(lost, source)
+	g.Watermark = c.progress(source, false)
+	c.must(os.WriteFile(c.failpoint, []byte(moment), 0o600))
+	c.lose()
+	dead, at := c.casualty()
+	c.recovered()
+	c.Logf("the agent of %s died; healed %s later", dead, time.Since(at).Round(time.Millisecond))
+	c.start(dead)
+	c.must(c.m.Node(lost).Start(c.Context()))
+	c.healthy()
+	c.await("nothing is left anywhere", func() error {
+		var errs []error
+		for _, n := range c.m.Names() {
+			errs = append(errs, c.count(n, leftovers), c.count(n, `select (select count(*) from pg_subscription where not subenabled)
+				+ (select count(*) from pg_replication_origin where roname like 'healer:fence:%')`))
+		}
+		return errors.Join(errs...)
+	})
+	c.caughtUp()
+	c.compare(g)
+}
+
+// casualty waits for the agent that dies by the failpoint.
+func (c *cluster) casualty() (node string, at time.Time) {
+	c.Helper()
+	c.await("an agent dies", func() error {
+		for n, p := range c.agents {
+			select {
+			case err := <-p.done:
+				p.done <- err
+				node, at = n, time.Now()
+				return nil
+			default:
+			}
+		}
+		return errors.New("all agents live")
+	})
+	return node, at
+}
