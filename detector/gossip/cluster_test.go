@@ -12,13 +12,14 @@ import (
 
 	"healer/detector"
 	"healer/detector/gossip"
+	"healer/detector/gossip/sim"
 )
 
 // cluster is detectors over a network in memory.
 type cluster struct {
 	t      *testing.T
-	net    *memNet
-	world  *world
+	net    *sim.Network
+	world  *sim.World
 	names  []string
 	agents map[string]*detector.Detector
 	gossip map[string]*gossip.Gossip
@@ -29,13 +30,13 @@ func address(name string) string { return "10.0.0." + strings.TrimPrefix(name, "
 // newCluster starts n detectors; loss is the share of packets that get lost.
 func newCluster(t *testing.T, n int, loss float64) *cluster {
 	c := &cluster{
-		t: t, net: newMemNet(1, loss),
+		t: t, net: sim.NewNetwork(1, loss),
 		agents: map[string]*detector.Detector{}, gossip: map[string]*gossip.Gossip{},
 	}
 	for i := range n {
 		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
 	}
-	c.world = newWorld(c.names...)
+	c.world = sim.NewWorld(c.names...)
 	for _, name := range c.names {
 		c.start(name)
 	}
@@ -53,11 +54,11 @@ func (c *cluster) start(name string) {
 	probers := map[string]detector.Prober{}
 	var members []gossip.Member
 	for _, m := range c.names {
-		probers[m] = prober{c.world, name, m}
+		probers[m] = c.world.Prober(name, m)
 		members = append(members, gossip.Member{Name: m, Addr: address(m)})
 	}
 	g, err := gossip.New(gossip.Config{
-		Self: name, Cluster: "test", Members: members, Transport: c.net.listen(address(name)), Log: discard(),
+		Self: name, Cluster: "test", Members: members, Transport: c.net.Listen(address(name)), Log: discard(),
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -91,11 +92,11 @@ func (c *cluster) stop(name string) {
 // crash makes an agent vanish: nothing of it reaches anybody from now on.
 func (c *cluster) crash(name string) {
 	for _, other := range c.names {
-		c.net.sever(address(name), address(other), true)
+		c.net.Sever(address(name), address(other), true)
 	}
 	c.stop(name)
 	for _, other := range c.names {
-		c.net.sever(address(name), address(other), false)
+		c.net.Sever(address(name), address(other), false)
 	}
 }
 
@@ -103,9 +104,9 @@ func (c *cluster) crash(name string) {
 func (c *cluster) isolate(name string, cut bool) {
 	for _, other := range c.names {
 		if other != name {
-			c.net.sever(address(name), address(other), cut)
-			c.world.sever(name, other, cut)
-			c.world.sever(other, name, cut)
+			c.net.Sever(address(name), address(other), cut)
+			c.world.Sever(name, other, cut)
+			c.world.Sever(other, name, cut)
 		}
 	}
 }
@@ -195,7 +196,7 @@ func TestNodeKilled(t *testing.T) {
 				c.allUp()
 				up := c.sameIncarnation("n3")
 				time.Sleep(5*time.Second + 70*time.Millisecond) // between two probes
-				c.world.kill("n3")
+				c.world.Kill("n3")
 				took := c.await("n3 failed", 5*time.Second, c.all("n3", detector.LifeFailed))
 				if loss == 0 && took > 20*time.Millisecond {
 					t.Errorf("failed %s after the kill: the open sessions show it at once", took)
@@ -208,7 +209,7 @@ func TestNodeKilled(t *testing.T) {
 				}
 
 				// It comes back, is admitted by one agent, and all follow.
-				c.world.restart("n3")
+				c.world.Restart("n3")
 				c.await("n3 returning", 5*time.Second, c.all("n3", detector.LifeReturning))
 				if inc := c.sameIncarnation("n3"); inc != up {
 					t.Errorf("returning as %s, failed as %s", inc, up)
@@ -299,8 +300,8 @@ func TestFalseSuspicionIsRefuted(t *testing.T) {
 		}
 		// Two of three cannot reach n3, whose own agent can: the port is
 		// filtered, gossip is not.
-		c.world.sever("n1", "n3", true)
-		c.world.sever("n2", "n3", true)
+		c.world.Sever("n1", "n3", true)
+		c.world.Sever("n2", "n3", true)
 		c.never("n3 failed", 20*time.Second, func() bool {
 			return c.verdict("n1", "n3").Life == detector.LifeFailed || c.verdict("n2", "n3").Life == detector.LifeFailed
 		})
@@ -325,12 +326,12 @@ func TestHungServerAndItsWaking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, 0)
 		c.allUp()
-		c.world.hang("n2")
+		c.world.Hang("n2")
 		c.await("n2 failed", 20*time.Second, c.all("n2", detector.LifeFailed))
 		if v := c.verdict("n1", "n2"); v.Condition != detector.Hung {
 			t.Errorf("condition %q: want %q", v.Condition, detector.Hung)
 		}
-		c.world.wake("n2")
+		c.world.Wake("n2")
 		took := c.await("n2 returning", 20*time.Second, c.all("n2", detector.LifeReturning))
 		if took > time.Second {
 			t.Errorf("the answer of a server that woke was seen after %s", took)
@@ -348,14 +349,14 @@ func TestPlannedLeave(t *testing.T) {
 			t.Fatal(err)
 		}
 		delete(c.agents, "n3")
-		c.world.kill("n3")
+		c.world.Kill("n3")
 		c.await("n3 left", 5*time.Second, c.all("n3", detector.LifeLeft))
 		c.never("n3 failed", 20*time.Second, func() bool { return !c.all("n3", detector.LifeLeft)() })
 		// An agent that starts afterwards hears of the leave.
 		c.stop("n2")
 		c.start("n2")
 		c.await("n2 knows that n3 left", 10*time.Second, c.all("n3", detector.LifeLeft))
-		c.world.restart("n3")
+		c.world.Restart("n3")
 		c.start("n3")
 		c.allUp()
 		c.sameIncarnation("n3")
@@ -368,7 +369,7 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 		c := newCluster(t, 3, 0)
 		c.allUp()
 		g, err := gossip.New(gossip.Config{
-			Self: "n1", Cluster: "other", Log: discard(), Transport: c.net.listen("10.0.0.9:7946"),
+			Self: "n1", Cluster: "other", Log: discard(), Transport: c.net.Listen("10.0.0.9:7946"),
 			Members: []gossip.Member{{Name: "n1", Addr: "10.0.0.9:7946"}, {Name: "n2", Addr: address("n2")}},
 		})
 		if err != nil {
@@ -400,7 +401,7 @@ func TestUnconfiguredNameIsRefused(t *testing.T) {
 		c := newCluster(t, 2, 0)
 		c.allUp()
 		g, err := gossip.New(gossip.Config{
-			Self: "n9", Cluster: "test", Log: discard(), Transport: c.net.listen("10.0.0.9:7946"),
+			Self: "n9", Cluster: "test", Log: discard(), Transport: c.net.Listen("10.0.0.9:7946"),
 			Members: []gossip.Member{{Name: "n9", Addr: "10.0.0.9:7946"}, {Name: "n1", Addr: address("n1")}},
 		})
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"healer/detector"
 	"healer/detector/gossip"
+	"healer/detector/gossip/sim"
 )
 
 // keyFile is one agent's file of keys.
@@ -70,7 +71,7 @@ func (m *member) refused(why gossip.Reason) uint64 {
 }
 
 // join starts a member at an address of its own; peers are name=address.
-func join(t *testing.T, net *memNet, name, addr, cluster, keys string, peers ...string) *member {
+func join(t *testing.T, net *sim.Network, name, addr, cluster, keys string, peers ...string) *member {
 	t.Helper()
 	m := &member{name: name, in: &recorder{}}
 	members := []gossip.Member{{Name: name, Addr: addr}}
@@ -80,7 +81,7 @@ func join(t *testing.T, net *memNet, name, addr, cluster, keys string, peers ...
 	}
 	g, err := gossip.New(gossip.Config{
 		Self: name, Cluster: cluster, Members: members, KeyFile: keys, OnConflict: m.conflict,
-		Transport: net.listen(addr), Log: discard(),
+		Transport: net.Listen(addr), Log: discard(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -138,9 +139,9 @@ func together(ms ...*member) func() bool {
 func TestKeysRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, fresh := gossip.NewKey(), gossip.NewKey()
-		net := newMemNet(1, 0)
+		net := sim.NewNetwork(1, 0)
 		taps := &tap{}
-		net.tap = taps.take
+		net.Tap = taps.take
 		f1, f2 := newKeyFile(t, old), newKeyFile(t, old)
 		a := join(t, net, "n1", "10.0.0.1:7946", "c", f1.path, "n2=10.0.0.2:7946")
 		b := join(t, net, "n2", "10.0.0.2:7946", "c", f2.path, "n1=10.0.0.1:7946")
@@ -178,7 +179,7 @@ func TestKeysRotate(t *testing.T) {
 func TestBrokenKeyFileChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := gossip.NewKey()
-		net := newMemNet(1, 0)
+		net := sim.NewNetwork(1, 0)
 		f1, f2 := newKeyFile(t, key), newKeyFile(t, key)
 		a := join(t, net, "n1", "10.0.0.1:7946", "c", f1.path, "n2=10.0.0.2:7946")
 		b := join(t, net, "n2", "10.0.0.2:7946", "c", f2.path, "n1=10.0.0.1:7946")
@@ -209,7 +210,7 @@ func TestStrangersAreCounted(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				net := newMemNet(1, 0)
+				net := sim.NewNetwork(1, 0)
 				file := func(key string) string {
 					if key == "" {
 						return ""
@@ -231,7 +232,7 @@ func TestStrangersAreCounted(t *testing.T) {
 // first one learns of it, and nothing of the second is heard by anybody.
 func TestSecondAgentOfOneName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := newMemNet(1, 0)
+		net := sim.NewNetwork(1, 0)
 		a := join(t, net, "n1", "10.0.0.1:7946", "c", "", "n2=10.0.0.2:7946", "n3=10.0.0.3:7946")
 		b := join(t, net, "n2", "10.0.0.2:7946", "c", "", "n1=10.0.0.1:7946", "n3=10.0.0.3:7946")
 		c := join(t, net, "n3", "10.0.0.3:7946", "c", "", "n1=10.0.0.1:7946", "n2=10.0.0.2:7946")
@@ -283,10 +284,10 @@ func TestSecondAgentOfOneName(t *testing.T) {
 // older stays, on both sides.
 func TestTwoOfOneNameMeet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := newMemNet(1, 0)
+		net := sim.NewNetwork(1, 0)
 		for _, left := range []string{"10.0.0.1:7946", "10.0.0.2:7946"} {
 			for _, right := range []string{"10.0.0.3:7946", "10.0.0.9:7946"} {
-				net.sever(left, right, true)
+				net.Sever(left, right, true)
 			}
 		}
 		a := join(t, net, "n1", "10.0.0.1:7946", "c", "", "n2=10.0.0.2:7946", "n3=10.0.0.3:7946")
@@ -298,7 +299,7 @@ func TestTwoOfOneNameMeet(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		for _, left := range []string{"10.0.0.1:7946", "10.0.0.2:7946"} {
 			for _, right := range []string{"10.0.0.3:7946", "10.0.0.9:7946"} {
-				net.sever(left, right, false)
+				net.Sever(left, right, false)
 			}
 		}
 		eventually(t, "the younger gives way", 5*time.Second, func() bool { return younger.Status().Refused })
@@ -315,11 +316,11 @@ func TestTwoOfOneNameMeet(t *testing.T) {
 // An agent that is started again at its own address is itself, and no conflict.
 func TestRestartIsNoConflict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := newMemNet(1, 0)
+		net := sim.NewNetwork(1, 0)
 		a := join(t, net, "n1", "10.0.0.1:7946", "c", "", "n2=10.0.0.2:7946")
 		b := join(t, net, "n2", "10.0.0.2:7946", "c", "", "n1=10.0.0.1:7946")
 		eventually(t, "both are members", 5*time.Second, together(a, b))
-		net.vanish("10.0.0.1:7946") // killed, and back before anybody notices
+		net.Vanish("10.0.0.1:7946") // killed, and back before anybody notices
 		again := join(t, net, "n1", "10.0.0.1:7946", "c", "", "n2=10.0.0.2:7946")
 		before := b.in.count()
 		eventually(t, "the new life is heard", time.Second, func() bool { return together(again, b)() && b.in.count() > before+1 })

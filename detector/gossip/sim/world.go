@@ -1,4 +1,4 @@
-package gossip_test
+package sim
 
 import (
 	"context"
@@ -10,11 +10,12 @@ import (
 	"healer/topology"
 )
 
-// world is the PostgreSQL servers, as probers meet them.
-type world struct {
+// World is the PostgreSQL servers, as probers meet them.
+type World struct {
 	mu      sync.Mutex
 	servers map[string]*server
 	cut     map[[2]string]bool // observer, server: no packet passes
+	frozen  map[string]chan struct{}
 }
 
 // server is one life of a server.
@@ -24,8 +25,9 @@ type server struct {
 	hung chan struct{} // closed when it answers; replaced when it hangs
 }
 
-func newWorld(names ...string) *world {
-	w := &world{servers: map[string]*server{}, cut: map[[2]string]bool{}}
+// NewWorld starts a server of each name.
+func NewWorld(names ...string) *World {
+	w := &World{servers: map[string]*server{}, cut: map[[2]string]bool{}, frozen: map[string]chan struct{}{}}
 	for i, n := range names {
 		w.start(n, uint64(i+1), 1_700_000_000_000_000) //nolint:gosec // small
 	}
@@ -39,7 +41,7 @@ func open() chan struct{} {
 }
 
 // start begins a life of the server.
-func (w *world) start(name string, system uint64, started int64) {
+func (w *World) start(name string, system uint64, started int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.servers[name] = &server{
@@ -48,44 +50,74 @@ func (w *world) start(name string, system uint64, started int64) {
 	}
 }
 
-// restart begins the next life of a server that was killed.
-func (w *world) restart(name string) {
+// Restart begins the next life of a server that was killed.
+func (w *World) Restart(name string) {
 	id := w.at(name).id
 	w.start(name, id.SystemID, id.StartedAt+1_000_000)
 }
 
-func (w *world) kill(name string) { close(w.at(name).gone) }
+// Kill ends the server, as SIGKILL does.
+func (w *World) Kill(name string) { close(w.at(name).gone) }
 
-func (w *world) hang(name string) {
+// Hang makes the server accept and not answer, as SIGSTOP does.
+func (w *World) Hang(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.servers[name].hung = make(chan struct{})
 }
 
-func (w *world) wake(name string) { close(w.at(name).hung) }
+// Wake ends that.
+func (w *World) Wake(name string) { close(w.at(name).hung) }
 
-func (w *world) at(name string) server {
+func (w *World) at(name string) server {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return *w.servers[name]
 }
 
-// sever cuts or mends the way from an observer to a server.
-func (w *world) sever(observer, name string, cut bool) {
+// Sever cuts or mends the way from an observer to a server.
+func (w *World) Sever(observer, name string, cut bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut[[2]string{observer, name}] = cut
 }
 
-func (w *world) severed(observer, name string) bool {
+func (w *World) severed(observer, name string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.cut[[2]string{observer, name}]
 }
 
+// Freeze stops an observer, as SIGSTOP does to an agent, or lets it go on: what it
+// waits for takes until then, whatever its deadline.
+func (w *World) Freeze(observer string, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch was := w.frozen[observer]; {
+	case on && was == nil:
+		w.frozen[observer] = make(chan struct{})
+	case !on && was != nil:
+		close(was)
+		delete(w.frozen, observer)
+	}
+}
+
+// thaw waits until the observer is not frozen.
+func (w *World) thaw(observer string) {
+	w.mu.Lock()
+	c := w.frozen[observer]
+	w.mu.Unlock()
+	if c != nil {
+		<-c
+	}
+}
+
+// Prober is how observer meets the named server.
+func (w *World) Prober(observer, name string) detector.Prober { return prober{w, observer, name} }
+
 // prober is how observer meets one server.
 type prober struct {
-	w              *world
+	w              *World
 	observer, name string
 }
 
@@ -96,7 +128,9 @@ func fault(c detector.Condition) error {
 	return &detector.ProbeError{Condition: c, Err: errors.New(string(c))}
 }
 
+// Connect implements detector.Prober.
 func (p prober) Connect(ctx context.Context, dial time.Duration, taken func()) (detector.Session, error) {
+	defer p.w.thaw(p.observer)
 	if p.w.severed(p.observer, p.name) {
 		if wait(ctx, dial) {
 			return nil, fault(detector.HostSilent)
@@ -137,8 +171,8 @@ type session struct {
 	server server
 }
 
+// Identity implements detector.Session.
 func (s *session) Identity() topology.Identity { return s.server.id }
-func (s *session) Close()                      {}
 
 // Unanswered says how the network looks from here.
 func (s *session) Unanswered() detector.Condition {
@@ -148,7 +182,12 @@ func (s *session) Unanswered() detector.Condition {
 	return detector.Hung
 }
 
+// Close implements detector.Session.
+func (s *session) Close() {}
+
+// Ping implements detector.Session.
 func (s *session) Ping(ctx context.Context) error {
+	defer s.w.thaw(s.observer)
 	if !wait(ctx, latency) || s.w.severed(s.observer, s.name) {
 		<-ctx.Done()
 		return fault(detector.Hung)
@@ -168,7 +207,9 @@ func (s *session) Ping(ctx context.Context) error {
 	}
 }
 
+// Wait implements detector.Session.
 func (s *session) Wait(ctx context.Context, until time.Time) error {
+	defer s.w.thaw(s.observer)
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	gone := s.server.gone
