@@ -62,6 +62,11 @@ test: postgres ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" fo
 bench-rescue: postgres ## Race the replay of gaps against PostgreSQL's own: ARGS="-scale 0.1" for a quick look
 	go run ./internal/bench/rescue $(ARGS)
 
+# What ARGS="-run 'TestFull/runs/healer_9'" leaves out stays as it was.
+.PHONY: sim-detect
+sim-detect: ## Simulate detection in clusters of 3 to 257 members: figures, table and picture
+	go test ./detector/gossip/sim -count 1 -timeout 4h -run TestFull $(ARGS) -args -full $(CURDIR)/bench/out -doc $(CURDIR)/docs/detection.md
+
 .PHONY: bench-heal
 bench-heal: build postgres ## Kill a node 100 times and time the healing: ARGS="-runs 10" for a quick look
 	go run ./internal/bench/heal $(ARGS)

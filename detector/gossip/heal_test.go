@@ -239,13 +239,13 @@ func TestHealsOverRealSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		real, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+		sockets, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 			BindAddrs: []string{host}, BindPort: number, Logger: log.New(io.Discard, "", 0),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		valves = append(valves, &valve{NodeAwareTransport: real, cut: map[string]bool{}})
+		valves = append(valves, &valve{NodeAwareTransport: sockets, cut: map[string]bool{}})
 		g, err := gossip.New(gossip.Config{
 			Self: m.Name, Cluster: "test", Members: members, KeyFile: keys.path, Transport: valves[i], Log: discard(),
 		})

@@ -158,7 +158,7 @@ func (t *trial) ends() {
 		name := t.alive[len(t.alive)-1]
 		t.alive = t.alive[:len(t.alive)-1]
 		// Between the ticks of whoever probes it.
-		pass(time.Duration(17*(i+1)+31*int(t.Seed%23)) * time.Millisecond) //nolint:gosec // below 23
+		pass(time.Duration(17*(i+1)+31*int(t.Seed%23)) * time.Millisecond)
 		began := time.Now()
 		if i < t.Kills {
 			t.c.kill(name)

@@ -29,7 +29,7 @@ type server struct {
 func NewWorld(names ...string) *World {
 	w := &World{servers: map[string]*server{}, cut: map[[2]string]bool{}, frozen: map[string]chan struct{}{}}
 	for i, n := range names {
-		w.start(n, uint64(i+1), 1_700_000_000_000_000) //nolint:gosec // small
+		w.start(n, uint64(i+1), 1_700_000_000_000_000)
 	}
 	return w
 }
