@@ -131,6 +131,7 @@ func (j *job) flush(ctx context.Context) error {
 	}
 	set := rescue.RowSet{
 		Table: j.spec.Name, KeyColumns: j.rels[0].keyNames(), Keys: j.pending, Columns: j.rels[0].columns,
+		Deleted: j.opts.Deleted,
 	}
 	rows, err := rescue.CompareRows(ctx, peers, set, j.opts.Barrier, rescue.Policy{
 		Rounds: j.opts.Rounds, Batch: settleBatch, ReportOnly: !j.opts.Repair, Source: j.opts.Source, Contested: j.opts.Contested,

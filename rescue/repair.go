@@ -88,7 +88,23 @@ func (s *suspect) contested() bool {
 }
 
 func (v *verifier) situation(s *suspect, versions []version) situation {
-	return situation{versions: versions, names: s.table.names, seen: s.seen, touch: s.touch, lost: v.touched.origins}
+	return situation{versions: versions, names: s.table.names, seen: s.seen, touch: v.touchOf(s, versions), lost: v.touched.origins}
+}
+
+// touchOf is what is known of a row's changes: without a log, that a row which the
+// one with the transactions lacks was deleted by one of them.
+func (v *verifier) touchOf(s *suspect, versions []version) *touch {
+	d := v.deletion
+	if d == nil {
+		return s.touch
+	}
+	i := slices.Index(s.table.names, d.Holder)
+	if i < 0 || versions[i].present {
+		return s.touch
+	}
+	t := *s.touch
+	t.tomb = &stamp{at: d.At.UnixMicro() - pgEpoch().UnixMicro(), author: d.Author}
+	return &t
 }
 
 // The conflicts that a comparison finds: on the node a write was not applied.

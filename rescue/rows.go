@@ -20,6 +20,18 @@ type RowSet struct {
 	Keys       []Key
 	// Columns are those to compare; nil means all that every peer stores.
 	Columns []string
+	// Deleted tells what it means that one peer lacks a row; nil when nothing
+	// tells, and the row then stays.
+	Deleted *Deletion
+}
+
+// Deletion is what is known of rows that Holder lacks and others have: what was
+// written before At was deleted there by Author. It is for a comparison in place of
+// a lost log: Holder has had transactions of Author, none earlier than At, which the
+// others have not.
+type Deletion struct {
+	Holder, Author string
+	At             time.Time
 }
 
 // RowState says what became of a row that was not the same everywhere.
@@ -73,7 +85,7 @@ type RowVersion struct {
 // It returns the rows that were not equal, in the order of the set; that some
 // differ or do not settle is no error.
 func CompareRows(ctx context.Context, peers []Peer, set RowSet, barrier Barrier, policy Policy) (out []Divergence, err error) {
-	v := &verifier{touched: newTouched(), barrier: barrier, policy: policy.complete()}
+	v := &verifier{touched: newTouched(), barrier: barrier, policy: policy.complete(), deletion: set.Deleted}
 	defer func() { err = errors.Join(err, v.release(ctx)) }()
 	for _, p := range peers {
 		s, err := openSurvivor(ctx, p)

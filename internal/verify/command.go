@@ -32,7 +32,9 @@ type settings struct {
 	conflicts       string
 	output, report  string
 	quiet           bool
-	barrierTimeout  time.Duration
+	// origin is the lost node whose rows are carried; empty in a mere comparison.
+	origin         string
+	barrierTimeout time.Duration
 	compare.Options
 }
 
@@ -65,6 +67,7 @@ differ, 3 when something could not be compared.`),
 	f.StringArrayVar(&s.tables, "tables", nil, "compare these `TABLES` only: schema.table,..., with * and ?; default all that is replicated")
 	f.StringSliceVar(&s.between, "between", nil, "compare these `NODES`, two at least; default all of the file")
 	f.BoolVar(&s.repair, "repair", false, "make the rows that differ equal: the last update wins")
+	f.StringVar(&s.origin, "origin", "", "with --repair: carry what survivors lack of this lost `NODE` as rows, for want of a slot that has its transactions")
 	f.BoolVar(&s.dryRun, "dry-run", false, "with --repair: show what would be written, and write nothing")
 	f.StringVar(&s.conflicts, "conflicts", "", "with --repair: `last_update_wins|stop`; default as the file's recovery.conflicts")
 	f.StringVar(&s.Source, "source", "", "with --repair: make all others as this `NODE` is")
@@ -124,6 +127,15 @@ func (s *settings) check(c *config.Config) (nodes []string, patterns []pattern, 
 	if len(s.between) > 0 {
 		nodes = slices.Clone(s.between)
 	}
+	if s.origin != "" {
+		if _, ok := c.Node(s.origin); !ok {
+			return nil, nil, fmt.Errorf("--origin %s: the file has no such node, but %s", s.origin, strings.Join(c.Names(), ", "))
+		}
+		if !s.repair || len(s.between) > 0 || len(s.tables) > 0 {
+			return nil, nil, errors.New("--origin goes with --repair, and with neither --between nor --tables: what the node wrote may be in any table, on any survivor")
+		}
+		nodes = slices.DeleteFunc(nodes, func(n string) bool { return n == s.origin })
+	}
 	slices.Sort(nodes)
 	for i, n := range nodes {
 		if _, ok := c.Node(n); !ok {
@@ -181,6 +193,12 @@ func (s *settings) compare(cmd *cobra.Command, c *config.Config, nodes []string,
 		return nil, err
 	}
 	defer m.close()
+	var gap *gapRows
+	if s.origin != "" {
+		if gap, err = m.gapRows(ctx, s.origin); err != nil {
+			return nil, err
+		}
+	}
 	if s.repair {
 		// A dry run is refused as well: it says what the repair would do.
 		if err := m.guard(ctx); err != nil {
@@ -200,9 +218,21 @@ func (s *settings) compare(cmd *cobra.Command, c *config.Config, nodes []string,
 		defer w.stop()
 		o.Progress = w.tell
 	}
+	if gap != nil {
+		o.Deleted = gap.deleted
+		if err := gap.begin(ctx, s.dryRun); err != nil {
+			return nil, err
+		}
+	}
 	doc := &document{DryRun: s.dryRun}
 	doc.Report, err = compare.Run(ctx, m.peers(), tables, o)
 	doc.Notes = append(doc.Notes, m.notes()...)
+	if gap != nil {
+		if err == nil && doc.Result == compare.Equal {
+			err = gap.end(ctx, s.dryRun)
+		}
+		doc.Notes = append(doc.Notes, gap.notes(doc.Report)...)
+	}
 	if err != nil {
 		doc.Error = err.Error()
 	}

@@ -24,6 +24,8 @@ type mesh struct {
 	nodes []string
 	pairs []native.Pair
 	seen  topology.Observation
+	// origin is the lost node whose rows are carried; empty when none's are.
+	origin string
 	// barrierLimit bounds the wait for replication.
 	barrierLimit time.Duration
 }
@@ -210,7 +212,12 @@ func (m *mesh) barrier(ctx context.Context) error {
 
 // guard says why nothing may be repaired now: as it is now, not as it was.
 func (m *mesh) guard(ctx context.Context) error {
-	return mayRepair(m.engine.ObserveAll(ctx), m.nodes)
+	o := m.engine.ObserveAll(ctx)
+	for i := range o.Nodes {
+		// Of the node whose rows are carried the mark is this command's.
+		o.Nodes[i].Gaps = slices.DeleteFunc(o.Nodes[i].Gaps, func(g topology.GapMark) bool { return g.Origin == m.origin })
+	}
+	return mayRepair(o, m.nodes)
 }
 
 // mayRepair refuses while a recovery is under way anywhere, for it compares and

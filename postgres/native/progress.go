@@ -2,7 +2,9 @@ package native
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
+	"time"
 
 	"healer/postgres"
 	"healer/topology"
@@ -75,4 +77,40 @@ func (e *Engine) Prepared(ctx context.Context, node string, sub topology.Subscri
 		err := s.JSON(ctx, &xids, sql, strconv.FormatUint(uint64(sub.ID), 10))
 		return xids, err
 	})
+}
+
+// lastCommitSQL looks at the newest transactions for those of an origin. Commit
+// timestamps are kept by transaction, and not in the order of commits.
+const lastCommitSQL = `SELECT to_jsonb(coalesce((extract(epoch FROM max(c.timestamp)) * 1000000)::bigint, 0))
+	FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) s,
+		generate_series(greatest(s.next - 500000, 3), s.next - 1) x,
+		LATERAL pg_xact_commit_timestamp_origin((x % 4294967296)::text::xid) c
+	WHERE x % 4294967296 >= 3 AND c.roident = (SELECT roident FROM pg_replication_origin WHERE roname = $1)`
+
+// LastCommit is the commit timestamp of the provider's last transaction that the
+// node has applied, as far as it is among the newest half million here; else zero.
+func (e *Engine) LastCommit(ctx context.Context, node string, sub topology.Subscription) (time.Time, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var raw []byte
+	var micros int64
+	if err := s.Slow(ctx, lastCommitSQL, []any{sub.Origin}, &raw); err != nil {
+		return time.Time{}, err
+	}
+	if err := json.Unmarshal(raw, &micros); err != nil || micros == 0 {
+		return time.Time{}, err
+	}
+	return time.UnixMicro(micros).UTC(), nil
+}
+
+// AdvanceOrigin sets what the node counts as applied of a subscription's provider.
+// No worker may run for it.
+func (e *Engine) AdvanceOrigin(ctx context.Context, node string, sub topology.Subscription, to topology.LSN) error {
+	s, err := e.server(node)
+	if err != nil {
+		return err
+	}
+	return s.Exec(ctx, "SELECT pg_replication_origin_advance($1, $2::pg_lsn)", sub.Origin, to.String())
 }
