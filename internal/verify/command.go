@@ -131,8 +131,8 @@ func (s *settings) check(c *config.Config) (nodes []string, patterns []pattern, 
 		if _, ok := c.Node(s.origin); !ok {
 			return nil, nil, fmt.Errorf("--origin %s: the file has no such node, but %s", s.origin, strings.Join(c.Names(), ", "))
 		}
-		if !s.repair || len(s.between) > 0 || len(s.tables) > 0 {
-			return nil, nil, errors.New("--origin goes with --repair, and with neither --between nor --tables: what the node wrote may be in any table, on any survivor")
+		if !s.repair || len(s.between) > 0 || len(s.tables) > 0 || s.Source != "" {
+			return nil, nil, errors.New("--origin goes with --repair, and with none of --between, --tables and --source: what the node wrote may be in any table, on any survivor")
 		}
 		nodes = slices.DeleteFunc(nodes, func(n string) bool { return n == s.origin })
 	}
