@@ -53,10 +53,11 @@ func TestRowsOfALostNode(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "healer.yaml")
 	must(os.WriteFile(path, []byte(file.String()), 0o600))
-	run := func(args ...string) (code int, doc struct {
+	type report struct {
 		Result string
 		Notes  []string
-	}, said string) {
+	}
+	run := func(args ...string) (code int, doc report, said string) {
 		var out, say bytes.Buffer
 		code = cli.App{
 			Stdout: &out, Stderr: &say, Build: build.Read("v1"), Commands: []*cobra.Command{verify.Command(nil)},
