@@ -97,14 +97,14 @@ func Table(rows []Row) string {
 			}
 		}
 		fmt.Fprintf(&b, "| %s | %d | %.0f %% | %s | %s | %d | %d | %s | %.0f, %s |\n", r.System, r.Members, 100*r.Loss,
-			cellOf(r.Kill), cellOf(r.Crash), trials, r.Wrong, pausesOf(r), r.Messages, bytesOf(r.Bytes))
+			cellOf(r.Kill, "as for the host"), cellOf(r.Crash, "-"), trials, r.Wrong, pausesOf(r), r.Messages, bytesOf(r.Bytes))
 	}
 	return b.String()
 }
 
-func cellOf(t *Times) string {
+func cellOf(t *Times, none string) string {
 	if t == nil {
-		return "as for the host"
+		return none
 	}
 	return fmt.Sprintf("%.2f / %.2f s", t.AllP50/1000, t.AllP99/1000)
 }
