@@ -88,9 +88,13 @@ type Verified struct {
 	TransactionsApplied int64 `json:"transactions_applied"`
 	// Remaining are the laggards that this run could not heal or left to
 	// another coordinator; an event of their own tells how they ended.
-	Remaining    []string `json:"remaining,omitempty"`
-	RowsCompared int64    `json:"rows_compared"`
-	RowsRepaired int64    `json:"rows_repaired"`
+	Remaining []string `json:"remaining,omitempty"`
+	// Unsent is how many bytes of the lost node's log no survivor is known to
+	// have: what they hold is on that node only, until it returns. The log holds
+	// more than is replicated, so that there may be nothing in them.
+	Unsent       int64 `json:"unsent_bytes,omitempty"`
+	RowsCompared int64 `json:"rows_compared"`
+	RowsRepaired int64 `json:"rows_repaired"`
 	// Conflicts is nil when this run met none.
 	Conflicts *Conflicts `json:"conflicts,omitempty"`
 	// DurationMS and PhasesMS are in milliseconds; a phase is a kind of step,
