@@ -58,6 +58,17 @@ test: postgres ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" fo
 	set -x
 	go test $$race -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) $(ARGS) $(PKG)
 
+# What differs between the versions of PostgreSQL: what the log has of each change,
+# prepared transactions, large values, and who may do what.
+OLDER_MAJORS := 16 17
+OLDER_TESTS  := ^(TestEveryChange|TestPreparedTransactionsOfTheGap|TestPartitionsThroughTheirRoot|TestLeastPrivilegedRoleHeals)$$
+
+.PHONY: test-majors
+test-majors: postgres ## Run what depends on the version on PostgreSQL 16 and 17 too
+	@for major in $(OLDER_MAJORS); do
+		(set -x; HEALER_TEST_PG=$$major go test -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) -run '$(OLDER_TESTS)' ./rescue ./internal/app)
+	done
+
 .PHONY: bench-rescue
 bench-rescue: postgres ## Race the replay of gaps against PostgreSQL's own: ARGS="-scale 0.1" for a quick look
 	go run ./internal/bench/rescue $(ARGS)

@@ -100,7 +100,7 @@ it returns.`),
 	root.AddCommand(a.Commands...)
 	root.AddCommand(
 		a.statusCommand(), a.pauseCommand(), a.resumeCommand(), a.recoveryCommand(), a.nodeCommand(),
-		a.configCommand(), a.gossipCommand(), a.versionCommand(),
+		a.configCommand(), a.gossipCommand(), a.grantsCommand(), a.versionCommand(),
 	)
 	return root
 }

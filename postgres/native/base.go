@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"healer/postgres"
+	needed "healer/postgres/grants"
 	"healer/topology"
 )
 
@@ -77,7 +78,7 @@ const baseSQL = `SELECT jsonb_build_object(
 
 func readBase(ctx context.Context, s *postgres.Server) (base, error) {
 	var b base
-	err := s.JSON(ctx, &b, baseSQL, settingNames(), functionNames())
+	err := s.JSON(ctx, &b, baseSQL, settingNames(), needed.Functions())
 	return b, err
 }
 

@@ -12,24 +12,6 @@ import (
 
 const fnOriginStatus = "pg_show_replication_origin_status()"
 
-// functionNames are the functions Healer calls that PostgreSQL does not let
-// everybody call.
-func functionNames() []string {
-	return []string{
-		fnOriginStatus,
-		"pg_replication_origin_create(text)",
-		"pg_replication_origin_drop(text)",
-		"pg_replication_origin_progress(text, boolean)",
-		"pg_replication_origin_session_setup(text)",
-		"pg_replication_origin_session_reset()",
-		"pg_replication_origin_session_progress(boolean)",
-		"pg_replication_origin_xact_setup(pg_lsn, timestamp with time zone)",
-		"pg_replication_origin_xact_reset()",
-		"pg_replication_origin_advance(text, pg_lsn)",
-		"pg_log_standby_snapshot()",
-	}
-}
-
 func settingNames() []string {
 	return []string{
 		"wal_level", "track_commit_timestamp", "max_slot_wal_keep_size", "idle_replication_slot_timeout",

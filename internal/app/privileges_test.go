@@ -1,0 +1,72 @@
+package app_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"healer/internal/localpg"
+	"healer/postgres/grants"
+)
+
+// A role that is no superuser, with what `healer grants` prints and nothing else,
+// heals a mesh that belongs to another role which is none either: it fences, carries
+// the gap across, repairs what the survivors made differ, and takes the node back.
+func TestLeastPrivilegedRoleHeals(t *testing.T) {
+	t.Parallel()
+	const role = `the "healer"`
+	c := newCluster(t, localpg.Options{Schema: []string{
+		`CREATE ROLE owner NOLOGIN; GRANT CREATE ON DATABASE app TO owner; GRANT USAGE ON SCHEMA public TO owner; GRANT USAGE ON SEQUENCE received TO owner;
+		 ALTER TABLE account OWNER TO owner; ALTER TABLE entry OWNER TO owner`,
+	}}, func(s *localpg.Server) string { return s.DSN() + ` user='the "healer"'` })
+	for _, n := range c.mesh.Names() {
+		for _, p := range c.mesh.Names() {
+			if p != n {
+				sub := localpg.SubscriptionName(n, p)
+				c.exec(n, `ALTER SUBSCRIPTION `+sub+` SET (password_required = false)`)
+				c.exec(n, `ALTER SUBSCRIPTION `+sub+` OWNER TO owner`)
+			}
+		}
+		for range 2 { // it may be run again
+			c.script(n, grants.Script(role))
+		}
+		if got := value[int64](c, n, `SELECT (SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname = 'the "healer"') + (SELECT count(*)
+			FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles h ON h.oid = m.member
+			WHERE h.rolname = 'the "healer"' AND (r.rolsuper OR (m.set_option AND r.rolname = 'owner')))`); got != 0 {
+			t.Errorf("%s: the role has more than it was to get", n)
+		}
+	}
+	c.startAll()
+	c.lag(200)
+	// What the source changes the laggard skips: it has to be repaired.
+	c.exec("n2", `UPDATE account SET note = 'n2' WHERE id = 10001`)
+	if err := c.mesh.Kill(context.Background(), "n1"); err != nil {
+		t.Fatal(err)
+	}
+	last := c.recovered("n3", "n1", "n2", "n3")
+	if last.Source != "n2" || last.Transactions != 200 {
+		t.Errorf("carried %d transactions from %s: want 200 from n2", last.Transactions, last.Source)
+	}
+	c.equal("n2", "n3")
+	if err := c.mesh.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.mesh.Node("n1").Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	c.rejoined("n1")
+}
+
+// script runs several statements as the superuser.
+func (c *cluster) script(node, sql string) {
+	c.t.Helper()
+	conn, err := pgx.Connect(context.Background(), c.mesh.Node(node).DSN())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer conn.Close(context.Background()) //nolint:errcheck // nothing is left to do on it
+	if err := conn.PgConn().Exec(context.Background(), sql).Close(); err != nil {
+		c.t.Fatalf("%s: %v\n%s", node, err, sql)
+	}
+}
