@@ -75,7 +75,7 @@ func TestPreparedTransactionIsDecidedFirst(t *testing.T) {
 	}
 	c.eventually("the recovery names the transaction", func() error {
 		last := c.last("n2", "n3")
-		if last.State != api.RecoveryFailed || !strings.Contains(last.Error, `"4711"`) || !strings.Contains(last.Hint, "COMMIT PREPARED") {
+		if last.State != api.RecoveryFailed || !strings.Contains(last.Error, `"4711"`) || !strings.Contains(last.Hint, "on n2: COMMIT PREPARED '"+gid+"'") {
 			return fmt.Errorf("last recovery %+v", last)
 		}
 		return nil

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -16,21 +17,23 @@ import (
 func TestLeastPrivilegedRoleHeals(t *testing.T) {
 	t.Parallel()
 	const role = `the "healer"`
-	c := newCluster(t, localpg.Options{Schema: []string{
-		`CREATE ROLE owner NOLOGIN; GRANT CREATE ON DATABASE app TO owner; GRANT USAGE ON SCHEMA public TO owner; GRANT USAGE ON SEQUENCE received TO owner;
+	c := newCluster(t, localpg.Options{Scram: true, Schema: []string{
+		`CREATE ROLE owner LOGIN; CREATE ROLE repl LOGIN REPLICATION PASSWORD 'r'; GRANT CREATE ON DATABASE app TO owner; GRANT USAGE ON SCHEMA public TO owner; GRANT USAGE ON SEQUENCE received TO owner;
 		 ALTER TABLE account OWNER TO owner; ALTER TABLE entry OWNER TO owner`,
-	}}, func(s *localpg.Server) string { return s.DSN() + ` user='the "healer"'` })
+	}}, func(s *localpg.Server) string { return s.DSN() + ` user='the "healer"' password=h` })
 	for _, n := range c.mesh.Names() {
 		for _, p := range c.mesh.Names() {
 			if p != n {
 				sub := localpg.SubscriptionName(n, p)
-				c.exec(n, `ALTER SUBSCRIPTION `+sub+` SET (password_required = false)`)
+				conn := value[string](c, n, `SELECT subconninfo FROM pg_subscription WHERE subname = $1`, sub)
+				c.exec(n, `ALTER SUBSCRIPTION `+sub+` CONNECTION '`+strings.ReplaceAll(conn, "'", "''")+` user=repl password=r'`)
 				c.exec(n, `ALTER SUBSCRIPTION `+sub+` OWNER TO owner`)
 			}
 		}
 		for range 2 { // it may be run again
 			c.script(n, grants.Script(role))
 		}
+		c.exec(n, `ALTER ROLE "the ""healer""" PASSWORD 'h'`)
 		if got := value[int64](c, n, `SELECT (SELECT count(*) FROM pg_roles WHERE rolsuper AND rolname = 'the "healer"') + (SELECT count(*)
 			FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles h ON h.oid = m.member
 			WHERE h.rolname = 'the "healer"' AND (r.rolsuper OR (m.set_option AND r.rolname = 'owner')))`); got != 0 {

@@ -3,7 +3,6 @@ package steps
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"healer/executor"
@@ -68,32 +67,6 @@ func (r *Run) applyClone(ctx context.Context, p planner.Plan, s planner.Step) (e
 	return executor.Result{
 		Evidence: fmt.Sprintf("%s copied to %s; gap marked from %s to %s", l.Slot, l.Clone, gap.From, gap.To),
 	}, nil
-}
-
-// prepared refuses a gap that begins or ends within a prepared transaction of the
-// lost node. T's progress would pass the PREPARE of one that the source alone holds,
-// whose COMMIT PREPARED then finds nothing; one that T alone holds has locked what
-// the gap writes.
-func (r *Run) prepared(ctx context.Context, p planner.Plan, l *lane) error {
-	var held [2][]string
-	for i, node := range []string{l.Source, l.Target} {
-		_, sub, err := r.seen(p, node)
-		if err != nil {
-			return err
-		}
-		if held[i], err = r.Engine.Prepared(ctx, node, sub); err != nil {
-			return err
-		}
-	}
-	if slices.Equal(held[0], held[1]) {
-		return nil
-	}
-	return &topology.Fault{
-		Class: topology.Permanent, Code: "prepared_open", Node: l.Target,
-		Err: fmt.Errorf("%s has prepared transactions that %s and %s do not both hold: the transaction ids are %q there and %q here",
-			p.Node, l.Source, l.Target, held[0], held[1]),
-		Hint: "decide them on the node that holds them, by COMMIT PREPARED or ROLLBACK PREPARED 'pg_gid_<subscription>_<id>'",
-	}
 }
 
 // checkAdvance: the clone stands at the newest position known to lie before the
