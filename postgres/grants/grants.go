@@ -45,13 +45,19 @@ func Statements(role string) []Statement {
 			"IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = " + l + ") THEN CREATE ROLE " + r + "; END IF;")},
 		{"To stream from slots, to make, copy and drop them", "ALTER ROLE " + r + " LOGIN REPLICATION INHERIT"},
 		{"To see what apply workers and walsenders do", "GRANT pg_read_all_stats TO " + r},
-		{"To apply changes as an apply worker does: no ordinary triggers, no foreign keys",
-			"GRANT SET ON PARAMETER session_replication_role TO " + r},
+		{
+			"To apply changes as an apply worker does: no ordinary triggers, no foreign keys",
+			"GRANT SET ON PARAMETER session_replication_role TO " + r,
+		},
 		{"To find out where a subscription reads from", "GRANT SELECT (subconninfo) ON pg_catalog.pg_subscription TO " + r},
-		{"To apply under a replication origin, to leave marks, and to let slots move on",
-			"GRANT EXECUTE ON FUNCTION " + strings.Join(calls, ", ") + " TO " + r},
-		{"To make publications of what has to be decoded",
-			do("EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO " + strings.ReplaceAll(strings.ReplaceAll(r, "%", "%%"), "'", "''") + "', pg_catalog.current_database());")},
+		{
+			"To apply under a replication origin, to leave marks, and to let slots move on",
+			"GRANT EXECUTE ON FUNCTION " + strings.Join(calls, ", ") + " TO " + r,
+		},
+		{
+			"To make publications of what has to be decoded",
+			do("EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO " + strings.ReplaceAll(strings.ReplaceAll(r, "%", "%%"), "'", "''") + "', pg_catalog.current_database());"),
+		},
 		{"To disable and enable the subscriptions, to read and write what they replicate, and to publish it: the rights of the owners, without their names", owners(r)},
 	}
 }
