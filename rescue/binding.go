@@ -1,6 +1,7 @@
 package rescue
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -28,6 +29,12 @@ type binding struct {
 	statements map[string]*statement
 	// shapes likewise, nil for what no program does; see program.go.
 	shapes map[string]*shape
+	// free is set when nothing but the key must be unique, so that changes of
+	// different rows can be made in any order; see batch.go.
+	free bool
+	// touched has the table's keys in a set; see note.
+	touched   *touchedTable
+	touchedIn *Touched
 }
 
 // bind finds T's counterpart of a relation, or says what is in the way.
@@ -106,6 +113,9 @@ func (b *binding) positions(key []keyColumn, identity bool) []int {
 
 // note tells what the touched keys of the table are.
 func (b *binding) note(t *Touched) *touchedTable {
+	if b.touched != nil && b.touchedIn == t {
+		return b.touched
+	}
 	tab := t.table(b.rel.table, b.keyColumns())
 	if tab.sent == nil {
 		tab.whole = b.whole
@@ -113,6 +123,7 @@ func (b *binding) note(t *Touched) *touchedTable {
 			tab.sent = append(tab.sent, c.name)
 		}
 	}
+	b.touched, b.touchedIn = tab, t
 	return tab
 }
 
@@ -127,22 +138,45 @@ func (b *binding) keyColumns() []string {
 
 // keyOf takes the key out of a row of the stream; false when it is not there.
 func (b *binding) keyOf(row tuple) (Key, bool) {
-	key := make(Key, len(b.keyAt))
-	for i, at := range b.keyAt {
-		switch {
-		case at >= len(row):
-			return nil, false
+	id, ok := b.appendKey(nil, row)
+	if !ok {
+		return nil, false
+	}
+	return decodeKey(string(id)), true
+}
+
+// appendKey appends the encoded key of a row; see Key.encode.
+func (b *binding) appendKey(id []byte, row tuple) ([]byte, bool) {
+	for _, at := range b.keyAt {
+		if at >= len(row) {
+			return id, false
+		}
+		switch text := row[at].text; {
 		case b.whole && row[at].kind == datumNull:
-			key[i] = wholeNull
+			id = appendKeyValue(id, wholeNull)
 		case row[at].kind != datumText:
-			return nil, false
+			return id, false
 		case b.whole:
-			key[i] = wholeValue + string(row[at].text)
+			id = binary.AppendUvarint(id, uint64(len(wholeValue)+len(text)))
+			id = append(append(id, wholeValue...), text...)
 		default:
-			key[i] = string(row[at].text)
+			id = appendKeyValue(id, text)
 		}
 	}
-	return key, true
+	return id, true
+}
+
+// key is that of the row which is changed, as it was before; nil when there is none.
+func (c *change) key() Key {
+	row := c.old
+	switch {
+	case c.kind == msgTruncate:
+		return nil
+	case c.kind == msgInsert || c.old == nil:
+		row = c.new
+	}
+	key, _ := c.b.keyOf(row)
+	return key
 }
 
 // A whole row as a key has NULLs, which are told from empty strings.
@@ -152,9 +186,12 @@ const (
 )
 
 // movedTo is the key of an UPDATE's new row; what was not sent is as before.
-func (b *binding) movedTo(c *change) (Key, bool) {
-	if !b.whole {
-		return b.keyOf(c.new)
+func (b *binding) movedTo(c *change) (Key, bool) { return b.keyOf(b.after(c)) }
+
+// after is a row as a change leaves it, as far as its key goes.
+func (b *binding) after(c *change) tuple {
+	if !b.whole || c.old == nil {
+		return c.new
 	}
 	row := slices.Clone(c.new)
 	for i := range row {
@@ -162,7 +199,7 @@ func (b *binding) movedTo(c *change) (Key, bool) {
 			row[i] = c.old[i]
 		}
 	}
-	return b.keyOf(row)
+	return row
 }
 
 // isKey reports whether the stream's column i belongs to the key.

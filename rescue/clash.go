@@ -83,6 +83,9 @@ type clashes struct {
 	outcomes map[moment]*outcome
 }
 
+// of reports whether a table has had one.
+func (c *clashes) of(b *binding) bool { return len(c.with) > 0 && c.with[b.tab.name] }
+
 func (c *clashes) ready(b *binding, key Key, other *otherRow) bool {
 	return c.settled[clashID(b, key, other.id)] || (c.until != 0 && other.by.at <= c.until)
 }
@@ -281,12 +284,12 @@ func (r *replay) outcome() *outcome {
 }
 
 // remember takes up how a change's clash ended that an earlier pass has applied.
-func (r *replay) remember(c *change, key Key) {
-	if r.tx.apply || r.clashes == nil {
+func (r *replay) remember(c *change) {
+	if r.tx.apply || r.clashes == nil || len(r.clashes.outcomes) == 0 {
 		return
 	}
 	if o := r.clashes.outcomes[moment{r.tx.lsn, r.tx.changes}]; o != nil {
-		r.ended(c, key, o)
+		r.ended(c, c.key(), o)
 	}
 }
 

@@ -99,9 +99,9 @@ func (p *played) extend(topology.LSN) {}
 // its parameters.
 type builder struct{ changes, values int }
 
-func (b *builder) start(topology.LSN, int64) {}
+func (b *builder) start(topology.LSN, int64, int) {}
 
-func (b *builder) change(_ context.Context, c *change, _ Key) error {
+func (b *builder) change(_ context.Context, c *change) error {
 	b.changes++
 	c.shape(nil)
 	for _, p := range c.build(rule{mine: []uint32{1}, greater: []uint32{2}}).params {

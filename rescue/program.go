@@ -1,9 +1,7 @@
 package rescue
 
 import (
-	"bytes"
 	"context"
-	"hash/maphash"
 	"strconv"
 	"strings"
 
@@ -12,9 +10,17 @@ import (
 
 // A program applies many transactions in one call. The server spends more on the
 // messages of a statement than on the row it writes, so the row changes of a batch
-// go to it as two arrays, what to do and the values, and a DO block does them one
+// go to it as arrays, what to do and the values, and a DO block does them one
 // after the other, COMMIT by COMMIT. Runs of like changes are one statement. The
 // arrays are parameters of the session, because a DO block takes no others.
+//
+// PL/pgSQL sets up each of its expressions anew in each transaction, which for a
+// transaction of one row costs as much as the row: so there are as few of them as
+// can be. A loop over a query assigns its variables without any, and casts the
+// values in the query, which is set up once in a call.
+//
+// The loop's query takes arrays apart with unnest alone: its subscripts would be
+// looked for from the beginning of the array, each time.
 //
 // It is no procedure of the session's own, although that could be prepared: a
 // server removes what is temporary when the session ends, in a transaction, which
@@ -26,21 +32,68 @@ import (
 // and counted.
 
 const (
-	// lsnSetting is a parameter of the session that has the last committed
-	// transaction: it is set in the transaction, so that an abort takes it back.
-	lsnSetting = "healer.lsn"
 	// maxShapes bounds a program: further shapes go row by row.
 	maxShapes = 48
+	// maxVariables bounds the values that the loop assigns, maxColumns those of
+	// a change: other shapes take theirs out of the array.
+	maxVariables = 48
+	maxColumns   = 16
+)
+
+// form is what a run of like changes is to its transaction.
+type form int
+
+const (
+	// solo is a transaction of one change, single one change among others.
+	solo form = iota
+	single
+	many
+	forms
 )
 
 // shape is a kind of change with the columns it writes, as a part of a program.
 type shape struct {
-	code   int
+	id     int
 	kind   msgKind
 	b      *binding
+	change *change // whose columns tell the statement; it has no values
+	rule   rule
 	params []param
-	// one and many are the statement for a change and for a run of them.
-	one, many string
+	types  []string
+	// inline shapes have variables of their own.
+	inline bool
+	// codes are those of the arms, 0 for those that are not made yet.
+	codes [forms]int
+}
+
+// arm is what a program does for one code.
+type arm struct {
+	shape *shape
+	form  form
+}
+
+// program is a DO block that grows with what the gap shows.
+type program struct {
+	shapes []*shape
+	// arms are indexed by their code; the first ends a transaction.
+	arms      []arm
+	variables int
+	// columns is how many arrays the values of single changes take.
+	columns int
+	// text is empty when an arm was added since it was rendered.
+	text string
+}
+
+func newProgram() *program { return &program{arms: []arm{{}}} }
+
+// code is that of a run.
+func (p *program) code(s *shape, f form) int {
+	if s.codes[f] == 0 {
+		s.codes[f] = len(p.arms)
+		p.arms = append(p.arms, arm{shape: s, form: f})
+		p.text = ""
+	}
+	return s.codes[f]
 }
 
 // canRun reports whether a change is simple enough for a program. The answer is
@@ -68,29 +121,29 @@ func (c *change) canRun() bool {
 	return set
 }
 
-// program renders the statements of a change.
-func (c *change) program(r rule, code int) *shape {
-	s := &shape{code: code, kind: c.kind, b: c.b}
-	s.one = c.programSQL(s, r, "healer_p", "", "")
-	s.params = s.params[:0]
-	from := "pg_catalog.generate_series(healer_p, healer_p + (healer_c - 1) * " +
-		strconv.Itoa(c.programWidth()) + ", " + strconv.Itoa(c.programWidth()) + ") AS healer_k(i)"
-	s.many = c.programSQL(s, r, "healer_k.i", from, from)
+// add makes a shape of a change.
+func (p *program) add(c *change, r rule) *shape {
+	like := &change{kind: c.kind, b: c.b, new: make(tuple, len(c.new))}
+	for i, d := range c.new {
+		like.new[i].kind = d.kind
+	}
+	s := &shape{id: len(p.shapes) + 1, kind: c.kind, b: c.b, change: like, rule: r}
+	like.programSQL(r, "", func(old bool, i int, typ string) string {
+		s.params, s.types = append(s.params, param{old: old, at: i}), append(s.types, typ)
+		return ""
+	})
+	if n := len(s.params); n <= maxColumns && p.variables+n <= maxVariables {
+		s.inline = true
+		p.variables += n
+		p.columns = max(p.columns, n)
+	}
+	p.shapes = append(p.shapes, s)
 	return s
 }
 
-// programWidth is the number of values of a change.
-func (c *change) programWidth() int {
-	s := &shape{}
-	c.programSQL(s, rule{}, "", "", "")
-	return len(s.params)
-}
-
-func (c *change) programSQL(s *shape, r rule, at, from, using string) string {
-	value := func(old bool, i int, typ string) string {
-		s.params = append(s.params, param{old: old, at: i})
-		return "(healer_v[" + at + " + " + strconv.Itoa(len(s.params)-1) + "])::" + typ
-	}
+// programSQL renders a change with its values as the caller has them, and with
+// the rows of from. Its values are asked for in one and the same order.
+func (c *change) programSQL(r rule, from string, value func(old bool, i int, typ string) string) string {
 	var names, values, sets []string
 	overriding := ""
 	for i, col := range c.b.columns {
@@ -117,10 +170,10 @@ func (c *change) programSQL(s *shape, r rule, at, from, using string) string {
 	}
 	where = append(where, strings.ReplaceAll(r.later(1), "$1::", "healer_at::"))
 	if c.kind == msgDelete {
-		if using != "" {
-			using = " USING " + using
+		if from != "" {
+			from = " USING " + from
 		}
-		return "DELETE FROM " + c.b.tab.only() + " AS t" + using + " WHERE " + strings.Join(where, " AND ")
+		return "DELETE FROM " + c.b.tab.only() + " AS t" + from + " WHERE " + strings.Join(where, " AND ")
 	}
 	if from != "" {
 		from = " FROM " + from
@@ -128,38 +181,137 @@ func (c *change) programSQL(s *shape, r rule, at, from, using string) string {
 	return "UPDATE " + c.b.tab.only() + " AS t SET " + strings.Join(sets, ", ") + from + " WHERE " + strings.Join(where, " AND ")
 }
 
-// block renders the program for these shapes.
-func block(shapes []*shape) string {
-	var body strings.Builder
-	body.WriteString(`DECLARE
- healer_at timestamptz;
- healer_ops int[] := pg_catalog.current_setting('healer.ops');
- healer_v text[] := pg_catalog.current_setting('healer.values');
- healer_lsns pg_lsn[] := pg_catalog.current_setting('healer.lsns');
- healer_ats timestamptz[] := pg_catalog.current_setting('healer.ats');
- healer_i int := 1; healer_last int := pg_catalog.cardinality(healer_ops);
- healer_j int := 1; healer_p int := 1; healer_o int; healer_c int; healer_n bigint; healer_ok boolean;
-BEGIN
- healer_at := healer_ats[1];
- WHILE healer_i < healer_last LOOP
-  healer_o := healer_ops[healer_i]; healer_c := healer_ops[healer_i + 1]; healer_i := healer_i + 2;
-  IF healer_o = 0 THEN
-   healer_ok := pg_catalog.set_config('` + lsnSetting + `', healer_lsns[healer_j]::text, false) IS NULL;
-   healer_ok := pg_catalog.pg_replication_origin_xact_setup(healer_lsns[healer_j], healer_at) IS NULL;
-   COMMIT;
-   healer_j := healer_j + 1; healer_at := healer_ats[healer_j];
-`)
-	for _, s := range shapes {
-		code := strconv.Itoa(s.code)
-		body.WriteString("  ELSIF healer_o = " + code + " THEN\n   IF healer_c = 1 THEN " + s.one + "; ELSE " + s.many + "; END IF;\n")
-		if s.kind != msgInsert {
-			body.WriteString("   GET DIAGNOSTICS healer_n = ROW_COUNT;\n" +
-				"   IF healer_n <> healer_c THEN RAISE EXCEPTION 'a row is not as it was: the transaction is applied row by row'; END IF;\n")
-		}
-		body.WriteString("   healer_p := healer_p + healer_c * " + strconv.Itoa(len(s.params)) + ";\n")
+// variable names the loop's variable for a value; plain reports whether it has
+// the value's type. Others are text, cast where they are used: a variable of a
+// domain may not be NULL, as it is while other shapes have their turn.
+func (s *shape) variable(i int) (name string, plain bool) {
+	return "healer_" + strconv.Itoa(s.id) + "_" + strconv.Itoa(i), !strings.Contains(s.types[i], ".")
+}
+
+// sql renders the statement of an arm.
+func (a arm) sql() string {
+	s, i := a.shape, -1
+	element := func(at string) string {
+		return "(healer_v[" + at + " + " + strconv.Itoa(i) + "])::" + s.types[i]
 	}
-	body.WriteString("  END IF;\n END LOOP;\nEND")
-	return "DO " + quoteLiteral(body.String())
+	if a.form == many {
+		width := strconv.Itoa(len(s.params))
+		from := "pg_catalog.generate_series(healer_p, healer_p + (healer_c - 1) * " + width + ", " + width + ") AS healer_k(i)"
+		return s.change.programSQL(s.rule, from, func(bool, int, string) string { i++; return element("healer_k.i") })
+	}
+	return s.change.programSQL(s.rule, "", func(bool, int, string) string {
+		i++
+		if !s.inline {
+			return element("healer_p")
+		}
+		name, plain := s.variable(i)
+		if plain {
+			return name
+		}
+		return "(" + name + ")::" + s.types[i]
+	})
+}
+
+const (
+	endSQL = "healer_ok := pg_catalog.pg_replication_origin_xact_setup(healer_lsn, healer_at) IS NULL; COMMIT; "
+	// notAsItWas makes the transaction go row by row.
+	notAsItWas = " THEN RAISE EXCEPTION 'a row is not as it was: the transaction is applied row by row'; END IF; "
+)
+
+// body renders what the program does for a code.
+func (a arm) body() string {
+	if a.shape == nil {
+		return endSQL
+	}
+	sql := a.sql() + "; "
+	switch {
+	case a.shape.kind == msgInsert:
+	case a.form == many:
+		sql += "GET DIAGNOSTICS healer_n = ROW_COUNT; IF healer_n <> healer_c" + notAsItWas
+	default:
+		sql += "IF NOT FOUND" + notAsItWas
+	}
+	if a.form == solo {
+		sql += endSQL
+	}
+	return sql
+}
+
+// branch renders the choice of an arm: few comparisons, because each is an
+// expression.
+func branch(b *strings.Builder, arms []arm, first int) {
+	if len(arms) == 1 {
+		b.WriteString(arms[0].body())
+		return
+	}
+	half := len(arms) / 2
+	b.WriteString("IF healer_o >= " + strconv.Itoa(first+half) + " THEN ")
+	branch(b, arms[half:], first+half)
+	b.WriteString("ELSE ")
+	branch(b, arms[:half], first)
+	b.WriteString("END IF; ")
+}
+
+// render returns the block, whose arrays the session's parameters have.
+func (p *program) render() string {
+	if p.text != "" {
+		return p.text
+	}
+	declare, into, query := &strings.Builder{}, &strings.Builder{}, &strings.Builder{}
+	columns := ""
+	for i := range p.columns {
+		n := strconv.Itoa(i)
+		columns += ", pg_catalog.unnest(pg_catalog.current_setting('healer.c" + n + "')::text[]) AS c" + n
+	}
+	for _, s := range p.shapes {
+		codes := make([]string, 0, forms)
+		for _, f := range []form{solo, single} {
+			if s.codes[f] > 0 {
+				codes = append(codes, strconv.Itoa(s.codes[f]))
+			}
+		}
+		if !s.inline || len(codes) == 0 {
+			continue
+		}
+		for i, typ := range s.types {
+			name, plain := s.variable(i)
+			if !plain {
+				typ = "text"
+			}
+			declare.WriteString(name + " " + typ + "; ")
+			into.WriteString(", " + name)
+			query.WriteString(", CASE WHEN u.o IN (" + strings.Join(codes, ", ") + ") THEN (u.c" + strconv.Itoa(i) + ")::" + typ + " END")
+		}
+	}
+	b := &strings.Builder{}
+	b.WriteString(`DECLARE healer_v text[] := pg_catalog.current_setting('healer.values');
+healer_o int; healer_p int; healer_c int; healer_lsn pg_lsn; healer_at timestamptz; healer_n bigint; healer_ok boolean; `)
+	b.WriteString(declare.String())
+	b.WriteString("\nBEGIN FOR healer_o, healer_p, healer_c, healer_lsn, healer_at" + into.String() + " IN\n" +
+		"SELECT u.o, u.p, u.c, u.l, '2000-01-01 00:00:00+00'::timestamptz + u.a * '1 microsecond'::interval" + query.String())
+	b.WriteString(`
+FROM (SELECT pg_catalog.unnest(pg_catalog.current_setting('healer.ops')::int[]) AS o,
+ pg_catalog.unnest(pg_catalog.current_setting('healer.starts')::int[]) AS p,
+ pg_catalog.unnest(pg_catalog.current_setting('healer.counts')::int[]) AS c,
+ pg_catalog.unnest(pg_catalog.current_setting('healer.lsns')::pg_lsn[]) AS l,
+ pg_catalog.unnest(pg_catalog.current_setting('healer.ats')::bigint[]) AS a` + columns + `) AS u
+LOOP `)
+	branch(b, p.arms, 0)
+	b.WriteString("END LOOP; END")
+	p.text = "DO " + quoteLiteral(b.String())
+	return p.text
+}
+
+// loadSQL gives the program its arrays.
+func (p *program) loadSQL() string {
+	names := []string{"ops", "starts", "counts", "lsns", "ats", "values"}
+	for i := range p.columns {
+		names = append(names, "c"+strconv.Itoa(i))
+	}
+	for i, name := range names {
+		names[i] = "pg_catalog.set_config('healer." + name + "', $" + strconv.Itoa(i+1) + ", false)"
+	}
+	return "SELECT " + strings.Join(names, ", ")
 }
 
 // fitQuery tells whether a table's rows can be written by a program: triggers and
@@ -174,181 +326,20 @@ SELECT c.relkind = 'r'
  AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_cast k ON k.casttarget = a.atttypid
   WHERE a.attrelid = c.oid AND k.castsource = 'pg_catalog.text'::pg_catalog.regtype
-   AND k.castmethod = 'f' AND k.oid >= 16384)
+   AND k.castmethod = 'f' AND k.oid >= 16384),
+ (SELECT count(*) <= 1 FROM pg_catalog.pg_index i
+  WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2`
 
-func (s *Session) fits(ctx context.Context, name topology.TableName) (bool, error) {
+// fits is that answer, and whether nothing but the key must be unique.
+func (s *Session) fits(ctx context.Context, name topology.TableName) (fits, free bool, err error) {
 	got, err := rows(ctx, s.conn, fitQuery, []byte(name.Schema), []byte(name.Name))
 	if err != nil {
-		return false, s.wrap(err)
+		return false, false, s.wrap(err)
 	}
-	return len(got) == 1 && isTrue(got[0][0]), nil
-}
-
-// entry is a change that a batch can do again: its row is in raw.
-type entry struct {
-	change change
-	shape  *shape
-	key    Key
-}
-
-// commit is a transaction that a batch has to its end.
-type commit struct {
-	lsn topology.LSN
-	at  int64
-	// end is the number of entries up to its end; ops, values and count are
-	// those of the batch's arrays.
-	end, ops, values, count int
-}
-
-// batch is what one call applies: whole transactions, or a part of one.
-type batch struct {
-	ops     []int32
-	values  []byte
-	count   int
-	entries []entry
-	commits []commit
-	// run is the shape of the run that can be continued, keys the hashes of
-	// its rows' keys: a statement changes a row once.
-	run  *shape
-	keys map[uint64]struct{}
-	seed maphash.Seed
-}
-
-func newBatch() *batch { return &batch{keys: map[uint64]struct{}{}, seed: maphash.MakeSeed()} }
-
-func (b *batch) reset() {
-	clear(b.entries) // lets go of the stream's buffers
-	b.ops, b.values, b.entries, b.commits = b.ops[:0], b.values[:0], b.entries[:0], b.commits[:0]
-	b.count, b.run = 0, nil
-}
-
-// size is about what it takes on the wire.
-func (b *batch) size() int { return len(b.values) + 4*len(b.ops) }
-
-// done is the number of entries in whole transactions.
-func (b *batch) done() int {
-	if len(b.commits) == 0 {
-		return 0
+	if len(got) != 1 {
+		return false, false, nil
 	}
-	return b.commits[len(b.commits)-1].end
-}
-
-// add takes a change.
-func (b *batch) add(c *change, s *shape, key Key) {
-	if s != b.run || !b.fresh(s, key) {
-		b.ops = append(b.ops, int32(s.code), 0) //nolint:gosec // at most maxShapes
-		b.run = s
-		clear(b.keys)
-		b.fresh(s, key)
-	}
-	b.ops[len(b.ops)-1]++
-	for _, p := range s.params {
-		row := c.new
-		if p.old {
-			row = c.old
-		}
-		b.value(row[p.at])
-	}
-	e := entry{change: *c, shape: s, key: key}
-	e.change.old, e.change.new = nil, nil
-	b.entries = append(b.entries, e)
-}
-
-// fresh notes a row of the run, false when the run has changed it already.
-func (b *batch) fresh(s *shape, key Key) bool {
-	if s.kind == msgInsert {
-		return true
-	}
-	var h maphash.Hash
-	h.SetSeed(b.seed)
-	for _, v := range key {
-		_, _ = h.WriteString(v)
-		_ = h.WriteByte(0)
-	}
-	sum := h.Sum64()
-	if _, ok := b.keys[sum]; ok {
-		return false
-	}
-	b.keys[sum] = struct{}{}
-	return true
-}
-
-// value appends an element to the text of the array of values.
-func (b *batch) value(d datum) {
-	if b.count++; b.count > 1 {
-		b.values = append(b.values, ',')
-	}
-	if d.kind != datumText {
-		b.values = append(b.values, "NULL"...)
-		return
-	}
-	b.values = append(b.values, '"')
-	for text := d.text; ; {
-		i := bytes.IndexAny(text, `"\\`)
-		if i < 0 {
-			b.values = append(b.values, text...)
-			break
-		}
-		b.values = append(b.values, text[:i]...)
-		b.values = append(b.values, '\\', text[i])
-		text = text[i+1:]
-	}
-	b.values = append(b.values, '"')
-}
-
-// end ends a transaction.
-func (b *batch) end(lsn topology.LSN, at int64) {
-	b.run = nil
-	b.ops = append(b.ops, 0, 0)
-	b.commits = append(b.commits, commit{
-		lsn: lsn, at: at, end: len(b.entries), ops: len(b.ops), values: len(b.values), count: b.count,
-	})
-}
-
-// truncate drops what follows the last whole transaction.
-func (b *batch) truncate() {
-	c := b.commits[len(b.commits)-1]
-	clear(b.entries[c.end:])
-	b.entries, b.ops, b.values, b.count = b.entries[:c.end], b.ops[:c.ops], b.values[:c.values], c.count
-	b.run = nil
-}
-
-// loadSQL gives the program its arrays.
-const loadSQL = `SELECT pg_catalog.set_config('healer.ops', $1, false), pg_catalog.set_config('healer.values', $2, false),
- pg_catalog.set_config('healer.lsns', $3, false), pg_catalog.set_config('healer.ats', $4, false)`
-
-// params are the parameters of loadSQL. at is the commit timestamp of what follows
-// the last whole transaction.
-func (b *batch) params(at int64) [][]byte {
-	ops, lsns, ats := []byte{'{'}, []byte{'{'}, []byte{'{'}
-	for i, o := range b.ops {
-		if i > 0 {
-			ops = append(ops, ',')
-		}
-		ops = strconv.AppendInt(ops, int64(o), 10)
-	}
-	for i, c := range b.commits {
-		if i > 0 {
-			lsns = append(lsns, ',')
-		}
-		lsns = append(lsns, c.lsn.String()...)
-		ats = append(append(append(ats, '"'), timestamp(c.at)...), `",`...)
-	}
-	ats = append(append(append(ats, '"'), timestamp(at)...), `"}`...)
-	values := make([]byte, 0, len(b.values)+2)
-	values = append(append(append(values, '{'), b.values...), '}')
-	return [][]byte{append(ops, '}'), values, append(lsns, '}'), ats}
-}
-
-// restore reads an entry's row again.
-func (e *entry) restore(dec *decoder) (*change, error) {
-	m, err := dec.decode(e.change.raw)
-	if err != nil {
-		return nil, err
-	}
-	c := e.change
-	c.old, c.new = m.old, m.new
-	return &c, nil
+	return isTrue(got[0][0]), isTrue(got[0][1]), nil
 }

@@ -20,8 +20,9 @@ type source interface {
 
 // target applies changes; applier is the real one.
 type target interface {
-	start(lsn topology.LSN, micros int64)
-	change(ctx context.Context, c *change, key Key) error
+	// start begins a transaction; same counts those in a row that have its time.
+	start(lsn topology.LSN, micros int64, same int)
+	change(ctx context.Context, c *change) error
 	finish(ctx context.Context) error
 	drain(ctx context.Context) error
 }
@@ -133,6 +134,8 @@ type replay struct {
 	lastTime int64
 	tx       transaction
 	row      change
+	// oldID and newID are the encoded keys of the row, before and after.
+	oldID, newID []byte
 }
 
 // transaction is the one that is being read.
@@ -274,20 +277,20 @@ func (r *replay) carry(ctx context.Context, m message) error {
 		r.leftOut(m.relID)
 		return nil
 	}
-	c, key, err := r.change(b, m)
+	c, id, err := r.change(b, m)
 	if err != nil {
 		return err
 	}
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
-	r.touch(c, key)
+	r.touch(c, id)
 	r.tx.changes++
-	r.remember(c, key)
+	r.remember(c)
 	if r.touched.err != nil || !r.tx.apply {
 		return r.touched.err
 	}
-	return r.target.change(ctx, c, key)
+	return r.target.change(ctx, c)
 }
 
 // leftOut counts a change of the gap to a table that is not T's business.
@@ -322,13 +325,14 @@ func (r *replay) begin(ctx context.Context) error {
 		r.tx.apply = !has
 	}
 	if r.tx.apply {
-		r.target.start(r.tx.lsn, r.tx.time)
+		r.target.start(r.tx.lsn, r.tx.time, r.same)
 	}
 	return nil
 }
 
-// change reads what is done to which row. key is the key the row has before.
-func (r *replay) change(b *binding, m message) (*change, Key, error) {
+// change reads what is done to which row. The encoded key is the one the row has
+// before, valid until the next change.
+func (r *replay) change(b *binding, m message) (*change, []byte, error) {
 	if (m.new != nil && len(m.new) != len(b.columns)) || (m.old != nil && len(m.old) != len(b.columns)) {
 		return nil, nil, r.malformed("a row of table %s has another number of columns than the table", b.rel.table)
 	}
@@ -342,16 +346,21 @@ func (r *replay) change(b *binding, m message) (*change, Key, error) {
 	if b.whole && m.kind != msgInsert && m.oldKind != 'O' {
 		return nil, nil, r.malformed("an old row of table %s is not whole", b.rel.table)
 	}
-	newKey, hasNew := b.movedTo(c)
-	oldKey, hasOld := b.keyOf(m.old)
+	var hasNew, hasOld bool
+	if m.new != nil {
+		r.newID, hasNew = b.appendKey(r.newID[:0], b.after(c))
+	}
+	if m.old != nil {
+		r.oldID, hasOld = b.appendKey(r.oldID[:0], m.old)
+	}
 	switch {
 	case m.kind == msgInsert && hasNew, m.kind == msgUpdate && m.oldKind == 0 && hasNew:
-		return c, newKey, nil
+		return c, r.newID, nil
 	case m.kind == msgDelete && hasOld:
-		return c, oldKey, nil
+		return c, r.oldID, nil
 	case m.kind == msgUpdate && hasOld:
-		c.moved = !hasNew || oldKey.encode() != newKey.encode()
-		return c, oldKey, r.identityKey(c)
+		c.moved = !hasNew || !bytes.Equal(r.oldID, r.newID)
+		return c, r.oldID, r.identityKey(c)
 	default:
 		return nil, nil, r.malformed("a row of table %s has no key", b.rel.table)
 	}
@@ -370,26 +379,6 @@ func (r *replay) identityKey(c *change) error {
 	return nil
 }
 
-// touch remembers the rows a change of the gap has written.
-func (r *replay) touch(c *change, key Key) {
-	by := stamp{at: r.tx.time, author: r.gap.Origin}
-	c.b.note(r.touched)
-	e := r.touched.add(c.b.rel.table, c.b.keyColumns(), key, r.gap.Source)
-	switch {
-	case c.kind == msgDelete:
-		e.deleted(by)
-		return
-	case c.kind == msgInsert:
-		e.inserted = true
-	case c.moved:
-		e.deleted(by)
-		if moved, ok := c.b.movedTo(c); ok {
-			e = r.touched.add(c.b.rel.table, c.b.keyColumns(), moved, r.gap.Source)
-		}
-	}
-	e.written(by)
-}
-
 // watch takes a change that is not of the gap: when it removes a row of the gap,
 // that is remembered, so that Verify can tell a deleted row from a lost one. When
 // it moves the row to another key, that key is touched as well: T may have skipped
@@ -403,14 +392,14 @@ func (r *replay) watch(ctx context.Context, m message) error {
 	if b == nil || err != nil {
 		return err
 	}
-	c, key, err := r.change(b, m)
+	c, id, err := r.change(b, m)
 	if err != nil {
 		return err
 	}
 	if c.kind != msgDelete && !c.moved {
 		return nil
 	}
-	e := r.touched.find(rel.table, key)
+	e := r.touched.find(rel.table, decodeKey(string(id)))
 	if e == nil {
 		return r.touched.err
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -64,6 +63,8 @@ type spill struct {
 	seed   maphash.Seed
 	tables int
 	used   int
+	// logged is the size of the tables' logs.
+	logged int
 	// names are the authors and sources that records refer to by number.
 	names []string
 }
@@ -98,6 +99,11 @@ func (s *spill) part(id string, level int) int {
 	return int(maphash.String(s.seed, id)>>(level*fanBits)) & (fan - 1) //nolint:gosec // a few bits
 }
 
+// partOf is part at the first level.
+func (s *spill) partOf(id []byte) int {
+	return int(maphash.Bytes(s.seed, id)) & (fan - 1) //nolint:gosec // a few bits
+}
+
 // room spills everything when the memory is full. The touches that are held by
 // the caller must not be written any more.
 func (t *Touched) room(id string) {
@@ -110,79 +116,6 @@ func (t *Touched) room(id string) {
 	}
 	s.used += len(id) + touchBytes
 }
-
-// flush moves all keys to the files.
-func (t *Touched) flush() error {
-	s := t.spill
-	if s.dir == "" {
-		dir, err := os.MkdirTemp(s.base, spillPrefix)
-		if err != nil {
-			return fmt.Errorf("spill keys: %w", err)
-		}
-		s.dir = dir
-	}
-	for _, tab := range t.tables {
-		if len(tab.keys) == 0 {
-			continue
-		}
-		if tab.spilled == "" {
-			s.tables++
-			tab.spilled = filepath.Join(s.dir, strconv.Itoa(s.tables))
-		}
-		if err := s.write(tab.spilled, 0, func(put func(string, *touch) error) error {
-			for id, e := range tab.keys {
-				if e.before != nil {
-					if err := put(id, e.before); err != nil {
-						return err
-					}
-				}
-				if err := put(id, e); err != nil {
-					return err
-				}
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		tab.records += len(tab.keys)
-		tab.keys = map[string]*touch{}
-	}
-	s.used = 0
-	return nil
-}
-
-// write appends records to the files of a name, divided by the bits of a level.
-func (s *spill) write(name string, level int, each func(put func(string, *touch) error) error) (err error) {
-	var files [fan]*os.File
-	var out [fan]*bufio.Writer
-	defer func() {
-		for i, f := range files {
-			if f != nil {
-				err = errors.Join(err, out[i].Flush(), f.Close())
-			}
-		}
-	}()
-	var buf []byte
-	err = each(func(id string, e *touch) error {
-		p := s.part(id, level)
-		if files[p] == nil {
-			f, err := os.OpenFile(partFile(name, p), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-			if err != nil {
-				return err
-			}
-			files[p], out[p] = f, bufio.NewWriterSize(f, 16<<10)
-		}
-		buf = s.encode(buf[:0], id, e)
-		_, err := out[p].Write(buf)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("spill keys: %w", err)
-	}
-	return nil
-}
-
-func partFile(name string, part int) string { return name + "." + strconv.Itoa(part) }
 
 // The flags of a record, in the order in which touch.flags sets them.
 const (
@@ -303,7 +236,7 @@ func (d *spillReader) stamp() stamp {
 // each yields every key of the table once. What is on disk is folded in parts, so
 // that only one part is in memory beside what has not been spilled.
 func (t *Touched) each(tab *touchedTable, yield func(id string, e *touch) error) error {
-	if t.err != nil {
+	if t.settle(); t.err != nil {
 		return t.err
 	}
 	if tab.spilled == "" {
@@ -320,90 +253,6 @@ func (t *Touched) each(tab *touchedTable, yield func(id string, e *touch) error)
 		return err
 	}
 	return t.spill.fold(tab.spilled, 0, yield)
-}
-
-// fold reads the files of a name.
-func (s *spill) fold(name string, level int, yield func(string, *touch) error) error {
-	for p := range fan {
-		file := partFile(name, p)
-		info, err := os.Stat(file)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("spilled keys: %w", err)
-		}
-		// In memory a record takes several times what it takes in the file.
-		if info.Size() > int64(s.limit/4) && level+1 < maxLevels {
-			err = s.divide(file, level+1, yield)
-		} else {
-			err = s.foldFile(file, yield)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// divide distributes a file that is too large over others, and reads those.
-func (s *spill) divide(file string, level int, yield func(string, *touch) error) (err error) {
-	name := file + "-" + strconv.Itoa(level)
-	defer func() {
-		for p := range fan {
-			if rerr := os.Remove(partFile(name, p)); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
-				err = errors.Join(err, rerr)
-			}
-		}
-	}()
-	err = s.write(name, level, func(put func(string, *touch) error) error { return s.records(file, put) })
-	if err != nil {
-		return err
-	}
-	return s.fold(name, level, yield)
-}
-
-func (s *spill) foldFile(file string, yield func(string, *touch) error) error {
-	all := map[string]*touch{}
-	err := s.records(file, func(id string, e *touch) error {
-		if have := all[id]; have != nil {
-			have.follow(e)
-		} else if !e.perhaps {
-			all[id] = e
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for id, e := range all {
-		if err := yield(id, e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// records reads a file in order.
-func (s *spill) records(file string, put func(string, *touch) error) (err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return fmt.Errorf("spilled keys: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	r := bufio.NewReaderSize(f, 64<<10)
-	for {
-		if _, err := r.Peek(1); errors.Is(err, io.EOF) {
-			return nil
-		}
-		id, e, err := s.decode(r)
-		if err != nil {
-			return err
-		}
-		if err := put(id, e); err != nil {
-			return err
-		}
-	}
 }
 
 // follow adds what was learnt of the key later.

@@ -96,18 +96,9 @@ func touchAll(t *rapid.T, sets []*Touched) {
 				}
 				continue
 			}
-			e := s.add(name, []string{"k", "part"}, key, "n2")
-			switch kind {
-			case "insert":
-				e.inserted = true
-				e.written(by)
-			case "update":
-				e.written(by)
-			case "kept off":
-				e.written(by)
-				e.yielded(defeat{write: by, to: stamp{at: by.at + 1, author: "n3"}})
-			default:
-				e.deleted(by)
+			s.note(s.table(name, []string{"k", "part"}), []byte(key.encode()), "n2", kind == "insert", kind == "delete", by)
+			if kind == "kept off" {
+				s.add(name, []string{"k", "part"}, key, "n2").yielded(defeat{write: by, to: stamp{at: by.at + 1, author: "n3"}})
 			}
 		}
 	}

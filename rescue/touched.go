@@ -21,10 +21,14 @@ func (k Key) encode() string {
 	}
 	b := make([]byte, 0, n)
 	for _, v := range k {
-		b = binary.AppendUvarint(b, uint64(len(v)))
-		b = append(b, v...)
+		b = appendKeyValue(b, v)
 	}
 	return string(b)
+}
+
+// appendKeyValue appends a value to the encoding of a key.
+func appendKeyValue[T string | []byte](b []byte, v T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
 
 // decodeKey undoes encode.
@@ -91,6 +95,9 @@ type touchedTable struct {
 	// records is how many records they have.
 	spilled string
 	records int
+	// log has the newest touches, logged of them; see touchlog.go.
+	log    []byte
+	logged int
 	// sent are the columns that the source sends; others are each node's own.
 	sent []string
 	// whole keys are all columns of the row, of a table without a key; see
@@ -115,6 +122,8 @@ type Touched struct {
 	err   error
 	// sole are the lists of one holder, which all touches share.
 	sole map[string][]string
+	// slab has touches that are not used yet.
+	slab []touch
 }
 
 // span is a closed range of commit timestamps.
@@ -132,6 +141,7 @@ func newTouchedIn(o Spill) *Touched {
 // Len is the number of keys. Once keys were spilled it is an upper bound: a key
 // that was touched again after that counts again.
 func (t *Touched) Len() int {
+	t.settle()
 	n := 0
 	for _, tab := range t.tables {
 		n += len(tab.keys) + tab.records
@@ -150,19 +160,36 @@ func (t *Touched) committed(origin string, at int64) {
 
 // add notes that the gap wrote a row, at the given time, and returns its touch.
 func (t *Touched) add(name topology.TableName, columns []string, key Key, source string) *touch {
-	tab := t.table(name, columns)
-	id := key.encode()
-	e := tab.keys[id]
+	t.settle()
+	return t.addTo(t.table(name, columns), []byte(key.encode()), source)
+}
+
+// addTo is add with the table at hand, and the key encoded.
+func (t *Touched) addTo(tab *touchedTable, id []byte, source string) *touch {
+	e := tab.keys[string(id)]
 	if e == nil {
+		id := string(id)
 		t.room(id)
-		e = &touch{holders: t.soleHolder(source)}
+		e = t.fresh()
+		e.holders = t.soleHolder(source)
 		tab.keys[id] = e
+		return e
 	}
 	if e.perhaps {
 		e = &touch{before: e}
-		tab.keys[id] = e
+		tab.keys[string(id)] = e
 	}
 	e.hold(source)
+	return e
+}
+
+// fresh makes a touch: one by one they would cost more.
+func (t *Touched) fresh() *touch {
+	if len(t.slab) == 0 {
+		t.slab = make([]touch, 64)
+	}
+	e := &t.slab[0]
+	t.slab = t.slab[1:]
 	return e
 }
 
@@ -200,6 +227,7 @@ func (t *Touched) find(name topology.TableName, key Key) *touch {
 	if tab == nil {
 		return nil
 	}
+	t.settle()
 	id := key.encode()
 	e := tab.keys[id]
 	if e == nil && tab.spilled != "" {

@@ -101,7 +101,7 @@ func (r *replay) truncate(ctx context.Context, m message) error {
 		}
 		for _, step := range b.truncateSteps(m.restart) {
 			r.row = change{kind: msgTruncate, b: b, step: step}
-			if err := r.target.change(ctx, &r.row, nil); err != nil {
+			if err := r.target.change(ctx, &r.row); err != nil {
 				return err
 			}
 		}

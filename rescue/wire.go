@@ -142,13 +142,15 @@ func (w *wire) uint64(what string) uint64 {
 	return 0
 }
 
-func (w *wire) string(what string) string {
+func (w *wire) string(what string) string { return string(w.cstring(what)) }
+
+func (w *wire) cstring(what string) []byte {
 	i := bytes.IndexByte(w.b, 0)
 	if i < 0 {
 		w.fail(what)
-		return ""
+		return nil
 	}
-	s := string(w.b[:i])
+	s := w.b[:i]
 	w.b = w.b[i+1:]
 	return s
 }
@@ -186,6 +188,15 @@ func (w *wire) tuple(buf tuple) tuple {
 // next one is decoded.
 type decoder struct {
 	oldBuf, newBuf tuple
+	// origin is the last one's name: most often the next one's as well.
+	origin string
+}
+
+func (d *decoder) name(b []byte) string {
+	if d.origin != string(b) {
+		d.origin = string(b)
+	}
+	return d.origin
 }
 
 // decode reads one message. It never panics and never allocates more than a
@@ -208,7 +219,7 @@ func (d *decoder) decode(b []byte) (message, error) {
 		m.time = int64(w.uint64("commit time")) //nolint:gosec // two's complement is meant
 	case msgOrigin:
 		m.lsn = topology.LSN(w.uint64("origin LSN"))
-		m.origin = w.string("origin name")
+		m.origin = d.name(w.cstring("origin name"))
 	case msgRelation:
 		m.rel = w.relation()
 	case msgInsert:
