@@ -17,7 +17,9 @@ import (
 // programGap is a gap for programs: short transactions and long ones, of many
 // shapes, with what makes a program give up among them once it is planted on the
 // laggard (see plantObstacles).
-var programGap = []string{`do $$ begin for i in 1..400 loop
+func programGap() []string {
+	return []string{
+		`do $$ begin for i in 1..400 loop
 	insert into t values (1000 + i, i, 'new "' || i || '" \ ,{}');
 	if i % 2 = 0 then commit; end if;
 	update t set v = -i where id = i;
@@ -29,15 +31,18 @@ var programGap = []string{`do $$ begin for i in 1..400 loop
 		insert into "Ünique x" values (10000 + i, 'e' || (i - 1), 'NaN', array['a,b', null, '"']);
 	end if;
 	commit; end loop; end $$`,
-	`insert into t select 5000 + i, i, 'long ' || i from generate_series(1, 3000) i`,
-	`begin; update t set note = 'touched' where id between 5001 and 6000; delete from t where id between 6001 and 6500;
+		`insert into t select 5000 + i, i, 'long ' || i from generate_series(1, 3000) i`,
+		`begin; update t set note = 'touched' where id between 5001 and 6000; delete from t where id between 6001 and 6500;
 	insert into t select 9000 + i, i, null from generate_series(1, 500) i; commit`,
+	}
 }
 
-var programSchema = []string{
-	`create table t (id int primary key, v int, note text)`,
-	`create domain title as text not null`,
-	`create table "Ünique x" ("K" bigint primary key, e title unique, n numeric, a text[])`,
+func programSchema() []string {
+	return []string{
+		`create table t (id int primary key, v int, note text)`,
+		`create domain title as text not null`,
+		`create table "Ünique x" ("K" bigint primary key, e title unique, n numeric, a text[])`,
+	}
 }
 
 const programSeed = `insert into t select i, i, 'seed' from generate_series(1, 800) i`
@@ -68,8 +73,8 @@ func (l *lab) plantObstacles() {
 func TestProgramsLeaveToRowsWhatTheyCannotDo(t *testing.T) {
 	for _, obstacles := range []bool{false, true} {
 		t.Run(fmt.Sprintf("obstacles=%v", obstacles), func(t *testing.T) {
-			l := newLab(t, programSchema, programSeed)
-			for _, sql := range programGap {
+			l := newLab(t, programSchema(), programSeed)
+			for _, sql := range programGap() {
 				l.exec("n1", sql)
 			}
 			l.lose()
@@ -137,8 +142,8 @@ func (l *lab) inOrder(want int64) {
 // TestProgramsKilledAtEveryMessage ends the apply session at each read and write,
 // on a gap that programs apply, and lets the next attempt carry on.
 func TestProgramsKilledAtEveryMessage(t *testing.T) {
-	l := newLab(t, programSchema, programSeed)
-	for _, sql := range programGap {
+	l := newLab(t, programSchema(), programSeed)
+	for _, sql := range programGap() {
 		l.exec("n1", sql)
 	}
 	l.lose()

@@ -136,7 +136,7 @@ func (s *rowSet) reset() {
 
 // slot finds the one of a row, or a free one.
 func (s *rowSet) slot(row uint64) *rowSlot {
-	mask := uint64(len(s.slots) - 1)
+	mask := uint64(len(s.slots) - 1) //nolint:gosec // there are some
 	for i := bits64(row) & mask; ; i = (i + 1) & mask {
 		if e := &s.slots[i]; e.round != s.round || e.row == row {
 			return e
