@@ -179,11 +179,22 @@ func promoted(r *returns) {
 func slotLost(r *returns) {
 	r.t.Helper()
 	n2 := r.mesh.Node("n2")
+	slot, other := localpg.SubscriptionName("n1", "n2"), localpg.SubscriptionName("n3", "n2")
+	for range 4 {
+		r.exec("n2", `SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000)), pg_switch_wal()`)
+	}
+	end := value[string](r.cluster, "n2", `SELECT pg_current_wal_flush_lsn()::text`)
+	r.eventually("n3 needs none of that", func() error {
+		r.exec("n2", `SELECT pg_log_standby_snapshot()`)
+		r.exec("n2", `SELECT pg_logical_emit_message(true, 'test', '')`)
+		if !value[bool](r.cluster, "n2", `SELECT restart_lsn >= $1::pg_lsn FROM pg_replication_slots WHERE slot_name = $2`, end, other) {
+			return fmt.Errorf("slot %s is behind %s", other, end)
+		}
+		return nil
+	})
 	n2.SetConf("max_slot_wal_keep_size", "1MB")
 	r.must(n2.Reload())
-	slot := localpg.SubscriptionName("n1", "n2")
 	r.eventually("n2 removes the WAL for n1", func() error {
-		r.exec("n2", `SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000)), pg_switch_wal()`)
 		r.exec("n2", `CHECKPOINT`)
 		if s := value[string](r.cluster, "n2", `SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1`, slot); s != "lost" {
 			return fmt.Errorf("wal_status of slot %s is %s", slot, s)
@@ -245,7 +256,7 @@ func rebuilt(r *returns) {
 	stop := r.write("n2")
 	code := cli.App{
 		Stdin: strings.NewReader("n1\n"), Stdout: &say, Stderr: &say, NodeCommands: nodes.Commands(nil),
-	}.Run(ctx, []string{"node", "rebuild", "n1", "--config", path, "--wipe"})
+	}.Run(ctx, []string{"node", "rebuild", "n1", "--config", path, "--wipe", "--catch-up-limit", waitLimit.String()})
 	if code != 0 {
 		r.t.Fatalf("exit code %d\n%s", code, &say)
 	}

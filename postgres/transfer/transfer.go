@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +34,7 @@ type Options struct {
 	Tables   []Table
 	// Jobs is how many tables are copied at once; at least 1.
 	Jobs int
-	// Done is told of each table that is there, from several goroutines.
+	// Done is told of each table that is there, one call at a time.
 	Done func(t Table, rows int64)
 }
 
@@ -57,6 +58,7 @@ func Run(ctx context.Context, o Options, taken func()) (rows int64, err error) {
 	}
 	taken()
 	var next, total atomic.Int64
+	var telling sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	for _, p := range pairs {
 		group.Go(func() error {
@@ -70,7 +72,9 @@ func Run(ctx context.Context, o Options, taken func()) (rows int64, err error) {
 					return fmt.Errorf("copy %s: %w", o.Tables[i].TableName, err)
 				}
 				total.Add(n)
+				telling.Lock()
 				o.Done(o.Tables[i], n)
+				telling.Unlock()
 			}
 		})
 	}
