@@ -7,6 +7,7 @@ import (
 
 	"healer/control"
 	"healer/events"
+	"healer/topology"
 )
 
 // Assess says in which state a cluster is and why: State is the worst of all
@@ -186,6 +187,8 @@ func assessProgress(s Status) (critical, degraded []string) {
 func assessSlots(s Status) (critical, degraded []string) {
 	for _, sl := range s.Slots {
 		switch {
+		case sl.WALStatus == "lost" && sl.Kind == topology.SlotMesh:
+			critical = append(critical, fmt.Sprintf("%[1]s: slot %[2]s has lost its WAL: %[3]s gets nothing more of %[1]s, until healer node rebuild %[3]s", sl.Node, sl.Name, sl.For))
 		case sl.WALStatus == "lost":
 			critical = append(critical, fmt.Sprintf("%s: slot %s has lost its WAL: %s cannot be healed from here", sl.Node, sl.Name, sl.For))
 		case sl.WALStatus == "unreserved":

@@ -164,12 +164,14 @@ func TestAssess(t *testing.T) {
 					{Node: "n1", For: "n2", Name: "a", WALStatus: "extended", AtRisk: true, RetainedBytes: 7},
 					{Node: "n1", For: "n3", Name: "b", WALStatus: "unreserved"},
 					{Node: "n2", For: "n3", Name: "c", WALStatus: "lost"},
+					{Node: "n2", For: "n3", Name: "d", Kind: topology.SlotMesh, WALStatus: "lost"},
 				}
 			},
 			api.Critical,
 			[]string{
 				"n1: slot b is about to lose its WAL",
 				"n2: slot c has lost its WAL: n3 cannot be healed from here",
+				"n2: slot d has lost its WAL: n3 gets nothing more of n2, until healer node rebuild n3",
 				"n1: slot a holds back 7 bytes of WAL",
 			},
 		},

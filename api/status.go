@@ -63,7 +63,7 @@ type Status struct {
 	Nodes []Node `json:"nodes"`
 	// Progress has one entry for each ordered pair of nodes.
 	Progress []Progress `json:"progress"`
-	// Slots are the slots that Healer keeps, on all nodes.
+	// Slots are the logical slots on all nodes that Healer keeps or the mesh uses.
 	Slots []Slot `json:"slots"`
 	// Feeds are the slots by which the nodes feed one another, also those for a
 	// node that is lost.
@@ -162,7 +162,7 @@ type Feed struct {
 	Name string `json:"name"`
 }
 
-// Slot is a slot that Healer keeps on a node.
+// Slot is a slot on a node that Healer keeps or the mesh uses.
 type Slot struct {
 	// Node holds the slot, For is the peer it is kept for.
 	Node string            `json:"node"`

@@ -94,7 +94,7 @@ func slotsOf(obs topology.Observation, warn int64) []api.Slot {
 	rows := []api.Slot{}
 	for _, n := range obs.Nodes {
 		for _, s := range n.Slots {
-			if s.Kind != topology.SlotRecovery && s.Kind != topology.SlotSeed && s.Kind != topology.SlotClone {
+			if s.Kind == topology.SlotForeign {
 				continue
 			}
 			rows = append(rows, api.Slot{
