@@ -27,7 +27,7 @@ const (
 	// Failed: something is left to do; Err says what stood in the way.
 	Failed State = "failed"
 	// Yielded: another coordinator is in possession of some of it and goes on
-	// with that; all the rest is done.
+	// with that, or another plan comes first; all the rest is done.
 	Yielded State = "yielded"
 	// Cancelled: the run's context ended.
 	Cancelled State = "cancelled"
@@ -46,7 +46,7 @@ const (
 	StepAlready StepState = "already"
 	// StepFailed: it could not be done.
 	StepFailed StepState = "failed"
-	// StepYielded: another coordinator is doing it.
+	// StepYielded: another coordinator is doing it, or another plan comes first.
 	StepYielded StepState = "yielded"
 	// StepCancelled: the run was cancelled meanwhile.
 	StepCancelled StepState = "cancelled"

@@ -24,13 +24,7 @@ func (r *Run) applyIdentity(ctx context.Context, p planner.Plan, _ planner.Step)
 		return executor.Result{}, err
 	}
 	if refusal != nil {
-		class := topology.Permanent
-		if refusal.Wait {
-			class = topology.Transient
-		}
-		return executor.Result{}, &topology.Fault{
-			Class: class, Code: string(refusal.Reason), Node: refusal.Node, Hint: refusal.Remedy, Err: refusal,
-		}
+		return executor.Result{}, notNow(refusal)
 	}
 	n, err := r.observe(ctx, p.Node)
 	if err != nil {
@@ -40,6 +34,17 @@ func (r *Run) applyIdentity(ctx context.Context, p planner.Plan, _ planner.Step)
 		Evidence: fmt.Sprintf("system identifier %d, timeline %d, log up to %s; the survivors hold it up to %s",
 			n.Identity.SystemID, n.Identity.Timeline, n.Flushed, p.Watermark),
 	}, nil
+}
+
+// notNow is the refusal of a rejoin that has begun. One that passes by itself ends
+// the run, and does not wait within it: what comes first, say a recovery that
+// another agent left half-done, may be for this very agent to do.
+func notNow(r *planner.Refusal) error {
+	class := topology.Permanent
+	if r.Wait {
+		class = topology.Conflict
+	}
+	return &topology.Fault{Class: class, Code: string(r.Reason), Node: r.Node, Hint: r.Remedy, Err: r}
 }
 
 // checkUnfence: no mark is left. What the mark's subscription is like then is
