@@ -85,6 +85,11 @@ func (n NodeState) Slot(kind SlotKind, to, origin string) (Slot, bool) {
 	return n.Slots[i], true
 }
 
+// ProvidersKnown reports whether it is known which node each subscription reads from.
+func (n NodeState) ProvidersKnown() bool {
+	return !slices.ContainsFunc(n.Subscriptions, func(s Subscription) bool { return s.Provider == "" })
+}
+
 // Blocked returns the first finding that keeps the node out of recoveries.
 func (n NodeState) Blocked() (Finding, bool) {
 	i := slices.IndexFunc(n.Findings, func(f Finding) bool { return f.Blocking })

@@ -213,18 +213,22 @@ func (c *cluster) status(node string) (api.Status, error) {
 	return api.FetchStatus(ctx, http.DefaultClient, c.api(node))
 }
 
+// newClusterWithDoor is a cluster whose agents reach n1 through a door.
+func newClusterWithDoor(t *testing.T) (c *cluster, door *localpg.Proxy) {
+	c = newCluster(t, localpg.Options{}, func(s *localpg.Server) string {
+		if s.Name() != "n1" {
+			return s.DSN()
+		}
+		door = pgtest.Proxy(t, s.Addr())
+		return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=app", door.Port())
+	})
+	return c, door
+}
+
 // eventually waits until check has nothing to object to.
 func (c *cluster) eventually(what string, check func() error) {
 	c.t.Helper()
-	deadline := time.Now().Add(waitLimit)
-	var err error
-	for time.Now().Before(deadline) {
-		if err = check(); err == nil {
-			return
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-	c.t.Fatalf("%s: not within %s: %v", what, waitLimit, err)
+	pgtest.Eventually(c.t, waitLimit, what, check)
 }
 
 func (c *cluster) exec(node, sql string, args ...any) {

@@ -8,7 +8,6 @@ import (
 
 	"healer/api"
 	"healer/internal/localpg"
-	"healer/internal/localpg/pgtest"
 )
 
 // lag makes n3 fall behind n1 while n2 follows it: the situation in which the
@@ -187,14 +186,7 @@ func TestKilledNodeHealsItself(t *testing.T) {
 // writes on all the while.
 func TestFalseVerdictHarmsNothing(t *testing.T) {
 	t.Parallel()
-	var door *localpg.Proxy
-	c := newCluster(t, localpg.Options{}, func(s *localpg.Server) string {
-		if s.Name() != "n1" {
-			return s.DSN()
-		}
-		door = pgtest.Proxy(t, s.Addr())
-		return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=app", door.Port())
-	})
+	c, door := newClusterWithDoor(t)
 	c.startAll()
 	stop := c.write("n1")
 	door.Refuse()
@@ -220,14 +212,7 @@ func TestFalseVerdictHarmsNothing(t *testing.T) {
 // its survivors are healed like those of a killed server.
 func TestVanishedHostIsHealed(t *testing.T) {
 	t.Parallel()
-	var door *localpg.Proxy
-	c := newCluster(t, localpg.Options{}, func(s *localpg.Server) string {
-		if s.Name() != "n1" {
-			return s.DSN()
-		}
-		door = pgtest.Proxy(t, s.Addr())
-		return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=app", door.Port())
-	})
+	c, door := newClusterWithDoor(t)
 	c.startAll()
 	c.lag(100)
 	// To everybody else n1 is now a host that swallows every packet.

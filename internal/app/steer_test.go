@@ -17,7 +17,6 @@ import (
 	"healer/events"
 	"healer/events/natsbus"
 	"healer/internal/localpg"
-	"healer/internal/localpg/pgtest"
 	"healer/topology"
 )
 
@@ -225,14 +224,7 @@ func TestOperatorsPauseCancelAndAcknowledge(t *testing.T) {
 // A recovery of a node that lives is cancelled: the survivors read from it again.
 func TestCancelledRecoveryOfALivingNode(t *testing.T) {
 	t.Parallel()
-	var door *localpg.Proxy
-	c := newCluster(t, localpg.Options{}, func(s *localpg.Server) string {
-		if s.Name() != "n1" {
-			return s.DSN()
-		}
-		door = pgtest.Proxy(t, s.Addr())
-		return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=app", door.Port())
-	})
+	c, door := newClusterWithDoor(t)
 	c.startAll()
 	c.lag(50)
 	free := c.block("n3")

@@ -293,6 +293,12 @@ func (c *cluster) round(dice *rand.Rand, returning bool) {
 		c.must(c.m.Node(lost).Start(c.Context()))
 	}
 	c.healthy()
+	c.whole(g)
+}
+
+// whole waits until no recovery has left anything, and compares what the gap touched.
+func (c *cluster) whole(g gap) {
+	c.Helper()
 	c.await("nothing is left anywhere", func() error {
 		var errs []error
 		for _, n := range c.m.Names() {

@@ -69,16 +69,7 @@ func (c *cluster) killedAt(moment string) {
 	c.start(dead)
 	c.must(c.m.Node(lost).Start(c.Context()))
 	c.healthy()
-	c.await("nothing is left anywhere", func() error {
-		var errs []error
-		for _, n := range c.m.Names() {
-			errs = append(errs, c.count(n, leftovers), c.count(n, `select (select count(*) from pg_subscription where not subenabled)
-				+ (select count(*) from pg_replication_origin where roname like 'healer:fence:%')`))
-		}
-		return errors.Join(errs...)
-	})
-	c.caughtUp()
-	c.compare(g)
+	c.whole(g)
 }
 
 // casualty waits for the agent that dies by the failpoint.

@@ -44,7 +44,7 @@ func (f *flags) run(cmd *cobra.Command, check func(*mesh) error, fn func(*mesh) 
 	if err != nil {
 		return err
 	}
-	defer m.close()
+	defer m.Close()
 	if err := check(m); err != nil {
 		return cli.Usage(cmd, err)
 	}

@@ -3,14 +3,12 @@ package drive
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"healer/api"
 	"healer/config"
+	"healer/internal/reach"
 	"healer/planner"
 	"healer/postgres"
 	"healer/postgres/native"
@@ -23,33 +21,17 @@ const knownWithin = 5 * time.Second
 
 // mesh is the cluster as its servers say it is.
 type mesh struct {
-	cfg     *config.Config
-	engine  *native.Engine
-	servers map[string]*postgres.Server
+	*reach.Cluster
+	cfg *config.Config
 }
 
 // open makes the handles. Nothing is connected to yet.
 func open(c *config.Config) (*mesh, error) {
-	m := &mesh{cfg: c, servers: map[string]*postgres.Server{}}
-	for _, n := range c.Nodes {
-		s, err := postgres.Open(n.Name, n.DSN)
-		if err != nil {
-			m.close()
-			return nil, err
-		}
-		m.servers[n.Name] = s
+	r, err := reach.Open(c, nil)
+	if err != nil {
+		return nil, err
 	}
-	m.engine = native.New(native.Options{Cluster: c.Cluster, Servers: m.servers, Log: slog.New(slog.DiscardHandler)})
-	return m, nil
-}
-
-func (m *mesh) close() {
-	if m.engine != nil {
-		m.engine.Close()
-	}
-	for _, s := range m.servers {
-		s.Close()
-	}
+	return &mesh{Cluster: r, cfg: c}, nil
 }
 
 // observe reads all nodes, until it is known where every subscription reads
@@ -58,7 +40,7 @@ func (m *mesh) observe(ctx context.Context) topology.Observation {
 	limited, cancel := context.WithTimeout(ctx, knownWithin)
 	defer cancel()
 	for {
-		obs := m.engine.ObserveAll(ctx)
+		obs := m.Engine.ObserveAll(ctx)
 		if told(obs) {
 			return obs
 		}
@@ -71,13 +53,9 @@ func (m *mesh) observe(ctx context.Context) topology.Observation {
 // learn fills in which node a subscription reads from where no server could tell
 // and an agent remembers.
 func (m *mesh) learn(ctx context.Context, obs topology.Observation) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	for _, n := range m.cfg.Nodes {
-		s, err := api.FetchStatus(ctx, client, n.API)
-		if err != nil || s.Cluster != m.cfg.Cluster {
-			continue
-		}
-		for _, node := range s.Nodes {
+	agents := reach.Agents(ctx, m.cfg)
+	for _, n := range m.cfg.Nodes { // in their order: the first to know it counts
+		for _, node := range agents[n.Name].Nodes {
 			state, _ := obs.Node(node.Name)
 			for i := range state.Subscriptions {
 				sub := &state.Subscriptions[i] // shares its memory with obs
@@ -92,9 +70,7 @@ func (m *mesh) learn(ctx context.Context, obs topology.Observation) {
 }
 
 func told(obs topology.Observation) bool {
-	return !slices.ContainsFunc(obs.Nodes, func(n topology.NodeState) bool {
-		return slices.ContainsFunc(n.Subscriptions, func(s topology.Subscription) bool { return s.Provider == "" })
-	})
+	return !slices.ContainsFunc(obs.Nodes, func(n topology.NodeState) bool { return !n.ProvidersKnown() })
 }
 
 // trigger is the loss of a node, whether it lives or not. Others that do not

@@ -51,7 +51,7 @@ nothing to do and 2 when there is something.`),
 			obs := m.observe(cmd.Context())
 			t := trigger(obs, *failed)
 			pol := planner.Policy{Mode: planner.ModeAuto, Quorum: planner.Quorum(m.cfg.Detection.Quorum)}
-			p, refusal, err := steps.Plan(cmd.Context(), m.engine, t, obs, pol)
+			p, refusal, err := steps.Plan(cmd.Context(), m.Engine, t, obs, pol)
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,7 @@ uses it, and drops it. One that is there is kept.`),
 			}
 			return err
 		}, func(m *mesh) error {
-			db := m.servers[*node].Database()
+			db := m.Servers[*node].Database()
 			src, dst := topology.RecoverySlotName(db, *node, *to), topology.CloneSlotName(db, *node, *to, *failed)
 			slot, err := slotOf(m.observe(cmd.Context()), *node, src)
 			if err != nil {
@@ -45,7 +45,7 @@ uses it, and drops it. One that is there is kept.`),
 			}
 			d := done{Node: *node, Slot: src, Did: "copied to " + dst, DryRun: *dry, From: slot.Confirmed, To: slot.Confirmed}
 			if !*dry {
-				if err := m.engine.CloneSlot(cmd.Context(), *node, src, dst); err != nil {
+				if err := m.Engine.CloneSlot(cmd.Context(), *node, src, dst); err != nil {
 					return err
 				}
 			}
@@ -108,7 +108,7 @@ agents move as far as is safe, is moved only when its name is repeated with --ye
 				}
 			}
 			if !*dry {
-				if d.To, err = m.engine.AdvanceSlot(cmd.Context(), *node, *name, d.To); err != nil {
+				if d.To, err = m.Engine.AdvanceSlot(cmd.Context(), *node, *name, d.To); err != nil {
 					return err
 				}
 			}
@@ -121,7 +121,7 @@ agents move as far as is safe, is moved only when its name is repeated with --ye
 
 // find looks for the first commit at when or later.
 func (m *mesh) find(ctx context.Context, d done, when time.Time) (done, error) {
-	c, ok, err := m.servers[d.Node].FirstCommit(ctx, d.Slot, when)
+	c, ok, err := m.Servers[d.Node].FirstCommit(ctx, d.Slot, when)
 	switch {
 	case err != nil:
 		return d, err
@@ -193,7 +193,7 @@ then. The agents make a new recovery slot where one is missing.`),
 			}
 			d := done{Node: *node, Slot: *name, Did: "dropped", DryRun: *dry, From: slot.Confirmed}
 			if !*dry {
-				if err := m.servers[*node].DropSlot(cmd.Context(), *name, slot.Kind == topology.SlotClone); err != nil {
+				if err := m.Servers[*node].DropSlot(cmd.Context(), *name, slot.Kind == topology.SlotClone); err != nil {
 					return err
 				}
 			}

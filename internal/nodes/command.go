@@ -34,12 +34,16 @@ func commonFlags(cmd *cobra.Command, check config.DSNCheck) *common {
 	return c
 }
 
-// load reads the file and checks the flags.
-func (c *common) load(cmd *cobra.Command) (*config.Config, error) {
+// open checks the flags, reads the file, and connects to its cluster.
+func (c *common) open(cmd *cobra.Command) (*mesh, error) {
 	if c.output != "table" && c.output != "json" {
 		return nil, cli.Usage(cmd, fmt.Errorf("--output %q: use table or json", c.output))
 	}
-	return cli.LoadConfig(cmd, *c.file, c.check)
+	cfg, err := cli.LoadConfig(cmd, *c.file, c.check)
+	if err != nil {
+		return nil, err
+	}
+	return open(cmd.Context(), cfg)
 }
 
 // write writes a result for programs, or as the given function does.
@@ -68,15 +72,11 @@ func listCommand(check config.DSNCheck) *cobra.Command {
 	}
 	c := commonFlags(cmd, check)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := c.load(cmd)
+		m, err := c.open(cmd)
 		if err != nil {
 			return err
 		}
-		m, err := open(cmd.Context(), cfg)
-		if err != nil {
-			return err
-		}
-		defer m.close()
+		defer m.Close()
 		l := m.list()
 		return c.write(cmd.OutOrStdout(), l, l.write)
 	}
@@ -114,16 +114,12 @@ Afterwards remove the node from the file and restart the agents.`),
 }
 
 func (c *common) drop(cmd *cobra.Command, o dropOptions, yes bool) error {
-	cfg, err := c.load(cmd)
-	if err != nil {
-		return err
-	}
 	ctx := cmd.Context()
-	m, err := open(ctx, cfg)
+	m, err := c.open(cmd)
 	if err != nil {
 		return err
 	}
-	defer m.close()
+	defer m.Close()
 	d, err := m.planDrop(ctx, o)
 	if err != nil {
 		return err
@@ -133,10 +129,7 @@ func (c *common) drop(cmd *cobra.Command, o dropOptions, yes bool) error {
 		return c.write(cmd.OutOrStdout(), d, d.write)
 	}
 	if !yes {
-		if err := d.write(cmd.ErrOrStderr()); err != nil {
-			return err
-		}
-		if err := confirm(cmd, o.node); err != nil {
+		if err := confirm(cmd, o.node, d.write); err != nil {
 			return err
 		}
 	}
@@ -148,7 +141,7 @@ func (c *common) drop(cmd *cobra.Command, o dropOptions, yes bool) error {
 		data.Survivors = append(data.Survivors, n.Name)
 	}
 	d.Event = "published"
-	if err := tell(ctx, cfg, m.fact(events.NodeDropped, o.node), data); err != nil {
+	if err := tell(ctx, m.cfg, m.fact(events.NodeDropped, o.node), data); err != nil {
 		d.Event = "not published: " + err.Error()
 	}
 	return c.write(cmd.OutOrStdout(), d, d.write)
@@ -170,8 +163,11 @@ func (m *mesh) fact(k events.Kind, node string) events.Fact {
 	return f
 }
 
-// confirm asks for the node's name.
-func confirm(cmd *cobra.Command, node string) error {
+// confirm shows what would be done and asks for the node's name.
+func confirm(cmd *cobra.Command, node string, show func(io.Writer) error) error {
+	if err := show(cmd.ErrOrStderr()); err != nil {
+		return err
+	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "This cannot be taken back. Type the name of the node to go on: ")
 	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

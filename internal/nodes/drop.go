@@ -141,7 +141,7 @@ func (m *mesh) removals(ctx context.Context, node string, named []string) (gone,
 				gone = append(gone, removal{Node: n.Name, Kind: kindSubscription, Name: s.Name, id: s.ID})
 			}
 		}
-		marks, err := m.engine.MarksOf(ctx, n.Name, node)
+		marks, err := m.Engine.MarksOf(ctx, n.Name, node)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -176,13 +176,13 @@ func (m *mesh) remove(ctx context.Context, node string, r removal) error {
 	defer cancel()
 	switch {
 	case r.Kind == kindSubscription:
-		return m.engine.DropSubscription(ctx, r.Node, r.id)
+		return m.Engine.DropSubscription(ctx, r.Node, r.id)
 	case r.Kind == kindMark:
-		return m.engine.ForgetMark(ctx, r.Node, node, r.Name)
+		return m.Engine.ForgetMark(ctx, r.Node, node, r.Name)
 	case r.slot.Kind == topology.SlotMesh:
-		return m.engine.DropMeshSlot(ctx, r.Node, r.Name)
+		return m.Engine.DropMeshSlot(ctx, r.Node, r.Name)
 	default:
-		return m.engine.DropSlot(ctx, r.Node, r.Name)
+		return m.Engine.DropSlot(ctx, r.Node, r.Name)
 	}
 }
 
@@ -208,7 +208,7 @@ func (m *mesh) losses(ctx context.Context, node string) []events.Lost {
 		lost := events.Lost{Node: n.Name, Bytes: int64(w - from), Transactions: -1}
 		if slot, ok := source.Slot(topology.SlotRecovery, n.Name, ""); ok {
 			have, _ := source.From(node)
-			if count, err := m.engine.CountForeign(ctx, source.Name, slot.Name, have, from); err == nil {
+			if count, err := m.Engine.CountForeign(ctx, source.Name, slot.Name, have, from); err == nil {
 				lost.Transactions = count
 			}
 		}

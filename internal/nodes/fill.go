@@ -25,7 +25,7 @@ func (r *rebuild) fence(ctx context.Context) error {
 		if !ok || !sub.Enabled {
 			continue
 		}
-		if _, err := r.engine.Fence(ctx, n.Name, sub, r.target().Identity); err != nil {
+		if _, err := r.Engine.Fence(ctx, n.Name, sub, r.target().Identity); err != nil {
 			return err
 		}
 	}
@@ -38,7 +38,7 @@ func (r *rebuild) clear(ctx context.Context) error {
 	n := r.target()
 	for _, s := range n.Subscriptions {
 		if s.Provider != "" {
-			if err := r.engine.DropSubscription(ctx, n.Name, s.ID); err != nil {
+			if err := r.Engine.DropSubscription(ctx, n.Name, s.ID); err != nil {
 				return err
 			}
 		}
@@ -46,12 +46,12 @@ func (r *rebuild) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, removeLimit)
 	defer cancel()
 	for _, p := range r.others(r.o.node) {
-		if err := r.engine.DropMeshSlot(ctx, n.Name, r.back[p.Name].Slot); err != nil {
+		if err := r.Engine.DropMeshSlot(ctx, n.Name, r.back[p.Name].Slot); err != nil {
 			return err
 		}
 		for _, s := range p.Slots {
 			if (s.Kind == topology.SlotMesh && s.To == n.Name) || slices.Contains(r.o.slots, p.Name+"/"+s.Name) {
-				if err := r.engine.DropMeshSlot(ctx, p.Name, s.Name); err != nil {
+				if err := r.Engine.DropMeshSlot(ctx, p.Name, s.Name); err != nil {
 					return err
 				}
 			}
@@ -66,7 +66,7 @@ func (r *rebuild) clear(ctx context.Context) error {
 		list = append(list, ident(t))
 	}
 	// The tables are empty unless they are to be emptied: see empty.
-	return r.servers[n.Name].Slow(ctx, "TRUNCATE "+strings.Join(list, ", "), nil)
+	return r.Servers[n.Name].Slow(ctx, "TRUNCATE "+strings.Join(list, ", "), nil)
 }
 
 // makeSlots makes the slots of all survivors but the source, and waits until the
@@ -78,7 +78,7 @@ func (r *rebuild) makeSlots(ctx context.Context) error {
 		if p == r.source {
 			continue
 		}
-		if err := r.servers[p].CreateSlot(ctx, r.to[p].Slot, "pgoutput"); err != nil {
+		if err := r.Servers[p].CreateSlot(ctx, r.to[p].Slot, "pgoutput"); err != nil {
 			return err
 		}
 		pairs = append(pairs, native.Pair{From: p, To: r.source})
@@ -90,7 +90,7 @@ func (r *rebuild) makeSlots(ctx context.Context) error {
 func (r *rebuild) barrier(ctx context.Context, pairs []native.Pair) error {
 	limited, cancel := context.WithTimeout(ctx, r.o.catchUp)
 	defer cancel()
-	err := r.engine.Barrier(limited, pairs)
+	err := r.Engine.Barrier(limited, pairs)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return &topology.Fault{
 			Class: topology.Transient, Code: "replication_late", Err: err,
@@ -118,7 +118,7 @@ func (r *rebuild) fill(ctx context.Context) error {
 		tables[i] = transfer.Table{TableName: t.TableName, Columns: t.Columns, Filter: t.Filter}
 	}
 	r.result.RowsCopied, err = transfer.Run(ctx, transfer.Options{
-		From: r.servers[r.source], To: r.servers[r.o.node], Snapshot: snap.Name, Tables: tables, Jobs: r.o.jobs,
+		From: r.Servers[r.source], To: r.Servers[r.o.node], Snapshot: snap.Name, Tables: tables, Jobs: r.o.jobs,
 		Done: func(t transfer.Table, rows int64) { r.say("  %s: %d rows", t.TableName, rows) },
 	}, func() {
 		taken = true
@@ -130,14 +130,14 @@ func (r *rebuild) fill(ctx context.Context) error {
 	progress[r.source] = snap.At
 	var ids []uint32
 	for _, p := range r.peers {
-		id, err := r.engine.Join(ctx, r.o.node, r.to[p], progress[p], 0)
+		id, err := r.Engine.Join(ctx, r.o.node, r.to[p], progress[p], 0)
 		if err != nil {
 			return err
 		}
 		ids = append(ids, id)
 	}
 	for _, id := range ids {
-		if err := r.engine.Enable(ctx, r.o.node, id); err != nil {
+		if err := r.Engine.Enable(ctx, r.o.node, id); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func (r *rebuild) snapshot(ctx context.Context) (*postgres.Snapshot, map[string]
 		}
 		if snap != nil {
 			snap.Close()
-			err = errors.Join(err, r.engine.DropMeshSlot(ctx, r.source, r.to[r.source].Slot))
+			err = errors.Join(err, r.Engine.DropMeshSlot(ctx, r.source, r.to[r.source].Slot))
 		}
 		if err != nil {
 			return nil, nil, err
@@ -186,7 +186,7 @@ func (r *rebuild) still(ctx context.Context) (snap *postgres.Snapshot, before, a
 		again, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeLimit)
 		defer cancel()
 		for _, f := range fences {
-			err = errors.Join(err, r.engine.Unfence(again, r.source, f))
+			err = errors.Join(err, r.Engine.Unfence(again, r.source, f))
 		}
 		if err != nil && limited.Err() != nil && ctx.Err() == nil {
 			err = &topology.Fault{
@@ -201,7 +201,7 @@ func (r *rebuild) still(ctx context.Context) (snap *postgres.Snapshot, before, a
 		}
 		peer, _ := r.seen.Node(p)
 		sub, _ := source.From(p)
-		fence, err := r.engine.Fence(limited, r.source, sub, peer.Identity)
+		fence, err := r.Engine.Fence(limited, r.source, sub, peer.Identity)
 		if fence.Mark != "" {
 			fences = append(fences, fence)
 		}
@@ -212,7 +212,7 @@ func (r *rebuild) still(ctx context.Context) (snap *postgres.Snapshot, before, a
 	if before, err = r.progress(limited, source); err != nil {
 		return nil, nil, nil, err
 	}
-	if snap, err = r.servers[r.source].CreateSlotSnapshot(limited, r.to[r.source].Slot, "pgoutput"); err != nil {
+	if snap, err = r.Servers[r.source].CreateSlotSnapshot(limited, r.to[r.source].Slot, "pgoutput"); err != nil {
 		return nil, nil, nil, err
 	}
 	after, err = r.progress(limited, source)
@@ -224,7 +224,7 @@ func (r *rebuild) progress(ctx context.Context, source topology.NodeState) (map[
 	out := map[string]topology.LSN{}
 	for _, p := range r.peers {
 		if sub, ok := source.From(p); ok && p != r.source {
-			lsn, err := r.engine.Progress(ctx, r.source, sub.Origin, false)
+			lsn, err := r.Engine.Progress(ctx, r.source, sub.Origin, false)
 			if err != nil {
 				return nil, err
 			}
@@ -258,27 +258,27 @@ func (r *rebuild) joinBack(ctx context.Context) error {
 			continue // of an earlier run: the old one was fenced before anything else
 		}
 		link := r.back[n.Name]
-		if err := r.engine.DropMeshSlot(ctx, r.o.node, link.Slot); err != nil {
+		if err := r.Engine.DropMeshSlot(ctx, r.o.node, link.Slot); err != nil {
 			return err
 		}
-		if err := r.servers[r.o.node].CreateSlot(ctx, link.Slot, "pgoutput"); err != nil {
+		if err := r.Servers[r.o.node].CreateSlot(ctx, link.Slot, "pgoutput"); err != nil {
 			return err
 		}
-		slot, _, err := r.servers[r.o.node].Slot(ctx, link.Slot)
+		slot, _, err := r.Servers[r.o.node].Slot(ctx, link.Slot)
 		if err != nil {
 			return err
 		}
-		id, err := r.engine.Join(ctx, n.Name, link, slot.Confirmed, sub.ID)
+		id, err := r.Engine.Join(ctx, n.Name, link, slot.Confirmed, sub.ID)
 		if err != nil {
 			return err
 		}
-		if err := r.engine.Enable(ctx, n.Name, id); err != nil {
+		if err := r.Engine.Enable(ctx, n.Name, id); err != nil {
 			return err
 		}
 		// Marks that have lost their subscription.
 		for _, f := range n.Fences {
 			if f.Origin == r.o.node {
-				if err := r.engine.ForgetMark(ctx, n.Name, r.o.node, f.Mark); err != nil {
+				if err := r.Engine.ForgetMark(ctx, n.Name, r.o.node, f.Mark); err != nil {
 					return err
 				}
 			}

@@ -175,15 +175,7 @@ func value[T any](l *lab, node, sql string, args ...any) T {
 
 func (l *lab) eventually(what string, check func() error) {
 	l.t.Helper()
-	deadline := time.Now().Add(waitLimit)
-	var err error
-	for time.Now().Before(deadline) {
-		if err = check(); err == nil {
-			return
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-	l.t.Fatalf("%s: not within %s: %v", what, waitLimit, err)
+	pgtest.Eventually(l.t, waitLimit, what, check)
 }
 
 // event waits for an event of that kind about n1.

@@ -21,7 +21,7 @@ func (r *rebuild) links(ctx context.Context) error {
 		}
 		// The old slots of the node hold what it does not need: new ones, by names
 		// that are known again.
-		name := topology.MeshSlotName(r.servers[p].Database(), p, r.o.node)
+		name := topology.MeshSlotName(r.Servers[p].Database(), p, r.o.node)
 		l := r.to[p]
 		l.Name, l.Slot = name, name
 		r.to[p] = l
@@ -29,7 +29,7 @@ func (r *rebuild) links(ctx context.Context) error {
 			return err
 		}
 	}
-	r.tables, err = r.engine.Published(ctx, r.source, r.to[r.source].Publications)
+	r.tables, err = r.Engine.Published(ctx, r.source, r.to[r.source].Publications)
 	if err == nil && len(r.tables) == 0 {
 		err = &topology.Fault{
 			Code: "nothing_published", Node: r.source, Hint: "see pg_publication_tables",
@@ -43,9 +43,9 @@ func (r *rebuild) links(ctx context.Context) error {
 // subscription, completed by what other nodes' subscriptions to the same provider
 // tell, and by the file.
 func (r *rebuild) link(ctx context.Context, from, to string) (native.Link, error) {
-	name := topology.MeshSlotName(r.servers[from].Database(), from, to)
+	name := topology.MeshSlotName(r.Servers[from].Database(), from, to)
 	out := native.Link{Name: name, Slot: name}
-	if own, ok, err := r.engine.LinkOf(ctx, to, from); err != nil {
+	if own, ok, err := r.Engine.LinkOf(ctx, to, from); err != nil {
 		return out, err
 	} else if ok {
 		out = own
@@ -57,7 +57,7 @@ func (r *rebuild) link(ctx context.Context, from, to string) (native.Link, error
 		if out.ConnInfo != "" || n.Name == from || n.Name == to || !n.Reachable {
 			continue
 		}
-		l, ok, err := r.engine.LinkOf(ctx, n.Name, from)
+		l, ok, err := r.Engine.LinkOf(ctx, n.Name, from)
 		if err != nil {
 			return out, err
 		}
@@ -103,7 +103,7 @@ const presentSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object('schema', n.nsp
 // present splits the tables by whether the node has them.
 func (r *rebuild) present(ctx context.Context) (there, missing []topology.TableName, err error) {
 	var all []topology.TableName
-	if err := r.servers[r.o.node].JSON(ctx, &all, presentSQL); err != nil {
+	if err := r.Servers[r.o.node].JSON(ctx, &all, presentSQL); err != nil {
 		return nil, nil, err
 	}
 	for _, t := range r.tables {
@@ -127,7 +127,7 @@ func (r *rebuild) empty(ctx context.Context) error {
 	}
 	for _, t := range there {
 		var some bool
-		if err := r.servers[r.o.node].JSON(ctx, &some, "SELECT to_jsonb(EXISTS (SELECT FROM "+ident(t)+"))"); err != nil {
+		if err := r.Servers[r.o.node].JSON(ctx, &some, "SELECT to_jsonb(EXISTS (SELECT FROM "+ident(t)+"))"); err != nil {
 			return err
 		}
 		if some {

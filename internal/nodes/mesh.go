@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"healer/api"
 	"healer/config"
+	"healer/internal/reach"
 	"healer/planner"
 	"healer/postgres"
-	"healer/postgres/native"
 	"healer/topology"
 )
 
@@ -28,9 +25,8 @@ const (
 
 // mesh is the cluster as a command sees it.
 type mesh struct {
-	cfg     *config.Config
-	engine  *native.Engine
-	servers map[string]*postgres.Server
+	*reach.Cluster
+	cfg *config.Config
 	// agents has the status of each agent that answers, by its node.
 	agents map[string]api.Status
 	seen   topology.Observation
@@ -38,32 +34,19 @@ type mesh struct {
 
 // open connects to the cluster and reads it. Without the named nodes, which may
 // be down, every subscription's provider is known then.
-func open(ctx context.Context, c *config.Config) (m *mesh, err error) {
-	m = &mesh{cfg: c, servers: map[string]*postgres.Server{}, agents: askAgents(ctx, c)}
-	defer func() {
-		if err != nil {
-			m.close()
-		}
-	}()
-	for _, n := range c.Nodes {
-		if m.servers[n.Name], err = postgres.Open(n.Name, n.DSN); err != nil {
-			delete(m.servers, n.Name)
-			return nil, err
-		}
+func open(ctx context.Context, c *config.Config) (*mesh, error) {
+	limited, cancel := context.WithTimeout(ctx, agentAnswers)
+	defer cancel()
+	m := &mesh{cfg: c, agents: reach.Agents(limited, c)}
+	var err error
+	if m.Cluster, err = reach.Open(c, m.feeds()); err != nil {
+		return nil, err
 	}
-	m.engine = native.New(native.Options{
-		Cluster: c.Cluster, Servers: m.servers, Feeds: m.feeds(), Log: slog.New(slog.DiscardHandler),
-	})
-	return m, m.observe(ctx)
-}
-
-func (m *mesh) close() {
-	if m.engine != nil {
-		m.engine.Close()
+	if err := m.observe(ctx); err != nil {
+		m.Close()
+		return nil, err
 	}
-	for _, s := range m.servers {
-		s.Close()
-	}
+	return m, nil
 }
 
 // observe reads all nodes until the provider of every subscription is known, as
@@ -72,39 +55,14 @@ func (m *mesh) observe(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, knownWithin)
 	defer cancel()
 	for {
-		if seen := m.engine.ObserveAll(limited); limited.Err() == nil || len(m.seen.Nodes) == 0 {
+		if seen := m.Engine.ObserveAll(limited); limited.Err() == nil || len(m.seen.Nodes) == 0 {
 			m.seen = seen
 		}
-		told := !slices.ContainsFunc(m.seen.Nodes, func(n topology.NodeState) bool {
-			return slices.ContainsFunc(n.Subscriptions, func(s topology.Subscription) bool { return s.Provider == "" })
-		})
+		told := !slices.ContainsFunc(m.seen.Nodes, func(n topology.NodeState) bool { return !n.ProvidersKnown() })
 		if told || postgres.Pause(limited, 100*time.Millisecond) != nil {
 			return ctx.Err()
 		}
 	}
-}
-
-// askAgents asks all agents at once. Who does not answer is left out.
-func askAgents(ctx context.Context, c *config.Config) map[string]api.Status {
-	ctx, cancel := context.WithTimeout(ctx, agentAnswers)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	out := map[string]api.Status{}
-	for _, n := range c.Nodes {
-		wg.Go(func() {
-			s, err := api.FetchStatus(ctx, client, n.API)
-			if err != nil || s.Cluster != c.Cluster {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			out[n.Name] = s
-		})
-	}
-	wg.Wait()
-	return out
 }
 
 // feeds is what the agents know of which slot feeds whom: a node that is down

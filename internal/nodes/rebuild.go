@@ -96,7 +96,7 @@ func (r *rebuild) fit() error {
 	switch {
 	case !n.Reachable:
 		fault.Code, fault.Err = "node_unreachable", lastLine(n.Problem)
-		fault.Hint = "start an empty server at its DSN, with the database " + r.servers[n.Name].Database()
+		fault.Hint = "start an empty server at its DSN, with the database " + r.Servers[n.Name].Database()
 	case n.InRecovery:
 		fault.Code, fault.Hint, fault.Err = "in_recovery", "on "+n.Name+": SELECT pg_promote()", errors.New("the server is a standby")
 	case is:
@@ -265,12 +265,12 @@ func (r *rebuild) describe() {
 func (r *rebuild) run(ctx context.Context) error {
 	r.began = time.Now()
 	for _, s := range r.stale {
-		if err := r.engine.Unfence(ctx, s.node, s.fence); err != nil {
+		if err := r.Engine.Unfence(ctx, s.node, s.fence); err != nil {
 			return err
 		}
 	}
 	for _, p := range r.peers {
-		if err := r.engine.Bar(ctx, p, r.o.node, topology.BarRebuild, r.target().Identity); err != nil {
+		if err := r.Engine.Bar(ctx, p, r.o.node, topology.BarRebuild, r.target().Identity); err != nil {
 			return err
 		}
 	}
@@ -305,7 +305,7 @@ type stage struct {
 // release takes the node back: nothing bars it any more.
 func (r *rebuild) release(ctx context.Context) error {
 	for _, p := range r.peers {
-		if err := r.engine.Unbar(ctx, p, r.o.node); err != nil {
+		if err := r.Engine.Unbar(ctx, p, r.o.node); err != nil {
 			return err
 		}
 	}

@@ -55,16 +55,12 @@ func (c *common) rebuild(cmd *cobra.Command, o rebuildOptions, yes bool) error {
 	if o.jobs < 1 || o.pause < time.Millisecond || o.catchUp < time.Second {
 		return cli.Usage(cmd, fmt.Errorf("--jobs must be 1 at least, --pause-limit 1ms, --catch-up-limit 1s"))
 	}
-	cfg, err := c.load(cmd)
-	if err != nil {
-		return err
-	}
 	ctx := cmd.Context()
-	m, err := open(ctx, cfg)
+	m, err := c.open(cmd)
 	if err != nil {
 		return err
 	}
-	defer m.close()
+	defer m.Close()
 	r, err := m.planRebuild(ctx, o)
 	if err != nil {
 		return err
@@ -73,10 +69,7 @@ func (c *common) rebuild(cmd *cobra.Command, o rebuildOptions, yes bool) error {
 		return c.write(cmd.OutOrStdout(), r.result, r.result.write)
 	}
 	if !yes {
-		if err := r.result.write(cmd.ErrOrStderr()); err != nil {
-			return err
-		}
-		if err := confirm(cmd, o.node); err != nil {
+		if err := confirm(cmd, o.node, r.result.write); err != nil {
 			return err
 		}
 	}

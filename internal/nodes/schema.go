@@ -36,7 +36,7 @@ func (r *rebuild) schema(ctx context.Context) error {
 		}
 	}
 	for _, p := range r.peers {
-		if _, err := r.engine.Published(ctx, r.o.node, r.back[p].Publications); err != nil {
+		if _, err := r.Engine.Published(ctx, r.o.node, r.back[p].Publications); err != nil {
 			return err
 		}
 	}
@@ -66,7 +66,7 @@ func (r *rebuild) dumpSchema(ctx context.Context) error {
 			Err: fmt.Errorf("pg_dump: %w: %w", err, lastLine(said.String())),
 		}
 	}
-	conn, err := r.servers[r.o.node].Session(ctx)
+	conn, err := r.Servers[r.o.node].Session(ctx)
 	if err != nil {
 		return err
 	}

@@ -192,7 +192,7 @@ func (s *settings) compare(cmd *cobra.Command, c *config.Config, nodes []string,
 	if err != nil {
 		return nil, err
 	}
-	defer m.close()
+	defer m.Close()
 	var gap *gapRows
 	if s.origin != "" {
 		if gap, err = m.gapRows(ctx, s.origin); err != nil {

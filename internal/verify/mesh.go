@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"healer/compare"
 	"healer/config"
+	"healer/internal/reach"
 	"healer/postgres"
 	"healer/postgres/native"
 	"healer/topology"
@@ -18,8 +18,7 @@ import (
 
 // mesh is the cluster as it is compared: all its nodes are known, some are compared.
 type mesh struct {
-	engine  *native.Engine
-	servers map[string]*postgres.Server
+	*reach.Cluster
 	// nodes are those compared, sorted; pairs what they receive from one another.
 	nodes []string
 	pairs []native.Pair
@@ -34,30 +33,17 @@ type mesh struct {
 const knownWithin = 10 * time.Second
 
 // open connects to the cluster and finds out how the nodes replicate.
-func open(ctx context.Context, c *config.Config, nodes []string, barrierLimit time.Duration) (m *mesh, err error) {
-	m = &mesh{servers: map[string]*postgres.Server{}, nodes: nodes, barrierLimit: barrierLimit}
-	defer func() {
-		if err != nil {
-			m.close()
-		}
-	}()
-	for _, n := range c.Nodes {
-		if m.servers[n.Name], err = postgres.Open(n.Name, n.DSN); err != nil {
-			delete(m.servers, n.Name)
-			return nil, err
-		}
+func open(ctx context.Context, c *config.Config, nodes []string, barrierLimit time.Duration) (*mesh, error) {
+	r, err := reach.Open(c, nil)
+	if err != nil {
+		return nil, err
 	}
-	m.engine = native.New(native.Options{Cluster: c.Cluster, Servers: m.servers, Log: slog.New(slog.DiscardHandler)})
-	return m, m.observe(ctx)
-}
-
-func (m *mesh) close() {
-	if m.engine != nil {
-		m.engine.Close()
+	m := &mesh{Cluster: r, nodes: nodes, barrierLimit: barrierLimit}
+	if err := m.observe(ctx); err != nil {
+		m.Close()
+		return nil, err
 	}
-	for _, s := range m.servers {
-		s.Close()
-	}
+	return m, nil
 }
 
 // observe reads all nodes until it is known how those compared replicate. That may
@@ -67,7 +53,7 @@ func (m *mesh) observe(ctx context.Context) error {
 	defer cancel()
 	var apart error
 	for {
-		seen := m.engine.ObserveAll(ctx)
+		seen := m.Engine.ObserveAll(ctx)
 		if ctx.Err() != nil && len(m.seen.Nodes) > 0 {
 			return apart // the time ran out in the middle of this reading: the one before it counts
 		}
@@ -142,10 +128,8 @@ func (m *mesh) findPairs() error {
 func (m *mesh) told() bool {
 	for _, name := range m.nodes {
 		n, _ := m.seen.Node(name)
-		for _, s := range n.Subscriptions {
-			if s.Provider == "" {
-				return false
-			}
+		if !n.ProvidersKnown() {
+			return false
 		}
 	}
 	return true
@@ -155,7 +139,7 @@ func (m *mesh) told() bool {
 func (m *mesh) tables(ctx context.Context, patterns []pattern) ([]compare.Spec, error) {
 	var all []replica
 	for _, p := range m.pairs {
-		got, err := m.engine.Replicas(ctx, p.To, p.From)
+		got, err := m.Engine.Replicas(ctx, p.To, p.From)
 		if err != nil {
 			return nil, err
 		}
@@ -173,7 +157,7 @@ const existsSQL = `SELECT to_jsonb(EXISTS (SELECT FROM pg_class c JOIN pg_namesp
 func (m *mesh) exists(ctx context.Context, name topology.TableName) (bool, error) {
 	for _, n := range m.nodes {
 		var there bool
-		if err := m.servers[n].JSON(ctx, &there, existsSQL, name.Schema, name.Name); err != nil || there {
+		if err := m.Servers[n].JSON(ctx, &there, existsSQL, name.Schema, name.Name); err != nil || there {
 			return there, err
 		}
 	}
@@ -191,7 +175,7 @@ func (m *mesh) peers() []compare.Node {
 				authors[s.Origin] = s.Provider
 			}
 		}
-		out = append(out, compare.Node{Name: name, Connect: m.servers[name].Session, Authors: authors})
+		out = append(out, compare.Node{Name: name, Connect: m.Servers[name].Session, Authors: authors})
 	}
 	return out
 }
@@ -200,7 +184,7 @@ func (m *mesh) peers() []compare.Node {
 func (m *mesh) barrier(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, m.barrierLimit)
 	defer cancel()
-	err := m.engine.Barrier(limited, m.pairs)
+	err := m.Engine.Barrier(limited, m.pairs)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return &topology.Fault{
 			Class: topology.Transient, Code: "replication_late", Err: err,
@@ -212,7 +196,7 @@ func (m *mesh) barrier(ctx context.Context) error {
 
 // guard says why nothing may be repaired now: as it is now, not as it was.
 func (m *mesh) guard(ctx context.Context) error {
-	o := m.engine.ObserveAll(ctx)
+	o := m.Engine.ObserveAll(ctx)
 	for i := range o.Nodes {
 		// Of the node whose rows are carried the mark is this command's.
 		o.Nodes[i].Gaps = slices.DeleteFunc(o.Nodes[i].Gaps, func(g topology.GapMark) bool { return g.Origin == m.origin })

@@ -55,7 +55,7 @@ func (m *mesh) gapRows(ctx context.Context, origin string) (*gapRows, error) {
 				continue
 			}
 		}
-		last, err := m.engine.LastCommit(ctx, name, sub)
+		last, err := m.Engine.LastCommit(ctx, name, sub)
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +83,7 @@ func (g *gapRows) begin(ctx context.Context, dry bool) error {
 		return nil
 	}
 	for name, sub := range g.behind {
-		if _, err := g.engine.MarkGap(ctx, name, g.origin, sub.Progress, g.upTo); err != nil {
+		if _, err := g.Engine.MarkGap(ctx, name, g.origin, sub.Progress, g.upTo); err != nil {
 			return err
 		}
 	}
@@ -97,7 +97,7 @@ func (g *gapRows) end(ctx context.Context, dry bool) error {
 		return nil
 	}
 	for name, sub := range g.behind {
-		err := errors.Join(g.engine.AdvanceOrigin(ctx, name, sub, g.upTo), g.engine.UnmarkGap(ctx, name, g.origin, g.upTo))
+		err := errors.Join(g.Engine.AdvanceOrigin(ctx, name, sub, g.upTo), g.Engine.UnmarkGap(ctx, name, g.origin, g.upTo))
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ func Whole(ctx context.Context, c *config.Config, barrierLimit time.Duration, pr
 	if err != nil {
 		return compare.Report{}, err
 	}
-	defer m.close()
+	defer m.Close()
 	tables, err := m.tables(ctx, nil)
 	if err != nil {
 		return compare.Report{}, err

@@ -116,3 +116,18 @@ func dump(tb testing.TB, servers []*localpg.Server) {
 		tb.Logf("log of server %s:\n%s", s.Name(), s.LogTail(tailLines))
 	}
 }
+
+// Eventually waits until check has nothing to object to, and ends the test when that
+// is not so within the limit.
+func Eventually(tb testing.TB, limit time.Duration, what string, check func() error) {
+	tb.Helper()
+	deadline := time.Now().Add(limit)
+	var err error
+	for time.Now().Before(deadline) {
+		if err = check(); err == nil {
+			return
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	tb.Fatalf("%s: not within %s: %v", what, limit, err)
+}
