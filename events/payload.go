@@ -104,7 +104,8 @@ type Verified struct {
 	Run        string           `json:"run"`
 }
 
-// Rejoined is the data of node.rejoined.
+// Rejoined is the data of node.rejoined. Survivors are the nodes that read from
+// Node again.
 type Rejoined struct {
 	Node       string           `json:"node"`
 	Survivors  []string         `json:"survivors"`

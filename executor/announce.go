@@ -20,7 +20,8 @@ import (
 //	step       the step and "done", whoever did it or found it done; a step
 //	           that was not done is told of with its state and run
 //	verified   the watermark and the targets: what was verified, not by whom
-//	rejoined   nothing: a node's incarnation comes back once
+//	rejoined   who reads from the node now: of two runs that overlap, the later
+//	           may find half of it done
 //	refused    reason and node
 //	failed, cancelled   the run
 
@@ -60,8 +61,8 @@ func planned(p planner.Plan) events.Planned {
 }
 
 // announceStart publishes recovery.started, once a step has done or at least
-// tried something. A run that only finds another coordinator in possession has
-// started nothing.
+// tried something. A run that only looks, or finds another coordinator in
+// possession, has started nothing.
 func (r *run) announceStart() {
 	r.started.Do(func() {
 		r.publish(events.RecoveryStarted, events.Started{Plan: string(r.head.Kind), Node: r.head.Node, Run: r.id}, r.id)
@@ -155,9 +156,9 @@ func (r *run) announceRejoined(o Outcome) {
 		return
 	}
 	r.publish(events.NodeRejoined, events.Rejoined{
-		Node: o.Plan.Node, Survivors: o.Plan.Survivors,
+		Node: o.Plan.Node, Survivors: o.Plan.Readers,
 		DurationMS: o.Duration.Milliseconds(), PhasesMS: phases(o.Steps), Run: r.id,
-	}, o.Plan.Survivors...)
+	}, o.Plan.Readers...)
 }
 
 // announceFailed publishes recovery.failed; or recovery.refused when it was the

@@ -188,6 +188,34 @@ func TestNothingMissingBehindTheFences(t *testing.T) {
 	})
 }
 
+// A run that was planned while another had done half of the rejoin has that half
+// not in its plan. What both tell of is still one thing.
+func TestOverlappingRejoinsAreOneEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newMesh(30, 10, 20), &bus{}, "n1")
+		if o := b.recover(t, t.Context()); o.State != executor.Verified {
+			t.Fatal(o.Err)
+		}
+		b.mesh.backUp = true
+		whole, _ := b.mesh.plan(planner.Rejoin)
+		b.mesh.servers["n2"].fence, b.mesh.servers["n2"].enabled = false, true
+		half, _ := b.mesh.plan(planner.Rejoin)
+		if slices.Equal(whole.Survivors, half.Survivors) {
+			t.Fatal("the second plan has no less to do")
+		}
+		for _, p := range []planner.Plan{whole, half} {
+			if o := b.exec.Run(t.Context(), p); o.State != executor.Rejoined {
+				t.Fatalf("run ended %s, %v", o.State, o.Err)
+			}
+		}
+		only(t, b.bus, events.NodeRejoined)
+		if n := b.bus.kinds()[events.RecoveryStarted]; n != 2 {
+			t.Errorf("%d runs started: the second only looked", n)
+		}
+	})
+}
+
 func TestRejoin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

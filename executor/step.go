@@ -71,7 +71,8 @@ func (r *run) once(ctx context.Context, p planner.Plan, s planner.Step) (StepSta
 		return "", Result{}, err
 	}
 	res, err := h.Apply(ctx, p, s)
-	if err == nil || topology.ClassOf(err) != topology.Conflict {
+	looks := s.Kind == planner.StepCheck || s.Kind == planner.StepDrain
+	if !looks && (err == nil || topology.ClassOf(err) != topology.Conflict) {
 		r.announceStart()
 	}
 	if err != nil {

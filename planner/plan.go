@@ -86,6 +86,9 @@ type Plan struct {
 	Incarnation string `json:"incarnation"`
 	// Survivors are the nodes that take part, sorted.
 	Survivors []string `json:"survivors"`
+	// Readers are, for a rejoin, the nodes that read from Node once the plan is
+	// done, sorted: Survivors, and those that did before.
+	Readers []string `json:"readers,omitempty"`
 	// Fenced is true when every survivor's fence was in place already, so
 	// that Watermark, Source and Lanes are final and not an estimate.
 	Fenced    bool         `json:"fenced"`

@@ -45,6 +45,7 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 			p.Watermark = max(p.Watermark, s.sub.Progress)
 		}
 	}
+	p.Readers = readers(read)
 	checks := []func() *Refusal{
 		func() *Refusal { return ready(f) },
 		func() *Refusal { return sameNode(f, t.Memory, fenced) },
@@ -98,6 +99,17 @@ func fencedSurvivors(origin string, nodes []topology.NodeState) []survivor {
 	}
 	slices.SortFunc(out, func(a, b survivor) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// readers are the nodes that will read from the returned one.
+func readers(read []topology.NodeState) (names []string) {
+	for _, n := range read {
+		if !n.InRecovery {
+			names = append(names, n.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // ready refuses a node that cannot take part in anything yet.

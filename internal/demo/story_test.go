@@ -65,6 +65,6 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	if r.Events[events.NodeFailed] != 1 || r.Events[events.RecoveryVerified] != 1 || r.Events[events.NodeRejoined] != 1 {
-		t.Errorf("three agents' word on one thing is one event: %v", r.Events)
+		t.Errorf("three agents' word on one thing is one event: %v\n%s", r.Events, &s.err)
 	}
 }
