@@ -50,6 +50,8 @@ type Client struct {
 	mu     sync.Mutex
 	closed bool
 	wg     sync.WaitGroup
+	// reconnected is closed, and replaced, when a connection is made.
+	reconnected chan struct{}
 }
 
 // Dial connects. It does not fail when no server answers: the connection is
@@ -60,7 +62,7 @@ func dial(ctx context.Context, o DialOptions, up func()) (*Client, error) {
 	if err := events.CheckCluster(o.Cluster); err != nil {
 		return nil, &topology.Fault{Code: "nats_options", Hint: "rename the cluster", Err: err}
 	}
-	c := &Client{cluster: o.Cluster, log: orDiscard(o.Log).With("component", "events"), up: up}
+	c := &Client{cluster: o.Cluster, log: orDiscard(o.Log).With("component", "events"), up: up, reconnected: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	opts := nats.GetDefaultOptions()
 	opts.Servers = o.URLs
@@ -122,7 +124,18 @@ func (c *Client) connOptions(o DialOptions) []nats.Option {
 
 func (c *Client) connected(nc *nats.Conn) {
 	c.log.Info("connected to NATS", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName())
+	c.mu.Lock()
+	close(c.reconnected)
+	c.reconnected = make(chan struct{})
+	c.mu.Unlock()
 	c.up()
+}
+
+// nextConnection returns what is closed when a connection is made from now on.
+func (c *Client) nextConnection() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reconnected
 }
 
 // Connected reports whether a server is connected now.

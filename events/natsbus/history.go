@@ -21,6 +21,8 @@ const (
 	pullExpiry = 10 * time.Second
 	// pullBatch is how many messages are asked for at a time.
 	pullBatch = 256
+	// mostMissed is how many messages are read singly.
+	mostMissed = 64
 	// consumerExpiry is when JetStream drops a consumer that nobody reads.
 	consumerExpiry = 30 * time.Second
 )
@@ -30,6 +32,7 @@ const (
 // the last message read.
 type history struct {
 	js     jetstream.JetStream
+	client *Client
 	stream string
 	config jetstream.ConsumerConfig
 	log    *slog.Logger
@@ -46,7 +49,7 @@ type history struct {
 
 func newHistory(c *Client, f events.Filter, out chan<- passage) *history {
 	h := &history{
-		js: c.js, stream: events.Stream(c.cluster), log: c.log, out: out,
+		js: c.js, client: c, stream: events.Stream(c.cluster), log: c.log, out: out,
 		config: jetstream.ConsumerConfig{
 			FilterSubject: events.SubjectPrefix(c.cluster) + f.Pattern(),
 			AckPolicy:     jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
@@ -89,8 +92,8 @@ func (h *history) begin(ctx context.Context) {
 func (h *history) run(ctx context.Context) {
 	wait := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.2, Multiplier: 2, MaxInterval: 2 * time.Second}
 	for ctx.Err() == nil {
-		began := time.Now()
-		err := h.session(ctx)
+		began, elsewhere := time.Now(), h.client.nextConnection()
+		err := h.connected(ctx, elsewhere)
 		if time.Since(began) > 2*apiTimeout {
 			wait.Reset()
 		}
@@ -100,14 +103,38 @@ func (h *history) run(ctx context.Context) {
 		h.log.Debug("reading the stream begins anew", "stream", h.stream, "next", h.next, "error", err)
 		select {
 		case <-ctx.Done():
+		case <-elsewhere:
+			wait.Reset()
 		case <-time.After(wait.NextBackOff()):
 		}
 	}
 }
 
+// connected reads until that fails or there is another connection: the consumer
+// may have died with the server, and its silence would show only seconds later.
+func (h *history) connected(ctx context.Context, elsewhere <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-elsewhere:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return h.session(ctx)
+}
+
 // session reads through one consumer until that fails.
 func (h *history) session(ctx context.Context) error {
-	cons, err := h.consumer(ctx)
+	st, err := h.open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := h.missed(ctx, st); err != nil {
+		return err
+	}
+	cons, err := h.consumer(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -141,9 +168,38 @@ func (h *history) session(ctx context.Context) error {
 	}
 }
 
-// consumer makes a consumer that begins where the last one ended.
-func (h *history) consumer(ctx context.Context) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+// missed reads what came while there was no consumer, one message after the
+// other. A consumer does that better, but to make one takes JetStream's leader,
+// which is what may be missing just now, and to read a message does not.
+func (h *history) missed(ctx context.Context, st jetstream.Stream) error {
+	for range mostMissed {
+		if h.next == 0 {
+			return nil
+		}
+		look, cancel := context.WithTimeout(ctx, lookTimeout)
+		m, err := st.GetMsg(look, h.next, jetstream.WithGetMsgSubject(h.config.FilterSubject))
+		cancel()
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
+		p := passage{}
+		if e, err := events.Decode(m.Data); err == nil {
+			p.event = &e
+		}
+		if err := h.hand(ctx, p); err != nil {
+			return err
+		}
+		h.next = m.Sequence + 1
+	}
+	return nil
+}
+
+// open finds the stream.
+func (h *history) open(ctx context.Context) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	st, err := h.js.Stream(ctx, h.stream)
 	if err != nil {
@@ -155,6 +211,13 @@ func (h *history) consumer(ctx context.Context) (jetstream.Consumer, error) {
 		h.next = 1
 	}
 	h.created = info.Created
+	return st, nil
+}
+
+// consumer makes a consumer that begins where the last one ended.
+func (h *history) consumer(ctx context.Context, st jetstream.Stream) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
 	cfg := h.config
 	if h.next > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartSequencePolicy, h.next, nil

@@ -114,3 +114,38 @@ func TestStreamLeaderIsKilledWhilePublishing(t *testing.T) {
 		t.Errorf("stream (-want +got):\n%s", d)
 	}
 }
+
+// The server of a listener dies, and JetStream with it. What is published before
+// the listener has found another server reaches it all the same.
+func TestListenersServerIsKilled(t *testing.T) {
+	m, err := newMesh(t.TempDir(), 3)
+	check(t, err)
+	t.Cleanup(func() { check(t, m.stopAll()) })
+	check(t, m.start(0))
+	kill1, kill2 := startProcess(t, m, 1), startProcess(t, m, 2)
+
+	const cluster = "orphaned"
+	b := connect(t, busOptions(t, m, 0, cluster))
+	until(t, "three replicas", func() bool { return b.Status().StreamReady && b.Status().Replicas == 3 })
+	listener, err := Dial(t.Context(), DialOptions{Cluster: cluster, URLs: []string{"nats://" + m.opts[2].Client, "nats://" + m.opts[0].Client}})
+	check(t, err)
+	t.Cleanup(listener.Close)
+	until(t, "the listener is connected", listener.Connected)
+	var live eventstest.Inbox
+	stop, err := listener.Subscribe(t.Context(), events.Filter{}, live.Put)
+	check(t, err)
+	defer stop()
+
+	kill1()
+	kill2()
+	all := eventstest.MakeN(t, cluster, events.RecoveryStep, 3)
+	publish(t, b, all...)
+	got := live.Await(t, len(all))
+	slices.SortFunc(got, byDetail)
+	if d := cmp.Diff(all, got); d != "" {
+		t.Errorf("live (-want +got):\n%s", d)
+	}
+	if n := b.Status().Pending; n != len(all) {
+		t.Errorf("%d of %d events wait for the stream, which has no quorum", n, len(all))
+	}
+}

@@ -193,9 +193,15 @@ func (s *sender) announce() {
 	// More are waiting; the resend timer or the next ack comes back here.
 }
 
-// late notes that no acknowledgement came in time.
+// late notes that no acknowledgement came in time. For a while everything that
+// waits is announced again: who was connected to a server that died has missed
+// what was announced until it found another, and the stream may not have it
+// before there is a new leader, seconds later.
 func (s *sender) late() {
 	s.stream.check()
+	if s.head.Seq != 0 && time.Since(s.since) < stuckAfter {
+		s.announced = min(s.announced, s.head.Seq)
+	}
 	if s.stuck || s.head.Seq == 0 || !s.client.Connected() || time.Since(s.since) < stuckAfter {
 		return
 	}

@@ -127,11 +127,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// stop stops the server and waits for it.
+// stop stops the server and waits for it. A server that is still starting gets
+// to the end of that first, which takes as long as reading its store: NATS'
+// Start and Shutdown do not bear each other.
 func (s *Server) stop() {
+	<-s.started
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
-	<-s.started
 }
 
 // serverOptions translates o.

@@ -48,8 +48,9 @@ func TestDemo(t *testing.T) {
 	if r.RowsRepaired == 0 || r.RowsTouched < r.RowsRepaired {
 		t.Errorf("%d of %d touched rows were repaired", r.RowsRepaired, r.RowsTouched)
 	}
-	if r.DetectedAfterMS <= 0 || r.VerifiedAfterMS < r.DetectedAfterMS || r.RejoinedAfterMS <= 0 {
-		t.Errorf("times: %+v", r)
+	// They are times of arrival, and the bus promises no order.
+	if r.DetectedAfterMS <= 0 || r.VerifiedAfterMS <= 0 || r.RejoinedAfterMS <= 0 {
+		t.Errorf("times: %+v\n%s", r, &s.err)
 	}
 	for _, n := range o.survivors() {
 		if r.WritesDuringRecovery[n] == 0 {
