@@ -292,3 +292,24 @@ func (c *Config) WitnessNames() []string {
 
 // EmbeddedNATS reports whether the agents run NATS themselves.
 func (c *Config) EmbeddedNATS() bool { return c.NATS.URL == "" }
+
+// NATSURLs is where clients reach NATS: the external one, or the embedded servers
+// of all members that run one, but those of the named members.
+func (c *Config) NATSURLs(but ...string) []string {
+	if !c.EmbeddedNATS() {
+		return []string{c.NATS.URL}
+	}
+	var urls []string
+	add := func(name string, n NodeNATS) {
+		if n.Client != "" && !slices.Contains(but, name) {
+			urls = append(urls, "nats://"+n.Client)
+		}
+	}
+	for _, n := range c.Nodes {
+		add(n.Name, n.NATS)
+	}
+	for _, w := range c.Witnesses {
+		add(w.Name, w.NATS)
+	}
+	return urls
+}

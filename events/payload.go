@@ -189,3 +189,82 @@ type SecondAgent struct {
 	Refused      string    `json:"refused"`
 	RefusedSince time.Time `json:"refused_since"`
 }
+
+// Judged is the data of what detection tells of a node: node.suspected, refuted,
+// failed, left, returned, flapping, unwatched and watched.
+type Judged struct {
+	Node string `json:"node"`
+	// Life is what the reporting agent holds now: up, suspected, failed, left or
+	// returning; unknown before it had an answer.
+	Life string `json:"life"`
+	// Reason is for a person: who saw what.
+	Reason string `json:"reason"`
+	// Condition is the strongest in the evidence that decided, Findings are those
+	// to report although the node may well live; docs/detection.md has them all.
+	Condition string   `json:"condition,omitempty"`
+	Findings  []string `json:"findings,omitempty"`
+	// Abstained is true when the accusations would do but this agent may not judge.
+	Abstained bool `json:"abstained,omitempty"`
+	// Maintained is true while an operator has suspended the verdicts.
+	Maintained bool `json:"maintenance,omitempty"`
+	// Unwatched is true when the node's agent is gone beside a server that lives.
+	// AgentSince is when that agent began, in microseconds since 1970.
+	Unwatched  bool  `json:"unwatched,omitempty"`
+	AgentSince int64 `json:"agent_since,omitempty"`
+	// Incarnation names the life of the node, Episode its number, Identity the
+	// server of that life.
+	Incarnation string            `json:"incarnation"`
+	Episode     uint64            `json:"episode"`
+	Identity    topology.Identity `json:"identity,omitzero"`
+	// Failures are those within the flap window. HoldDownMS is for how many
+	// milliseconds a flapping node must answer without a break before it is taken
+	// back; Held is true until it has.
+	Failures   []time.Time `json:"failures,omitempty"`
+	HoldDownMS int64       `json:"hold_down_ms,omitempty"`
+	Held       bool        `json:"held,omitempty"`
+	// Evidence is what the observers said that counted, sorted by observer.
+	Evidence []Witnessed `json:"evidence"`
+	// At is when the reporting agent reached the verdict.
+	At time.Time `json:"at"`
+}
+
+// Witnessed is what one observer found at a node.
+type Witnessed struct {
+	Observer string `json:"observer"`
+	// Kind is positive, silent, refuting or neutral; Condition says it closer.
+	Kind      string `json:"kind"`
+	Condition string `json:"condition"`
+	Detail    string `json:"detail,omitempty"`
+	// LastedMS is for how many milliseconds the observer had no live answer,
+	// AgeMS how old its word was.
+	LastedMS int64 `json:"lasted_ms"`
+	AgeMS    int64 `json:"age_ms"`
+}
+
+// Slot is the data of slot.created, slot.at_risk and slot.released.
+type Slot struct {
+	// Node has the slot, For is the peer it is kept for.
+	Node string        `json:"node"`
+	For  string        `json:"for"`
+	Slot topology.Slot `json:"slot"`
+	// Why says what the risk is, or why the slot was given up.
+	Why string `json:"why,omitempty"`
+	// Remedy is what the peer needs now, if anything.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Said is the data of what operators say: node.maintenance, control.paused,
+// control.resumed and recovery.acknowledged.
+type Said struct {
+	// Kind is maintenance, pause or acknowledgement.
+	Kind string `json:"kind"`
+	// Subject is what it is about: a node, node/recovery; empty for all nodes.
+	Subject string    `json:"subject,omitempty"`
+	At      time.Time `json:"at"`
+	// Until is when it ends by itself; absent when it does not.
+	Until  time.Time `json:"until,omitzero"`
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	// Ended is true when it takes back what was said before.
+	Ended bool `json:"ended,omitempty"`
+}

@@ -15,6 +15,7 @@ import (
 	"healer/internal/demo"
 	"healer/internal/drive"
 	"healer/internal/nodes"
+	"healer/internal/tail"
 	"healer/internal/verify"
 	"healer/postgres"
 )
@@ -36,7 +37,7 @@ func run() int {
 		Environ:      os.Environ(),
 		Build:        info,
 		CheckDSN:     checkDSN,
-		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN)},
+		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), tail.Command(checkDSN, os.Environ())},
 		NodeCommands: nodes.Commands(checkDSN), RecoveryCommands: drive.RecoveryCommands(checkDSN),
 	}
 	return app.Run(ctx, os.Args[1:])

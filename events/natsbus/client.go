@@ -1,6 +1,7 @@
 package natsbus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -50,6 +51,8 @@ type Client struct {
 	mu     sync.Mutex
 	closed bool
 	wg     sync.WaitGroup
+	// refusal is why the last try to connect failed.
+	refusal error
 	// reconnected is closed, and replaced, when a connection is made.
 	reconnected chan struct{}
 }
@@ -103,6 +106,11 @@ func (c *Client) connOptions(o DialOptions) []nats.Option {
 		nats.ReconnectBufSize(-1),
 		nats.ConnectHandler(func(nc *nats.Conn) { c.connected(nc) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) { c.connected(nc) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.mu.Lock()
+			c.refusal = err
+			c.mu.Unlock()
+		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if c.ctx.Err() == nil {
 				c.log.Warn("connection to NATS lost", "error", err)
@@ -140,6 +148,26 @@ func (c *Client) nextConnection() <-chan struct{} {
 
 // Connected reports whether a server is connected now.
 func (c *Client) Connected() bool { return c.nc.IsConnected() }
+
+// AwaitConnection waits until a server is connected. When ctx ends before that the
+// Fault says why the last try failed.
+func (c *Client) AwaitConnection(ctx context.Context) error {
+	next := c.nextConnection()
+	if c.Connected() {
+		return nil
+	}
+	select {
+	case <-next:
+		return nil
+	case <-ctx.Done():
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return &topology.Fault{
+			Class: topology.Transient, Code: "nats_unreachable", Hint: "start the agents, or correct the addresses of NATS in the file",
+			Err: fmt.Errorf("no NATS server answers: %w", cmp.Or(c.refusal, c.nc.LastError(), context.Cause(ctx))),
+		}
+	}
+}
 
 // start runs the goroutines, unless the client is closed.
 func (c *Client) start(run ...func()) error {

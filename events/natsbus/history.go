@@ -37,6 +37,8 @@ type history struct {
 	config jetstream.ConsumerConfig
 	log    *slog.Logger
 	out    chan<- passage
+	// failed is told why reading has to begin anew; nil tells nobody.
+	failed func(error)
 	// fromNow asks begin for the stream's end.
 	fromNow bool
 
@@ -99,6 +101,9 @@ func (h *history) run(ctx context.Context) {
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		if h.failed != nil {
+			h.failed(err)
 		}
 		h.log.Debug("reading the stream begins anew", "stream", h.stream, "next", h.next, "error", err)
 		select {

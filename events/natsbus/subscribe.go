@@ -12,7 +12,6 @@ import (
 
 	"healer/events"
 	"healer/events/natsbus/internal/recent"
-	"healer/topology"
 )
 
 const (
@@ -39,7 +38,7 @@ const (
 // "from now on" means from its return.
 func (c *Client) Subscribe(ctx context.Context, f events.Filter, handle func(events.Event)) (func(), error) {
 	if err := f.Check(); err != nil {
-		return nil, &topology.Fault{Code: "event_pattern", Hint: `such as "recovery.*" or ">"`, Err: err}
+		return nil, patternFault(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	unlink := context.AfterFunc(c.ctx, cancel)

@@ -86,7 +86,7 @@ func (a *Agent) tellControl(e control.Entry) {
 	default:
 		return // the plan it is about has events of its own
 	}
-	a.tell(f, e)
+	a.tell(f, saidIn(e))
 }
 
 // tellExpired tells of the pauses that have ended by themselves since the last
@@ -98,7 +98,7 @@ func (a *Agent) tellExpired(since time.Time) time.Time {
 			a.tell(events.Fact{
 				Cluster: a.cfg.Cluster, Kind: events.ControlResumed, Node: e.Subject,
 				Detail: []string{e.At.Format(time.RFC3339Nano), "expired"},
-			}, e)
+			}, saidIn(e))
 			a.poke()
 		}
 	}

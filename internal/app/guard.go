@@ -61,15 +61,6 @@ func (a *Agent) absence(s situation) keeper.Absence {
 	return out
 }
 
-// released is the data of slot.released.
-type released struct {
-	Node   string        `json:"node"`
-	For    string        `json:"for"`
-	Slot   topology.Slot `json:"slot"`
-	Why    string        `json:"why"`
-	Remedy string        `json:"remedy,omitempty"`
-}
-
 // giveUp drops a slot and tells of it.
 func (a *Agent) giveUp(ctx context.Context, r keeper.Release) error {
 	drop, remedy := a.engine.DropSlot, ""
@@ -82,6 +73,6 @@ func (a *Agent) giveUp(ctx context.Context, r keeper.Release) error {
 	a.log.Error("slot released: "+r.Why, "slot", r.Slot.Name, "for", r.Slot.To, "remedy", remedy)
 	a.tell(events.Fact{
 		Cluster: a.cfg.Cluster, Kind: events.SlotReleased, Node: a.node, Detail: []string{r.Slot.Name, r.Slot.Confirmed.String()},
-	}, released{Node: a.node, For: r.Slot.To, Slot: r.Slot, Why: r.Why, Remedy: remedy})
+	}, events.Slot{Node: a.node, For: r.Slot.To, Slot: r.Slot, Why: r.Why, Remedy: remedy})
 	return nil
 }

@@ -25,7 +25,7 @@ func (a *Agent) watch(ctx context.Context) {
 		for _, n := range newsOf(was, v) {
 			a.tell(events.Fact{
 				Cluster: a.cfg.Cluster, Kind: n.kind, Node: v.Node, Incarnation: v.Incarnation, Detail: n.detail,
-			}, v)
+			}, judged(v))
 		}
 		told[v.Node] = v
 		if quiet(v) {

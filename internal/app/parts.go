@@ -28,15 +28,10 @@ func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
 			return err
 		}
 	}
-	switch {
-	case a.broker != nil:
+	if a.broker != nil {
 		dial.InProcess = a.broker
-	case a.cfg.EmbeddedNATS():
-		for _, n := range a.cfg.Nodes {
-			dial.URLs = append(dial.URLs, "nats://"+n.NATS.Client)
-		}
-	default:
-		dial.URLs = []string{a.cfg.NATS.URL}
+	} else {
+		dial.URLs = a.cfg.NATSURLs()
 	}
 	outbox, err := a.dir.sub("outbox")
 	if err != nil {

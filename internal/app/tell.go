@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"healer/api"
+	"healer/control"
 	"healer/detector"
 	"healer/events"
 	"healer/executor"
 	"healer/keeper"
 	"healer/postgres/native"
-	"healer/topology"
 )
 
 // tell publishes a fact as this agent has it.
@@ -42,12 +42,35 @@ func (a *Agent) slotEvent(e keeper.Event) {
 	// The position tells this slot from a later one of the same name.
 	a.tell(events.Fact{
 		Cluster: a.cfg.Cluster, Kind: kind, Node: a.node, Detail: []string{e.Slot.Name, e.Slot.Confirmed.String()},
-	}, struct {
-		Node string        `json:"node"`
-		For  string        `json:"for"`
-		Slot topology.Slot `json:"slot"`
-		Why  string        `json:"why,omitempty"`
-	}{a.node, e.Peer, e.Slot, e.Why})
+	}, events.Slot{Node: a.node, For: e.Peer, Slot: e.Slot, Why: e.Why})
+}
+
+// judged is a verdict as events carry it.
+func judged(v detector.Verdict) events.Judged {
+	out := events.Judged{
+		Node: v.Node, Life: string(v.Life), Reason: v.Reason, Condition: string(v.Condition),
+		Abstained: v.Abstained, Maintained: v.Maintained, Unwatched: v.Unwatched, AgentSince: v.AgentSince,
+		Incarnation: v.Incarnation, Episode: v.Episode, Identity: v.Identity,
+		Failures: v.Failures, HoldDownMS: v.HoldDown.Milliseconds(), Held: v.Held,
+		Evidence: make([]events.Witnessed, 0, len(v.Evidence)), At: v.At,
+	}
+	for _, f := range v.Findings {
+		out.Findings = append(out.Findings, string(f))
+	}
+	for _, e := range v.Evidence {
+		out.Evidence = append(out.Evidence, events.Witnessed{
+			Observer: e.Observer, Kind: string(e.Kind), Condition: string(e.Condition), Detail: e.Detail,
+			LastedMS: e.Lasted.Milliseconds(), AgeMS: e.Age.Milliseconds(),
+		})
+	}
+	return out
+}
+
+// saidIn is what an operator has said as events carry it.
+func saidIn(e control.Entry) events.Said {
+	return events.Said{
+		Kind: string(e.Kind), Subject: e.Subject, At: e.At, Until: e.Until, By: e.By, Reason: e.Reason, Ended: e.Ended,
+	}
 }
 
 // learn remembers what a pass has seen of nodes that are part of the mesh. Of a

@@ -46,9 +46,9 @@ func (a App) complain(err error) {
 		hint = f.Hint
 		msg = strings.Replace(msg, " ("+f.Hint+")", "", 1)
 	}
-	fmt.Fprintf(a.Stderr, "healer: %s\n", clean(msg))
+	fmt.Fprintf(a.Stderr, "healer: %s\n", Clean(msg))
 	if hint != "" {
-		fmt.Fprintf(a.Stderr, "  hint: %s\n", clean(hint))
+		fmt.Fprintf(a.Stderr, "  hint: %s\n", Clean(hint))
 	}
 }
 

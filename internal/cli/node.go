@@ -71,7 +71,7 @@ While a node under maintenance is away, the recovery of another node waits for i
 
 // maintained says in one line what holds now.
 func maintained(c api.Controlled) string {
-	text := clean(c.Entry.Subject) + ": "
+	text := Clean(c.Entry.Subject) + ": "
 	if c.DryRun {
 		text += "dry run: would be "
 	}
@@ -80,5 +80,5 @@ func maintained(c api.Controlled) string {
 	} else {
 		text += "under maintenance until " + c.Entry.Until.UTC().Format(time.RFC3339)
 	}
-	return text + " (by way of the agent of " + clean(c.Agent) + ")"
+	return text + " (by way of the agent of " + Clean(c.Agent) + ")"
 }

@@ -55,7 +55,7 @@ type page struct {
 	styles map[tone]lipgloss.Style
 }
 
-func (p *page) paint(c cell) string { return p.styles[c.tone].Render(clean(c.text)) }
+func (p *page) paint(c cell) string { return p.styles[c.tone].Render(Clean(c.text)) }
 
 // line writes cells one behind the other, separated by two blanks.
 func (p *page) line(cells ...cell) {
@@ -82,7 +82,7 @@ func (p *page) table(head []string, rows [][]cell) {
 	widths := make([]int, len(head))
 	for _, row := range all {
 		for i, c := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(clean(c.text)))
+			widths[i] = max(widths[i], utf8.RuneCountInString(Clean(c.text)))
 		}
 	}
 	p.b.WriteByte('\n')
@@ -93,15 +93,21 @@ func (p *page) table(head []string, rows [][]cell) {
 				p.b.WriteString(gap + p.paint(c))
 				gap = ""
 			}
-			gap += strings.Repeat(" ", widths[i]-utf8.RuneCountInString(clean(c.text))+2)
+			gap += strings.Repeat(" ", widths[i]-utf8.RuneCountInString(Clean(c.text))+2)
 		}
 		p.b.WriteByte('\n')
 	}
 }
 
-// write sends the page to w: in colour when w is a terminal that has it and
-// NO_COLOR is not set, else as plain text.
+// write sends the page to w.
 func (p *page) write(w io.Writer, environ []string) error {
+	_, err := io.WriteString(Terminal(w, environ), p.b.String())
+	return err
+}
+
+// Terminal is w for text with colours: they get through when w is a terminal that
+// has them and NO_COLOR is not set, and are taken out otherwise.
+func Terminal(w io.Writer, environ []string) io.Writer {
 	out := colorprofile.NewWriter(w, environ)
 	for _, e := range environ {
 		// By its convention any value counts, not only those that mean true.
@@ -109,13 +115,12 @@ func (p *page) write(w io.Writer, environ []string) error {
 			out.Profile = colorprofile.NoTTY
 		}
 	}
-	_, err := io.WriteString(out, p.b.String())
-	return err
+	return out
 }
 
-// clean keeps what came from elsewhere from driving the terminal: an agent's
+// Clean keeps what came from elsewhere from driving the terminal: an agent's
 // text is shown, never obeyed.
-func clean(s string) string {
+func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\n' && unicode.IsControl(r) {
 			return '?'

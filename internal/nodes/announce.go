@@ -30,15 +30,7 @@ func tell(ctx context.Context, c *config.Config, f events.Fact, data any) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	dial := natsbus.DialOptions{Cluster: c.Cluster, Name: teller, URLs: []string{c.NATS.URL}}
-	if c.EmbeddedNATS() {
-		dial.URLs = nil
-		for _, n := range c.Nodes {
-			if n.Name != f.Node {
-				dial.URLs = append(dial.URLs, "nats://"+n.NATS.Client)
-			}
-		}
-	}
+	dial := natsbus.DialOptions{Cluster: c.Cluster, Name: teller, URLs: c.NATSURLs(f.Node)}
 	bus, err := natsbus.Connect(ctx, natsbus.Options{DialOptions: dial, Agent: teller, Replicas: min(3, len(c.Nodes)), Dir: dir})
 	if err != nil {
 		return err

@@ -1,12 +1,14 @@
 package show
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"healer/events"
+	"healer/internal/words"
 	"healer/topology"
 )
 
@@ -130,7 +132,7 @@ func (b *board) event(h Happened) {
 		decode(h.Event, &d)
 		p.ended(d)
 	case events.RecoveryVerified, events.NodeRejoined, events.RecoveryFailed, events.RecoveryCancelled:
-		p.end = string(h.Event.Kind()) + " " + describe(h.Event)
+		p.end = string(h.Event.Kind()) + " " + words.Of(h.Event)
 	}
 }
 
@@ -154,7 +156,7 @@ func (p *plan) planned(d events.Planned, node string) {
 	was := p.steps
 	p.steps = nil
 	for _, s := range d.Steps {
-		next := planStep{id: s.ID, name: stepName(events.Step{Kind: s.Kind, Node: s.Node, Target: s.Target})}
+		next := planStep{id: s.ID, name: words.Step(events.Step{Kind: s.Kind, Node: s.Node, Target: s.Target})}
 		if i := slices.IndexFunc(was, func(o planStep) bool { return o.id == s.ID }); i >= 0 {
 			next = was[i]
 		}
@@ -164,8 +166,8 @@ func (p *plan) planned(d events.Planned, node string) {
 
 func (p *plan) ended(d events.Step) {
 	s := planStep{
-		id: d.Step, name: stepName(d), ended: true, failed: d.Error,
-		took: time.Duration(d.DurationMS) * time.Millisecond, figures: strings.TrimPrefix(figures(d.Figures), ", "),
+		id: d.Step, name: words.Step(d), ended: true, failed: d.Error,
+		took: time.Duration(d.DurationMS) * time.Millisecond, figures: strings.TrimPrefix(words.Figures(d.Figures), ", "),
 	}
 	if i := slices.IndexFunc(p.steps, func(o planStep) bool { return o.id == s.id }); i >= 0 {
 		p.steps[i] = s
@@ -234,3 +236,6 @@ func size(n uint64) string {
 	}
 	return fmt.Sprintf("%dk", n>>10)
 }
+
+// decode reads an event's data; what cannot be read stays zero.
+func decode(e events.Event, into any) { _ = json.Unmarshal(e.Data, into) }

@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"healer/events"
+	"healer/internal/words"
 )
 
 // palette is the view's colours, from the terminal's own sixteen, so that it is
@@ -58,7 +59,7 @@ func (b *board) headLine(width int, now time.Duration) string {
 	left := " " + bold(paint(colours().accent, "healer")) + " " + b.title
 	right := Stamp(now).Clock()
 	if b.kill != nil {
-		right = paint(colours().bad, "kill +"+short(now-time.Duration(b.kill.At))) + "  " + right
+		right = paint(colours().bad, "kill +"+words.Duration(now-time.Duration(b.kill.At))) + "  " + right
 	}
 	if b.result != nil {
 		verdict := paint(colours().bad, "NOT CONVERGED")
@@ -209,7 +210,7 @@ func (b *board) stepLines(width int, now time.Duration) []string {
 		case s.Err != nil:
 			lines = append(lines, paint(c.bad, "✗ ")+s.Err.Error())
 		case s.Ended:
-			took := short(s.Took)
+			took := words.Duration(s.Took)
 			lines = append(lines, paint(c.good, "✔ ")+fit(s.What, width-2-len(took))+paint(c.dim, took))
 		default:
 			lines = append(lines, paint(c.warn, spinner(now)+" ")+s.What)
@@ -255,7 +256,7 @@ func (p *plan) lines(now time.Duration) []string {
 			lines = append(lines, paint(c.dim, "· "+s.name))
 		default:
 			bar := strings.Repeat("━", 1+int(11*s.took/longest))
-			lines = append(lines, paint(c.good, "✔ ")+fit(s.name, 20)+fit(paint(c.accent, bar), 13)+fit(short(s.took), 8)+paint(c.dim, s.figures))
+			lines = append(lines, paint(c.good, "✔ ")+fit(s.name, 20)+fit(paint(c.accent, bar), 13)+fit(words.Duration(s.took), 8)+paint(c.dim, s.figures))
 		}
 	}
 	return lines
@@ -267,7 +268,7 @@ func (b *board) eventLines() []string {
 	lines := make([]string, 0, len(b.events))
 	for _, h := range b.events {
 		lines = append(lines, paint(c.dim, h.At.Clock())+"  "+
-			paint(tone[h.Event.Severity], fit(string(h.Event.Kind()), 21))+fit(h.Event.Subject, 5)+describe(h.Event))
+			paint(tone[h.Event.Severity], fit(string(h.Event.Kind()), 21))+fit(h.Event.Subject, 5)+words.Of(h.Event))
 	}
 	return lines
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"healer/internal/words"
 )
 
 // ratesEvery is how often plain lines tell the writers' rates.
@@ -71,9 +73,9 @@ func (p *Plain) Show(u Update) {
 func (p *Plain) step(s Step) {
 	switch {
 	case s.Err != nil:
-		p.line(s.At, "FAILED after %s: %s", short(s.Took), s.Err)
+		p.line(s.At, "FAILED after %s: %s", words.Duration(s.Took), s.Err)
 	case s.Ended:
-		p.line(s.At, "  done in %s: %s", short(s.Took), s.What)
+		p.line(s.At, "  done in %s: %s", words.Duration(s.Took), s.What)
 	default:
 		p.line(s.At, "%s", s.What)
 	}
@@ -99,9 +101,9 @@ func upDown(up bool) string {
 func (p *Plain) event(h Happened) {
 	since := ""
 	if p.node != "" {
-		since = fmt.Sprintf(" [kill +%s]", short(time.Duration(h.At-p.kill)))
+		since = fmt.Sprintf(" [kill +%s]", words.Duration(time.Duration(h.At-p.kill)))
 	}
-	text := describe(h.Event)
+	text := words.Of(h.Event)
 	if text != "" {
 		text = ": " + text
 	}

@@ -181,7 +181,7 @@ func TestPlain(t *testing.T) {
 // TestStrangeData shows events whose data is not what it should be.
 func TestStrangeData(t *testing.T) {
 	for _, raw := range []string{``, `null`, `[]`, `"x"`, `{"steps":3}`} {
-		for kind := range describers() {
+		for _, kind := range events.Kinds() {
 			h := event(t, 1, kind, "r", nil)
 			h.Event.Data = json.RawMessage(raw)
 			b := newBoard("a test", []string{"n1"})

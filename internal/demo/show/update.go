@@ -1,6 +1,7 @@
 package show
 
 import (
+	"fmt"
 	"time"
 
 	"healer/events"
@@ -13,6 +14,9 @@ type Update interface{ update() }
 
 // Stamp is when an update happened, from the start of the run.
 type Stamp time.Duration
+
+// Clock shows a stamp as seconds of the run.
+func (s Stamp) Clock() string { return fmt.Sprintf("%6.2fs", time.Duration(s).Seconds()) }
 
 // Step is a step of the scenario that begins, or ends when Took is not zero.
 type Step struct {

@@ -1,4 +1,4 @@
-package show
+package words
 
 import (
 	"encoding/json"
@@ -10,11 +10,8 @@ import (
 	"healer/events"
 )
 
-// Clock shows a stamp as seconds of the run.
-func (s Stamp) Clock() string { return fmt.Sprintf("%6.2fs", time.Duration(s).Seconds()) }
-
-// short shows a duration as a person reads it.
-func short(d time.Duration) string {
+// Duration is a duration as a person reads it.
+func Duration(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return fmt.Sprintf("%d ms", d.Milliseconds())
@@ -25,11 +22,11 @@ func short(d time.Duration) string {
 	}
 }
 
-func ms(n int64) string { return short(time.Duration(n) * time.Millisecond) }
+func ms(n int64) string { return Duration(time.Duration(n) * time.Millisecond) }
 
-// describe says in few words what an event tells; its kind and subject are
-// shown beside it.
-func describe(e events.Event) string {
+// Of says in few words what an event tells; its kind and subject are shown beside
+// it. It is empty where they say all, and where the data is not as it should be.
+func Of(e events.Event) string {
 	words, ok := describers()[e.Kind()]
 	if !ok {
 		return ""
@@ -56,11 +53,11 @@ func describers() map[events.Kind]func(json.RawMessage) string {
 		events.RecoveryRefused: as(func(r events.Refused) string { return r.Reason + ": " + r.Why }),
 		events.RecoveryStarted: as(func(s events.Started) string { return s.Plan }),
 		events.RecoveryStep: as(func(s events.Step) string {
-			text := fmt.Sprintf("%s %s in %s", stepName(s), s.State, ms(s.DurationMS))
+			text := fmt.Sprintf("%s %s in %s", Step(s), s.State, ms(s.DurationMS))
 			if s.Error != "" {
 				return text + ": " + s.Error
 			}
-			return text + figures(s.Figures)
+			return text + Figures(s.Figures)
 		}),
 		events.RecoveryVerified: as(func(v events.Verified) string {
 			met := ""
@@ -73,6 +70,30 @@ func describers() map[events.Kind]func(json.RawMessage) string {
 		events.RecoveryFailed:    as(failedWords),
 		events.RecoveryCancelled: as(failedWords),
 		events.NodeRejoined:      as(func(r events.Rejoined) string { return "in " + ms(r.DurationMS) }),
+		events.NodeDropped:       as(droppedWords),
+
+		events.NodeSuspected: as(judgedWords), events.NodeRefuted: as(judgedWords), events.NodeFailed: as(judgedWords),
+		events.NodeLeft: as(judgedWords), events.NodeReturned: as(judgedWords), events.NodeUnwatched: as(judgedWords),
+		events.NodeWatched: as(judgedWords), events.NodeFlapping: as(judgedWords),
+		events.AgentRefused: as(func(a events.SecondAgent) string {
+			return fmt.Sprintf("a second agent at %s; the one at %s stays", a.Refused, a.Holder)
+		}),
+
+		events.SlotCreated: as(slotWords), events.SlotAtRisk: as(slotWords), events.SlotReleased: as(slotWords),
+
+		events.NodeMaintenance: as(saidWords), events.RecoveryAcknowledged: as(saidWords),
+		events.ControlPaused: as(saidWords), events.ControlResumed: as(saidWords),
+		events.JournalEntry: as(func(j struct {
+			Event, State, Error string
+			Step                *struct{ ID string }
+		},
+		) string {
+			text := j.Event
+			if j.Step != nil {
+				text += " " + j.Step.ID
+			}
+			return strings.TrimSpace(text + " " + j.State + " " + j.Error)
+		}),
 	}
 }
 
@@ -82,6 +103,45 @@ func failedWords(f events.Failed) string {
 		text += " (it is tried again)"
 	}
 	return text
+}
+
+func judgedWords(v events.Judged) string { return v.Reason }
+
+func droppedWords(d events.Dropped) string {
+	if d.Forced {
+		return "without a verified recovery"
+	}
+	return ""
+}
+
+func slotWords(s events.Slot) string {
+	text := s.Slot.Name
+	if s.For != "" {
+		text += " for " + s.For
+	}
+	for _, more := range []string{s.Why, s.Remedy} {
+		if more != "" {
+			text += ": " + more
+		}
+	}
+	return text
+}
+
+func saidWords(s events.Said) string {
+	var parts []string
+	if s.Ended {
+		parts = append(parts, "ended")
+	}
+	if !s.Until.IsZero() && !s.Ended {
+		parts = append(parts, "until "+s.Until.UTC().Format(time.RFC3339))
+	}
+	if s.By != "" {
+		parts = append(parts, "by "+s.By)
+	}
+	if s.Reason != "" {
+		parts = append(parts, "("+s.Reason+")")
+	}
+	return strings.Join(parts, " ")
 }
 
 // as reads data of one type; what it cannot read has no words.
@@ -95,8 +155,8 @@ func as[T any](words func(T) string) func(json.RawMessage) string {
 	}
 }
 
-// stepName is a step's verb with its nodes.
-func stepName(s events.Step) string {
+// Step is a step's verb with its nodes.
+func Step(s events.Step) string {
 	switch {
 	case s.Target != "":
 		return s.Kind + " " + s.Node + " → " + s.Target
@@ -106,7 +166,8 @@ func stepName(s events.Step) string {
 	return s.Kind
 }
 
-func figures(f map[string]int64) string {
+// Figures are the figures of a step behind a comma, in the order of their names.
+func Figures(f map[string]int64) string {
 	if len(f) == 0 {
 		return ""
 	}
@@ -117,6 +178,3 @@ func figures(f map[string]int64) string {
 	sort.Strings(words)
 	return ", " + strings.Join(words, ", ")
 }
-
-// decode reads an event's data; what cannot be read stays zero.
-func decode(e events.Event, into any) { _ = json.Unmarshal(e.Data, into) }
