@@ -20,8 +20,8 @@ type commit struct {
 	at  int64
 	// same counts the transactions up to this one that have its time; see doubt.go.
 	same int
-	// end is the number of entries up to its end.
-	end int
+	// end is the number of entries up to its end, copied that of COPYs.
+	end, copied int
 }
 
 // batch is what one call applies: whole transactions, or a part of one.
@@ -39,6 +39,10 @@ type batch struct {
 	single  int
 	values  []byte
 	count   int
+	// copying batches have COPYs instead, whose rows are in copies.
+	copying bool
+	copied  []copied
+	copies  []byte
 	// tx is the transaction that is gathered.
 	tx runs
 }
@@ -64,6 +68,7 @@ func (b *batch) reset() {
 	b.entries, b.raw, b.commits = b.entries[:0], b.raw[:0], b.commits[:0]
 	b.codes, b.starts, b.counts, b.lsns, b.ats = b.codes[:0], b.starts[:0], b.counts[:0], b.lsns[:0], b.ats[:0]
 	b.values, b.count, b.steps = b.values[:0], 0, 0
+	b.copying, b.copied, b.copies = false, b.copied[:0], b.copies[:0]
 	for i := range b.columns {
 		b.columns[i] = elements{text: b.columns[i].text[:0]}
 	}
@@ -72,7 +77,7 @@ func (b *batch) reset() {
 }
 
 // size is about what it takes on the wire.
-func (b *batch) size() int { return len(b.values) + b.single + b.tx.bytes + 32*b.steps }
+func (b *batch) size() int { return len(b.values) + len(b.copies) + b.single + b.tx.bytes + 32*b.steps }
 
 // done is the number of entries in whole transactions.
 func (b *batch) done() int {
@@ -96,9 +101,15 @@ func (b *batch) add(c *change, s *shape) {
 // message is what the stream said of an entry.
 func (b *batch) message(e entry) []byte { return b.raw[e.from:e.to] }
 
-// end ends a transaction.
+// end ends a transaction. All those of a batch go the same way.
 func (b *batch) end(p *program, c commit) {
 	c.end = len(b.entries)
+	if b.copying = b.tx.copies(); b.copying {
+		b.copyRuns()
+		c.copied = len(b.copied)
+		b.commits = append(b.commits, c)
+		return
+	}
 	b.commits = append(b.commits, c)
 	if len(b.tx.runs) == 1 && b.tx.runs[0].count == 1 {
 		b.step(p, &b.tx.runs[0], solo, &c)
@@ -107,6 +118,15 @@ func (b *batch) end(p *program, c commit) {
 	}
 	b.close(p, c.at)
 	b.write(0, 1, 0, c.at, &c.lsn)
+}
+
+// endPart ends a part of a transaction, whose time is at.
+func (b *batch) endPart(p *program, at int64) {
+	if b.copying = b.tx.copies(); b.copying {
+		b.copyRuns()
+		return
+	}
+	b.close(p, at)
 }
 
 // close makes steps of the runs of the transaction.

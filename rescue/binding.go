@@ -32,6 +32,8 @@ type binding struct {
 	// free is set when nothing but the key must be unique, so that changes of
 	// different rows can be made in any order; see batch.go.
 	free bool
+	// copies is set when new rows may come by COPY.
+	copies bool
 	// touched has the table's keys in a set; see note.
 	touched   *touchedTable
 	touchedIn *Touched

@@ -49,7 +49,7 @@ func (c *calls) submitPart(ctx context.Context) error {
 		c.give(b)
 		return err
 	}
-	b.close(c.program, c.tx.at)
+	b.endPart(c.program, c.tx.at)
 	c.part = min(2*c.part, maxPartBytes)
 	return c.fly(ctx, &call{b: b, part: true})
 }
@@ -60,13 +60,18 @@ func (c *calls) fly(ctx context.Context, f *call) error {
 	if err := c.applier.drain(ctx); err != nil {
 		return err
 	}
-	if err := c.prepareLoad(ctx); err != nil {
-		return err
-	}
 	f.done = make(chan error, 1)
 	begin := f.part && !c.applier.open
 	if f.part {
 		c.applier.open = true
+	}
+	if f.b.copying {
+		c.flying = f
+		go func() { f.done <- c.runCopies(ctx, f, begin) }()
+		return nil
+	}
+	if err := c.prepareLoad(ctx); err != nil {
+		return err
 	}
 	program := c.program.render()
 	params := f.b.params(c.program.columns)

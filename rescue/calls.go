@@ -141,6 +141,11 @@ func (c *calls) finished(ctx context.Context) error {
 	if c.cur.open() == 0 {
 		return nil // it had no changes
 	}
+	if len(c.cur.commits) > 0 && c.cur.copying != c.cur.tx.copies() {
+		if err := c.submit(ctx); err != nil {
+			return err
+		}
+	}
 	c.cur.end(c.program, c.tx)
 	if c.cur.size() >= callBytes || time.Since(c.since) >= callWait && !c.busy() {
 		return c.submit(ctx)
@@ -227,7 +232,7 @@ func (c *calls) shape(ctx context.Context, ch *change) (*shape, error) {
 			return nil, err
 		}
 		var err error
-		if fits, ch.b.free, err = c.s.fits(ctx, ch.b.tab.name); err != nil {
+		if fits, err = c.s.fits(ctx, ch.b); err != nil {
 			return nil, err
 		}
 		c.fits[ch.b] = fits

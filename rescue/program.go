@@ -4,8 +4,6 @@ import (
 	"context"
 	"strconv"
 	"strings"
-
-	"healer/topology"
 )
 
 // A program applies many transactions in one call. The server spends more on the
@@ -62,6 +60,8 @@ type shape struct {
 	types  []string
 	// inline shapes have variables of their own.
 	inline bool
+	// copies is set when rows of the shape can go by COPY.
+	copies bool
 	// codes are those of the arms, 0 for those that are not made yet.
 	codes [forms]int
 }
@@ -137,6 +137,7 @@ func (p *program) add(c *change, r rule) *shape {
 		p.variables += n
 		p.columns = max(p.columns, n)
 	}
+	s.copies = s.kind == msgInsert && c.b.copies && len(s.params) > 0
 	p.shapes = append(p.shapes, s)
 	return s
 }
@@ -328,18 +329,21 @@ SELECT c.relkind = 'r'
   WHERE a.attrelid = c.oid AND k.castsource = 'pg_catalog.text'::pg_catalog.regtype
    AND k.castmethod = 'f' AND k.oid >= 16384),
  (SELECT count(*) <= 1 FROM pg_catalog.pg_index i
-  WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion))
+  WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)),
+ NOT c.relrowsecurity
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2`
 
-// fits is that answer, and whether nothing but the key must be unique.
-func (s *Session) fits(ctx context.Context, name topology.TableName) (fits, free bool, err error) {
-	got, err := rows(ctx, s.conn, fitQuery, []byte(name.Schema), []byte(name.Name))
+// fits is that answer. It notes for the binding whether nothing but the key must
+// be unique, and whether rows may come by COPY, which row security forbids.
+func (s *Session) fits(ctx context.Context, b *binding) (bool, error) {
+	got, err := rows(ctx, s.conn, fitQuery, []byte(b.tab.name.Schema), []byte(b.tab.name.Name))
 	if err != nil {
-		return false, false, s.wrap(err)
+		return false, s.wrap(err)
 	}
 	if len(got) != 1 {
-		return false, false, nil
+		return false, nil
 	}
-	return isTrue(got[0][0]), isTrue(got[0][1]), nil
+	b.free, b.copies = isTrue(got[0][1]), isTrue(got[0][2])
+	return isTrue(got[0][0]), nil
 }

@@ -34,6 +34,8 @@ func programGap() []string {
 		`insert into t select 5000 + i, i, 'long ' || i from generate_series(1, 3000) i`,
 		`begin; update t set note = 'touched' where id between 5001 and 6000; delete from t where id between 6001 and 6500;
 	insert into t select 9000 + i, i, null from generate_series(1, 500) i; commit`,
+		// Rows that come by COPY.
+		`insert into "Ünique x" select 20000 + i, E'\t\n\r\\N ' || i, i, array[E'\\.\n"', null, ''] from generate_series(1, 450) i`,
 	}
 }
 
@@ -136,6 +138,33 @@ func (l *lab) inOrder(want int64) {
 	}
 	if int64(len(order)) != want {
 		l.Errorf("%d transactions were committed, want %d", len(order), want)
+	}
+}
+
+// TestLongInsertsGoInParts replays a transaction of many rows of two tables, the
+// parts of which come by COPY, with a row in the way of one of them and without.
+func TestLongInsertsGoInParts(t *testing.T) {
+	for _, obstacles := range []int64{0, 1} {
+		t.Run(fmt.Sprintf("obstacles=%d", obstacles), func(t *testing.T) {
+			l := newLab(t, programSchema())
+			l.exec("n1", `begin; insert into t select i, null, repeat('long ', 100) || i from generate_series(1, 8000) i;
+				insert into "Ünique x" select i, 'e' || i, null, null from generate_series(1, 100) i; commit`)
+			l.lose()
+			if obstacles > 0 {
+				l.plant("n3", "n2", time.Now().Add(time.Hour), `insert into t values (4000, 0, 'mine')`)
+			}
+			l.watch()
+			report, touched, err := l.replay()
+			l.must(err)
+			if report.Applied != 1 || report.Rows != 8100 || report.Conflicts.Total() != obstacles {
+				t.Errorf("%d transactions, %d rows, %d conflicts", report.Applied, report.Rows, report.Conflicts.Total())
+			}
+			l.inOrder(1)
+			_, err = l.verify(touched)
+			l.must(err)
+			l.sameContent("t")
+			l.sameContent(`"Ünique x"`)
+		})
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 const (
 	// worthReading is how many bytes are worth a look, and readPause how long the
 	// reader waits for so many.
-	worthReading = 4 << 10
-	readPause    = 200 * time.Microsecond
+	worthReading = 128 << 10
+	readPause    = 3 * time.Millisecond
 	// lookEvery is how many messages are read between two looks at the clock.
 	lookEvery = 256
 )

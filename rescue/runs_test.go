@@ -106,3 +106,59 @@ func TestRunsOfAFewRows(t *testing.T) {
 		t.Errorf("with another unique index the order is not kept: %d runs", len(set.runs))
 	}
 }
+
+// TestRowsForCopyAreTheElements reads rows of COPY's text format as PostgreSQL's
+// manual describes it, and finds the values that went into the array.
+func TestRowsForCopyAreTheElements(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		width := rapid.IntRange(1, 4).Draw(t, "width")
+		value := rapid.SliceOfN(rapid.SampledFrom([]byte("aN,\"\\{}\t\n\r\b.\x80 ")), 0, 6)
+		var want [][]string
+		var elements []byte
+		for range rapid.IntRange(1, 20).Draw(t, "rows") {
+			row := make([]string, width)
+			for i := range row {
+				d := datum{kind: datumNull}
+				row[i] = "NULL"
+				if rapid.Bool().Draw(t, "value") {
+					d = datum{kind: datumText, text: value.Draw(t, "text")}
+					row[i] = fmt.Sprintf("%q", d.text)
+				}
+				if len(elements) > 0 {
+					elements = append(elements, ',')
+				}
+				elements = appendElement(elements, d)
+			}
+			want = append(want, row)
+		}
+		most := rapid.IntRange(1, len(want)).Draw(t, "most")
+		var got [][]string
+		for rest := elements; len(rest) > 0; {
+			var text []byte
+			text, rest = appendCopy(nil, rest, width, most)
+			rows := strings.SplitAfter(string(text), "\n")
+			if rows = rows[:len(rows)-1]; len(rows) > most {
+				t.Fatalf("%d rows, at most %d were asked for", len(rows), most)
+			}
+			for _, row := range rows {
+				got = append(got, readCopy(strings.TrimSuffix(row, "\n")))
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("(-elements +rows):\n%s", diff)
+		}
+	})
+}
+
+// readCopy reads a row.
+func readCopy(row string) (values []string) {
+	for _, field := range strings.Split(row, "\t") {
+		if field == `\N` {
+			values = append(values, "NULL")
+			continue
+		}
+		plain := strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\n`, "\n", `\r`, "\r").Replace(field)
+		values = append(values, fmt.Sprintf("%q", plain))
+	}
+	return values
+}
