@@ -86,7 +86,7 @@ func (c *chunk) message() []byte {
 func OpenStream(ctx context.Context, conn *pgconn.PgConn, opts StreamOptions) (*Stream, error) {
 	// The output functions run in the walsender: their settings are its own.
 	settings := append(textSettings(),
-		setting{"logical_decoding_work_mem", "128MB"})
+		setting{"logical_decoding_work_mem", "256MB"})
 	if err := configure(ctx, conn, settings); err != nil {
 		return nil, fmt.Errorf("prepare the stream of %s: %w", opts.Node, err)
 	}
