@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"healer/events"
+	"healer/events/eventstest"
 	"healer/executor"
 	"healer/planner"
 	"healer/topology"
@@ -311,6 +312,15 @@ func (b *bus) Publish(e events.Event) error {
 	b.seen[e.ID] = true
 	b.got = append(b.got, e)
 	return nil
+}
+
+// check compares what was published with the schemas.
+func (b *bus) check(t *testing.T) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.got {
+		eventstest.Check(t, e)
+	}
 }
 
 // kinds counts the events by kind.

@@ -50,6 +50,7 @@ func (m *memory) Record(entries ...executor.Entry) error {
 func newBench(t *testing.T, m *mesh, b *bus, agent string, change ...func(*executor.Config)) *bench {
 	t.Helper()
 	out := &bench{mesh: m, bus: b, journal: &memory{}}
+	t.Cleanup(func() { b.check(t) })
 	var runs atomic.Int64
 	cfg := executor.Config{
 		Agent: agent, Handlers: m.handlers(agent), Replanner: m, Publisher: b, Journal: out.journal, Lost: m.lost,

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"healer/events"
+	"healer/events/eventstest"
 	"healer/planner"
 	"healer/topology"
 )
@@ -47,6 +48,7 @@ func TestToldSaysTheSameTwice(t *testing.T) {
 	if len(b.events) != 2 || b.events[0].ID != b.events[1].ID || b.events[0].Subject != "n3" || b.events[0].Recovery != "p" {
 		t.Fatalf("%+v", b.events)
 	}
+	eventstest.Check(t, b.events[0])
 	got, err := EntryFrom(b.events[0])
 	if err != nil {
 		t.Fatal(err)

@@ -25,27 +25,6 @@ type Bus interface {
 	events.Subscriber
 }
 
-// Make returns an event which differs from another one by its kind and detail.
-func Make(tb testing.TB, cluster string, kind events.Kind, detail string) events.Event {
-	tb.Helper()
-	f := events.Fact{Cluster: cluster, Kind: kind, Node: "n2", Incarnation: "i1", Detail: []string{detail}}
-	e, err := events.New(f, "n1", time.UnixMicro(1_700_000_000_123_456), map[string]string{"detail": detail})
-	if err != nil {
-		tb.Fatalf("make event: %v", err)
-	}
-	return e
-}
-
-// MakeN returns n events of one kind, each with its number as detail.
-func MakeN(tb testing.TB, cluster string, kind events.Kind, n int) []events.Event {
-	tb.Helper()
-	all := make([]events.Event, n)
-	for i := range all {
-		all[i] = Make(tb, cluster, kind, fmt.Sprintf("%04d", i))
-	}
-	return all
-}
-
 // Inbox is the handler of a subscription in a test: it keeps every event that
 // it is called with, repetitions included.
 type Inbox struct {

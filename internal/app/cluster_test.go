@@ -16,6 +16,9 @@ import (
 	"healer/api"
 	"healer/config"
 	"healer/detector/gossip"
+	"healer/events"
+	"healer/events/eventstest"
+	"healer/events/natsbus"
 	"healer/internal/app"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
@@ -47,6 +50,8 @@ type cluster struct {
 	mu     sync.Mutex
 	agents map[string]*agent
 	dirs   map[string]string
+	// listening begins once the file is as the test wants it.
+	listening sync.Once
 }
 
 // agent is one running agent.
@@ -113,6 +118,7 @@ func keyFile(t *testing.T) string {
 // start starts the agent of a node. Its data directory outlives it.
 func (c *cluster) start(node string) {
 	c.t.Helper()
+	c.listening.Do(c.listen)
 	ctx, cancel := context.WithCancel(context.Background())
 	_, witness := c.cfg.Witness(node)
 	a := &agent{cancel: cancel, done: make(chan error, 1), log: &lockedBuffer{}}
@@ -123,6 +129,20 @@ func (c *cluster) start(node string) {
 	go func() {
 		a.done <- app.Run(ctx, app.Options{Config: c.cfg, Node: node, Witness: witness, DataDir: c.dirs[node], Version: "test", Log: log})
 	}()
+}
+
+// listen compares every event of the cluster with the schemas, to the test's end.
+func (c *cluster) listen() {
+	bus, err := natsbus.Dial(context.Background(), natsbus.DialOptions{Cluster: c.cfg.Cluster, URLs: c.cfg.NATSURLs()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(bus.Close)
+	if _, err := bus.Subscribe(context.Background(), events.Filter{Kinds: ">", From: events.FromStart()}, func(e events.Event) {
+		eventstest.Check(c.t, e)
+	}); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // startAll starts every agent and waits until all recovery slots are in place.

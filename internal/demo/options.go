@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"healer/events"
 )
 
 // Options say what is shown. The zero value is not valid; see Defaults.
@@ -29,6 +31,9 @@ type Options struct {
 	// Program is the healer binary whose agents are started; empty means this
 	// one.
 	Program string
+
+	// told gets every event, for tests; it may be nil.
+	told func(events.Event)
 }
 
 // Defaults are three nodes, the first killed, with a gap of 10,000 rows.

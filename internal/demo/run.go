@@ -222,6 +222,9 @@ func (r *run) life(node string, change func(*show.Life)) {
 
 // saw is called with every event that comes over NATS.
 func (r *run) saw(e events.Event) {
+	if r.opts.told != nil {
+		r.opts.told(e)
+	}
 	r.watch.arrived(e)
 	r.view.Show(show.Happened{At: r.now(), Event: e})
 	verdict, ok := map[events.Kind]string{

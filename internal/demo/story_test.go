@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"healer/events"
+	"healer/events/eventstest"
 	"healer/internal/localpg/pgtest"
 )
 
@@ -25,6 +26,7 @@ func TestDemo(t *testing.T) {
 	defer cancel()
 	o := Defaults()
 	o.Rows, o.Major = 500, pgtest.Major(t)
+	o.told = func(e events.Event) { eventstest.Check(t, e) }
 	report, s, err := runWith(t, ctx, program, o)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &s.err)

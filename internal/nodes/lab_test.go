@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"healer/events"
+	"healer/events/eventstest"
 	"healer/events/natsbus"
 	"healer/internal/build"
 	"healer/internal/cli"
@@ -70,6 +71,7 @@ func newLab(t *testing.T, major int) *lab {
 	stop, err := l.bus.Subscribe(t.Context(), events.Filter{}, func(e events.Event) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		eventstest.Check(t, e)
 		l.told = append(l.told, e)
 	})
 	l.must(err)

@@ -17,10 +17,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"healer/events"
+	"healer/events/eventstest"
 	"healer/events/natsbus"
+	"healer/executor"
 	"healer/internal/build"
 	"healer/internal/cli"
 	"healer/internal/tail"
+	"healer/planner"
 	"healer/postgres"
 	"healer/topology"
 )
@@ -73,6 +76,7 @@ func publish(t *testing.T, bus *natsbus.Bus, k events.Kind, node string, at time
 	t.Helper()
 	e, err := events.New(events.Fact{Cluster: "app", Kind: k, Node: node, Recovery: "r1", Detail: []string{at.String()}}, "n1", at, data)
 	must(t, err)
+	eventstest.Check(t, e)
 	must(t, bus.Publish(e))
 }
 
@@ -120,7 +124,7 @@ func TestScript(t *testing.T) {
 			Plan: "recovery", Node: "n3", Watermark: 0x600, Final: true,
 			Lanes: []events.PlannedLane{{Source: "n1", Target: "n2", To: 0x600}}, Steps: make([]events.PlannedStep, 7),
 		}},
-		{events.JournalEntry, "n3", map[string]any{"event": "step", "step": map[string]string{"id": "fence"}, "state": "done"}},
+		{events.JournalEntry, "n3", executor.Entry{Event: executor.EntryStep, Step: &planner.Step{ID: "fence"}, State: "done"}},
 		{events.RecoveryStep, "n3", events.Step{Kind: "fence", Node: "n1", State: "failed", DurationMS: 12, Error: "two\nlines and an \x1b[31mescape"}},
 		{events.RecoveryRefused, "n3", events.Refused{Reason: "slot_lost", Why: "the slot for n2 has lost its WAL"}},
 		{events.RecoveryVerified, "n3", events.Verified{TransactionsRecovered: 600, RowsCompared: 1200, RowsRepaired: 2, DurationMS: 1234}},
