@@ -98,7 +98,7 @@ func (r *run) announceVerified() {
 	data := events.Verified{
 		Node: r.plan.Node, Source: r.plan.Source, Watermark: r.plan.Watermark, Survivors: r.plan.Survivors,
 		Laggards: map[string]int64{}, PhasesMS: phases(r.all()), Run: r.id,
-		Remaining: append(slices.Clone(r.given), r.plan.Absent...), Unsent: r.plan.Unsent,
+		Remaining: slices.Concat(r.given, r.plan.Absent, r.plan.Left), Unsent: r.plan.Unsent,
 		DurationMS: span(r.all()).Milliseconds(),
 	}
 	targets := []string{r.plan.Watermark.String()}
@@ -144,7 +144,7 @@ func (r *run) announceEqual(o Outcome) {
 	}
 	r.publish(events.RecoveryVerified, events.Verified{
 		Node: o.Plan.Node, Watermark: o.Plan.Watermark, Survivors: o.Plan.Survivors,
-		Remaining: o.Plan.Absent, Unsent: o.Plan.Unsent,
+		Remaining: slices.Concat(o.Plan.Absent, o.Plan.Left), Unsent: o.Plan.Unsent,
 		Laggards: map[string]int64{}, DurationMS: o.Duration.Milliseconds(), PhasesMS: phases(o.Steps), Run: r.id,
 	}, o.Plan.Watermark.String())
 }

@@ -11,6 +11,9 @@ func Explain(p Plan) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s of %s in cluster %s\n", p.Kind, p.Node, p.Cluster)
 	fmt.Fprintf(&b, "plan %s\n", p.ID)
+	if len(p.Left) > 0 {
+		fmt.Fprintf(&b, "behind as well, and left so: %s\n", strings.Join(p.Left, ", "))
+	}
 	if p.Empty() {
 		b.WriteString("nothing to do\n")
 		return b.String()
@@ -18,7 +21,7 @@ func Explain(p Plan) string {
 	if len(p.Survivors) > 0 {
 		fmt.Fprintf(&b, "survivors: %s\n", strings.Join(p.Survivors, ", "))
 	}
-	if len(p.Survivors) == 1 && len(p.Lanes) == 0 && p.Kind == Recovery {
+	if len(p.Survivors) == 1 && len(p.Left) == 0 && len(p.Lanes) == 0 && p.Kind == Recovery {
 		fmt.Fprintf(&b, "%s alone reads from %s: nothing to carry, and what returns as %s is checked first\n", p.Survivors[0], p.Node, p.Node)
 	}
 	if len(p.Absent) > 0 {

@@ -11,7 +11,7 @@ import (
 // planLanes chooses the sources and fills in p.Source and p.Lanes. It also
 // returns the survivors whose gap mark needs no lane of its own, because the
 // lanes of others cover every row that it stands for.
-func planLanes(p Plan, all []survivor) (Plan, []survivor, *Refusal) {
+func planLanes(p Plan, all []survivor, only Part) (Plan, []survivor, *Refusal) {
 	var laggards, bare []survivor
 	for _, s := range all {
 		if p.Watermark > 0 && !s.known {
@@ -26,6 +26,7 @@ func planLanes(p Plan, all []survivor) (Plan, []survivor, *Refusal) {
 		}
 	}
 	ranked := rank(p, all, laggards)
+	p, laggards = only.targets(p, laggards)
 	for _, target := range laggards {
 		from, to := target.holds, newestOf(ranked, target.Name)
 		if target.mark != nil {
@@ -38,14 +39,14 @@ func planLanes(p Plan, all []survivor) (Plan, []survivor, *Refusal) {
 			bare = append(bare, target)
 			continue
 		}
-		lane, refusal := planLane(p, ranked, target, from, to)
+		lane, refusal := planLane(p, only.sources(ranked, target), target, from, to)
 		if refusal != nil {
 			return p, nil, refusal
 		}
 		p.Lanes = append(p.Lanes, lane)
 	}
 	if len(p.Lanes) > 0 {
-		p.Source = ranked[0].Name
+		p.Source = only.sources(ranked, survivor{})[0].Name
 	}
 	return p, bare, nil
 }
@@ -122,7 +123,8 @@ type released struct{ node, target string }
 // marks without a lane, and clones that earlier runs left anywhere, be it for a
 // node that is lost by now.
 func releases(p Plan, nodes []topology.NodeState, bare []survivor) []released {
-	out := clones(p.Node, nodes)
+	// What a laggard that is left so needs stays.
+	out := slices.DeleteFunc(clones(p.Node, nodes), func(r released) bool { return slices.Contains(p.Left, r.target) })
 	for _, l := range p.Lanes {
 		out = append(out, released{l.Source, l.Target})
 	}

@@ -245,6 +245,10 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 			for i, n := range []*int{&pol.Witnesses, &pol.WitnessesAlive} {
 				*n = number(t, a.Vals[i])
 			}
+		case "source":
+			pol.Only.Source = a.Vals[0]
+		case "target":
+			pol.Only.Target = a.Vals[0]
 		case "mode":
 			pol.Mode = planner.Mode(a.Vals[0])
 		case "quorum":

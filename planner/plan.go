@@ -98,6 +98,9 @@ type Plan struct {
 	// Absent are nodes that are not lost and could not be read: they are
 	// healed once they can be.
 	Absent []string `json:"absent,omitempty"`
+	// Left are survivors that lag behind as well, and that an operator did not
+	// ask to heal.
+	Left []string `json:"left,omitempty"`
 	// Unsent is how many bytes of the lost node's log no survivor is known to
 	// have: they are on that node only, until it returns.
 	Unsent int64  `json:"unsent_bytes,omitempty"`

@@ -74,4 +74,15 @@ type Policy struct {
 	// Approved are the ids of plans that an operator released for running in
 	// ModeAdvise.
 	Approved []string
+	// Only is the part of a recovery that an operator asked for; all of it when
+	// zero.
+	Only Part
+}
+
+// Part narrows a recovery down. All survivors are fenced off all the same.
+type Part struct {
+	// Source is the survivor that gaps are carried from; any when empty.
+	Source string
+	// Target is the survivor that is healed; every laggard when empty.
+	Target string
 }

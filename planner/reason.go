@@ -34,6 +34,10 @@ const (
 	SubscriptionDisabled Reason = "subscription_disabled"
 	ProgressUnknown      Reason = "progress_unknown"
 
+	// What an operator asked for.
+	NotASurvivor Reason = "not_a_survivor"
+	SourceBehind Reason = "source_behind"
+
 	// Where the gap can be read from.
 	SlotMissing Reason = "slot_missing"
 	SlotLost    Reason = "slot_lost"

@@ -46,10 +46,13 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 	if refusal := undisturbed(p, t, all); refusal != nil {
 		return p, refusal
 	}
+	if refusal := pol.Only.fits(p, all); refusal != nil {
+		return p, refusal
+	}
 	if len(nodes) == 1 && lost {
 		return soleSurvivor(p, nodes, all)
 	}
-	healed, bare, obstacle := planLanes(p, all)
+	healed, bare, obstacle := planLanes(p, all, pol.Only)
 	if obstacle == nil {
 		return recoverySteps(healed, all, releases(healed, nodes, bare)), nil
 	}

@@ -18,7 +18,6 @@ import (
 	"healer/executor"
 	"healer/internal/steps"
 	"healer/keeper"
-	"healer/planner"
 	"healer/postgres"
 	"healer/postgres/native"
 	"healer/rescue"
@@ -271,21 +270,6 @@ func (a *Agent) startKeeper(ctx context.Context) (err error) {
 	a.onClose("keeper", func(context.Context) error { a.keeper.Stop(); return nil })
 	return nil
 }
-
-// deadlines maps the file's limits to the kinds of steps.
-func (a *Agent) deadlines() map[planner.StepKind]time.Duration {
-	r := a.cfg.Recovery
-	short := r.StepTimeout
-	return map[planner.StepKind]time.Duration{
-		planner.StepFence: short + r.DrainTimeout, planner.StepObserve: short, planner.StepClone: short,
-		planner.StepAdvance: r.SubscribeTimeout, planner.StepSubscribe: r.SubscribeTimeout,
-		planner.StepVerify: r.VerifyTimeout, planner.StepRelease: short,
-		planner.StepCheck: short, planner.StepUnfence: short, planner.StepDrain: r.SubscribeTimeout,
-	}
-}
-
-// wrap classifies the errors of a server.
-func (a *Agent) wrap(node string, err error) error { return postgres.Wrap(node, err) }
 
 // safePoint asks the keeper, who knows the history of this node only.
 func (a *Agent) safePoint(source, origin string, from topology.LSN) (topology.LSN, bool) {

@@ -10,6 +10,7 @@ import (
 	"healer/executor"
 	"healer/internal/steps"
 	"healer/planner"
+	"healer/postgres"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -165,7 +166,7 @@ func (a *Agent) refuse(p planner.Plan, r *planner.Refusal) {
 func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 	log := a.log.With("recovery", p.ID)
 	r := steps.New(steps.Options{
-		Engine: a.engine, Servers: a.sessions, Wrap: a.wrap, SafePoint: a.safePoint,
+		Engine: a.engine, Servers: a.sessions, Wrap: postgres.Wrap, SafePoint: a.safePoint,
 		Trigger: func() planner.Trigger {
 			now := t
 			now.Lost = a.lost()
@@ -184,7 +185,7 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 	exec, err := executor.New(executor.Config{
 		Agent: a.node, Handlers: r.Handlers(), Replanner: r, Publisher: a.bus,
 		Journal: executor.Told{Local: a.journal, Publisher: a.bus, Cluster: a.cfg.Cluster},
-		Logger:  a.log, Deadlines: a.deadlines(), Lost: a.lost, Failpoint: failpoint(),
+		Logger:  a.log, Deadlines: steps.Deadlines(a.cfg.Recovery), Lost: a.lost, Failpoint: failpoint(),
 	})
 	if err != nil {
 		log.Error("cannot run the plan", "error", err)

@@ -15,7 +15,7 @@ import (
 
 // RecoveryCommands are what this package adds to `healer recovery`.
 func RecoveryCommands(check config.DSNCheck) []*cobra.Command {
-	return []*cobra.Command{planCommand(check), watermarkCommand(check)}
+	return []*cobra.Command{planCommand(check), runCommand(check), watermarkCommand(check)}
 }
 
 // flags are those of every command here.

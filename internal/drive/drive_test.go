@@ -34,7 +34,9 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	l := &lab{t: t, file: filepath.Join(t.TempDir(), "cluster.yaml")}
-	l.mesh = pgtest.Mesh(t, localpg.Options{Schema: []string{"CREATE TABLE kv (k bigint PRIMARY KEY, v text)"}})
+	l.mesh = pgtest.Mesh(t, localpg.Options{Schema: []string{
+		"CREATE TABLE kv (k bigint PRIMARY KEY, v text)", "CREATE TABLE log (v text)",
+	}})
 	var b strings.Builder
 	b.WriteString("cluster: app\nnats: {url: \"nats://127.0.0.1:1\"}\nnodes:\n")
 	servers := map[string]*postgres.Server{}
@@ -70,26 +72,32 @@ func (l *lab) try(err error) {
 // writes.
 func (l *lab) healer(code int, args string, want ...string) string {
 	l.t.Helper()
+	got, out := l.run("no\n", args)
+	if got != code {
+		l.t.Errorf("healer %s: exit code %d, want %d:\n%s", args, got, code, out)
+	}
+	for _, w := range want {
+		if !strings.Contains(out, w) {
+			l.t.Errorf("healer %s: no %q in\n%s", args, w, out)
+		}
+	}
+	return out
+}
+
+// run runs a command with something typed.
+func (l *lab) run(typed, args string) (code int, said string) {
 	check := func(dsn string) (string, error) {
 		e, err := postgres.ParseEndpoint(dsn)
 		return e.String(), err
 	}
 	var out bytes.Buffer
 	app := cli.App{
-		Stdin: &bytes.Buffer{}, Stdout: &out, Stderr: &out, Environ: []string{"NO_COLOR=1"},
+		Stdin: strings.NewReader(typed), Stdout: &out, Stderr: &out, Environ: []string{"NO_COLOR=1"},
 		Build: build.Read("v1"), CheckDSN: check,
 		Commands: []*cobra.Command{drive.SlotsCommand(check)}, RecoveryCommands: drive.RecoveryCommands(check),
 	}
-	got := app.Run(l.t.Context(), append(strings.Fields(args), "--config", l.file))
-	if got != code {
-		l.t.Errorf("healer %s: exit code %d, want %d:\n%s", args, got, code, out.String())
-	}
-	for _, w := range want {
-		if !strings.Contains(out.String(), w) {
-			l.t.Errorf("healer %s: no %q in\n%s", args, w, out.String())
-		}
-	}
-	return out.String()
+	code = app.Run(l.t.Context(), append(strings.Fields(args), "--config", l.file))
+	return code, out.String()
 }
 
 func (l *lab) value(node, sql string) string {

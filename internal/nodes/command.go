@@ -1,9 +1,7 @@
 package nodes
 
 import (
-	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -129,7 +127,7 @@ func (c *common) drop(cmd *cobra.Command, o dropOptions, yes bool) error {
 		return c.write(cmd.OutOrStdout(), d, d.write)
 	}
 	if !yes {
-		if err := confirm(cmd, o.node, d.write); err != nil {
+		if err := cli.Confirm(cmd, o.node, "This cannot be taken back.", d.write); err != nil {
 			return err
 		}
 	}
@@ -161,22 +159,6 @@ func (m *mesh) fact(k events.Kind, node string) events.Fact {
 		f.Detail = []string{fmt.Sprint(n.Identity.SystemID, n.Identity.StartedAt)}
 	}
 	return f
-}
-
-// confirm shows what would be done and asks for the node's name.
-func confirm(cmd *cobra.Command, node string, show func(io.Writer) error) error {
-	if err := show(cmd.ErrOrStderr()); err != nil {
-		return err
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "This cannot be taken back. Type the name of the node to go on: ")
-	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if strings.TrimSpace(line) != node {
-		return &cli.Exit{Code: 1, Err: fmt.Errorf("%q is not the name %s: nothing was done (or give --yes)", strings.TrimSpace(line), node)}
-	}
-	return nil
 }
 
 // linesOf says where the file describes a node.

@@ -69,7 +69,7 @@ func (c *common) rebuild(cmd *cobra.Command, o rebuildOptions, yes bool) error {
 		return c.write(cmd.OutOrStdout(), r.result, r.result.write)
 	}
 	if !yes {
-		if err := confirm(cmd, o.node, r.result.write); err != nil {
+		if err := cli.Confirm(cmd, o.node, "This cannot be taken back.", r.result.write); err != nil {
 			return err
 		}
 	}
