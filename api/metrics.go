@@ -53,6 +53,9 @@ func gauges() []struct {
 		{"gossip_key_problem", "1 while the key file cannot be used as it is.", nil},
 		{"gossip_second_agent", "1 while another agent uses this one's name.", nil},
 		{"gossip_refused_total", "Packets and connections that were turned away.", []string{"reason"}},
+		{"hook_runs_total", "Runs of a hook by this agent that were done, or failed.", []string{"hook", "result"}},
+		{"hook_events_given_up_total", "Events that a hook did not take at the last try.", []string{"hook"}},
+		{"hook_running", "Runs of a hook that are under way.", []string{"hook"}},
 	}
 }
 
@@ -91,6 +94,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	set("nats_stream_ready", one(s.NATS.StreamReady))
 	set("outbox_depth", float64(s.NATS.OutboxDepth))
 	collectGossip(s, set)
+	collectHooks(s, set)
 	collectNodes(s, set)
 	collectRecoveries(s, set)
 }

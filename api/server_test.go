@@ -201,6 +201,7 @@ func TestMetrics(t *testing.T) {
 	s.Slots = append(s.Slots, s.Slots[0])
 	s.Last = &api.Recovery{Node: "n3", Kind: "recovery", State: api.RecoveryVerified, Duration: api.Duration(2 * time.Second), Transactions: 40, Repaired: 3}
 	s.Refusals = []api.Refusal{{Subject: "n3", Reason: "x"}, {Subject: "n3", Reason: "x"}}
+	s.Hooks = []api.Hook{{Name: "1:recovery.*", Done: 5, Failed: 9, GivenUp: 1, Running: 2}}
 	extra := prometheus.NewCounter(prometheus.CounterOpts{Name: "healer_extra_total", Help: "Of the test."})
 	srv := serve(t, api.Options{Source: &source{s: s}, Collectors: []prometheus.Collector{extra}})
 
@@ -221,6 +222,10 @@ func TestMetrics(t *testing.T) {
 		`healer_last_recovery_repaired_rows{kind="recovery",node="n3"} 3`,
 		`healer_refusals{reason="x",subject="n3"} 2`,
 		`healer_nats_connected 1`,
+		`healer_hook_runs_total{hook="1:recovery.*",result="done"} 5`,
+		`healer_hook_runs_total{hook="1:recovery.*",result="failed"} 9`,
+		`healer_hook_events_given_up_total{hook="1:recovery.*"} 1`,
+		`healer_hook_running{hook="1:recovery.*"} 2`,
 		`healer_extra_total 0`,
 		`go_goroutines`,
 	} {

@@ -77,6 +77,8 @@ type Status struct {
 	Last   *Recovery `json:"last,omitempty"`
 	NATS   NATS      `json:"nats"`
 	Gossip Gossip    `json:"gossip"`
+	// Hooks are those that this agent runs, as far as it has run them.
+	Hooks []Hook `json:"hooks,omitempty"`
 }
 
 // Node is one node of the mesh.

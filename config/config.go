@@ -79,6 +79,8 @@ type Config struct {
 	Recovery  Recovery
 	Keeper    Keeper
 	Slots     Slots
+	// Hooks are run by one of the agents when something happens.
+	Hooks []Hook
 }
 
 // Node is one PostgreSQL server of the mesh, with its agent.
@@ -215,6 +217,19 @@ type Slots struct {
 	// ReleaseMeshSlots lets slots be dropped that are not Healer's own: those
 	// that fed the lost node, which then needs a rebuild. Default false.
 	ReleaseMeshSlots bool
+}
+
+// Hook is what is run when something happens: a program or a request.
+type Hook struct {
+	// On is a pattern of kinds of events, as in events.Filter.
+	On string
+	// Exec is a program, by its absolute path, and its arguments; there is no shell.
+	Exec []string
+	// Webhook is a URL that is posted to, signed with the secrets in SecretFile.
+	Webhook    string
+	SecretFile string
+	// Timeout bounds one run; default 10s.
+	Timeout time.Duration
 }
 
 // Defaults returns a config with every default, and neither cluster nor nodes.

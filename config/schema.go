@@ -49,6 +49,7 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 				{name: "release_mesh_slots", read: yesNo(&c.Slots.ReleaseMeshSlots)},
 			})
 		}},
+		{name: "hooks", read: func(v value) { c.Hooks = v.hooks() }},
 	})
 	r.crossCheck(c)
 }

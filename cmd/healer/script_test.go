@@ -259,6 +259,7 @@ func stuck() api.Status {
 	s.Nodes[0].Findings = []topology.Finding{{Code: "wal_level", Detail: "is replica", Remedy: "wal_level = logical", Blocking: true}}
 	s.Nodes[0].Ready = false
 	s.NATS = api.NATS{OutboxDepth: 7}
+	s.Hooks = []api.Hook{{Name: "1:recovery.*", Done: 3}, {Name: "2:node.failed", Failed: 8, GivenUp: 1, Problem: "exit status 1"}}
 	s.Gossip = api.Gossip{
 		Encrypted: true, Keys: 1, KeyProblem: "/etc/healer/gossip.keys: line 2 is not base64",
 		Refused:     []api.GossipRefusal{{Reason: "wrong_key", Count: 42, Last: s.At, From: "10.0.0.9"}, {Reason: "not_a_member", Count: 1, Last: s.At, Detail: "\"n9\""}},

@@ -16,6 +16,7 @@ import (
 	"healer/detector/gossip"
 	"healer/events/natsbus"
 	"healer/executor"
+	"healer/internal/hooks"
 	"healer/internal/steps"
 	"healer/keeper"
 	"healer/postgres"
@@ -79,6 +80,7 @@ type Agent struct {
 	detector *detector.Detector
 	control  *control.Store
 	keeper   *keeper.Keeper
+	hooks    *hooks.Hooks
 	api      *api.Server
 
 	// closers end the parts in the order in which they are to be called: the
@@ -130,7 +132,7 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 		}
 	}()
 	for _, part := range []func(context.Context, Options) error{
-		a.openDir, a.openControl, a.openServers, a.openEvents, a.openDetector, a.openAPI, a.startLoops,
+		a.openDir, a.openControl, a.openServers, a.openEvents, a.openHooks, a.openDetector, a.openAPI, a.startLoops,
 	} {
 		if err := part(ctx, o); err != nil {
 			return a, err

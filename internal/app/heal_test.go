@@ -3,10 +3,12 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"healer/api"
+	"healer/config"
 	"healer/internal/localpg"
 )
 
@@ -141,6 +143,10 @@ func (c *cluster) received(node string) int64 {
 func TestKilledNodeHealsItself(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, localpg.Options{}, nil)
+	ran := t.TempDir()
+	c.cfg.Hooks = []config.Hook{{
+		On: "recovery.verified", Exec: []string{"/bin/sh", "-c", `cat > "$0/$HEALER_NODE.$HEALER_AGENT.$HEALER_TRY"`, ran}, Timeout: waitLimit,
+	}}
 	c.startAll()
 	c.lag(500)
 	// One transaction that nobody receives before the end: n1 alone has it.
@@ -155,6 +161,13 @@ func TestKilledNodeHealsItself(t *testing.T) {
 		t.Errorf("carried %d transactions from %s: want 500 from n2", last.Transactions, last.Source)
 	}
 	c.equal("n2", "n3")
+	c.eventually("one agent has run the hook", func() error {
+		files, err := filepath.Glob(ran + "/n1.*.1")
+		if err != nil || len(files) != 1 {
+			return fmt.Errorf("%v, %w", files, err)
+		}
+		return nil
+	})
 
 	// What n3 was given must not travel on to n2, which has it. A write of
 	// n3's own shows that the way is open and the counter counts.

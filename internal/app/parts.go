@@ -10,6 +10,7 @@ import (
 	"healer/detector/gossip"
 	"healer/events"
 	"healer/events/natsbus"
+	"healer/internal/hooks"
 	"healer/postgres/probe"
 	"healer/topology"
 )
@@ -48,6 +49,18 @@ func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
 		defer cancel()
 		return a.bus.Close(ctx)
 	})
+	return nil
+}
+
+// openHooks begins to run what the operators want to be run at events.
+func (a *Agent) openHooks(ctx context.Context, _ Options) (err error) {
+	a.hooks, err = hooks.Start(ctx, hooks.Options{
+		Bus: a.bus, Agent: a.node, Hooks: a.cfg.Hooks, Log: a.log.With("component", "hooks"),
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose("hooks", func(context.Context) error { a.hooks.Stop(); return nil })
 	return nil
 }
 

@@ -33,6 +33,9 @@ func (a *Agent) Status(context.Context) api.Status {
 	bus := a.bus.Status()
 	s.NATS = api.NATS{Connected: bus.Connected, StreamReady: bus.StreamReady, OutboxDepth: bus.Pending}
 	s.Gossip = gossipOf(a.gossip.Status(), time.Now())
+	for _, h := range a.hooks.Status() {
+		s.Hooks = append(s.Hooks, api.Hook(h))
+	}
 	s.State, s.Reasons = api.Assess(s)
 	return s
 }

@@ -36,6 +36,7 @@ func (a App) statusTable(w io.Writer, r report) error {
 		yes(s.NATS.StreamReady, warn),
 		{text: fmt.Sprint(s.NATS.OutboxDepth)},
 	}})
+	p.hooks(s)
 	p.strangers(s)
 	p.silent(r.Agents)
 	return p.write(w, a.Environ)
@@ -197,6 +198,21 @@ func (p *page) recoveries(s api.Status) {
 		refusals = append(refusals, []cell{{text: r.Subject}, {r.Reason, t}, {text: r.Why}, {text: r.Remedy}})
 	}
 	p.table([]string{"REFUSED FOR", "REASON", "WHY", "REMEDY"}, refusals)
+}
+
+// hooks are those that this agent has run.
+func (p *page) hooks(s api.Status) {
+	var rows [][]cell
+	for _, h := range s.Hooks {
+		t := plain
+		if h.GivenUp > 0 {
+			t = bad
+		}
+		rows = append(rows, []cell{
+			{text: h.Name}, {text: fmt.Sprint(h.Done)}, {text: fmt.Sprint(h.Failed)}, {fmt.Sprint(h.GivenUp), t}, {h.Problem, warn},
+		})
+	}
+	p.table([]string{"HOOK", "DONE", "FAILED TRIES", "GIVEN UP", "LAST PROBLEM"}, rows)
 }
 
 // strangers are what gossip has turned away.
