@@ -1,21 +1,13 @@
 package app_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
 
-	"healer/internal/build"
-	"healer/internal/cli"
 	"healer/internal/localpg"
-	"healer/internal/verify"
 	"healer/postgres/grants"
 )
 
@@ -71,33 +63,13 @@ func TestLeastPrivilegedRoleHeals(t *testing.T) {
 
 	c.script("n3", `SELECT pg_replication_origin_create('elsewhere'); SELECT pg_replication_origin_session_setup('elsewhere');
 		UPDATE account SET note = 'n3 alone' WHERE id = 10002; SELECT pg_replication_origin_session_reset()`)
-	if code, said := c.verify(); code != 1 {
+	if code, said := c.command("verify"); code != 1 {
 		t.Errorf("verify ended with %d:\n%s", code, said)
 	}
-	if code, said := c.verify("--repair"); code != 0 {
+	if code, said := c.command("verify", "--repair"); code != 0 {
 		t.Errorf("verify --repair ended with %d:\n%s", code, said)
 	}
 	c.equal("n1", "n2", "n3")
-}
-
-// verify compares the tables as the agents' role, by the command, and has its exit
-// code and what it said.
-func (c *cluster) verify(args ...string) (int, string) {
-	c.t.Helper()
-	file := fmt.Sprintf("cluster: %s\nnats: {url: \"nats://127.0.0.1:1\"}\nnodes:\n", c.cfg.Cluster)
-	for _, n := range c.cfg.Nodes {
-		file += fmt.Sprintf("  - {name: %s, dsn: %q, gossip: %q, api: %q}\n", n.Name, n.DSN, n.Gossip, n.API)
-	}
-	path := filepath.Join(c.t.TempDir(), "cluster.yaml")
-	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
-	check := func(string) (string, error) { return "", nil }
-	var said bytes.Buffer
-	return cli.App{
-		Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said, Environ: os.Environ(),
-		Build: build.Read("v1"), CheckDSN: check, Commands: []*cobra.Command{verify.Command(check)},
-	}.Run(c.t.Context(), append([]string{"verify", "--config", path}, args...)), said.String()
 }
 
 // script runs several statements as the superuser.
