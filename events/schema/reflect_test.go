@@ -28,7 +28,7 @@ type source map[string]string
 func readSource(t *testing.T) source {
 	t.Helper()
 	s := source{}
-	for _, pkg := range []string{"events", "topology", "planner", "executor"} {
+	for _, pkg := range []string{"events", "topology", "executor"} {
 		files, err := filepath.Glob("../../" + pkg + "/*.go")
 		if err != nil || len(files) == 0 {
 			t.Fatalf("package %s: %v", pkg, err)
@@ -119,6 +119,9 @@ func (s source) schema(t reflect.Type) object {
 		return object{}
 	case t == reflect.TypeFor[events.Severity]():
 		return object{"enum": []any{"info", "warning", "critical"}}
+	case filepath.Base(t.PkgPath()) == "planner" && t.Kind() == reflect.Struct:
+		// Plans are in the journal whole, for Healer itself to read.
+		return object{"type": "object"}
 	case t.Implements(reflect.TypeFor[encoding.TextMarshaler]()), t.Implements(reflect.TypeFor[json.Marshaler]()):
 		panic(t.String() + " writes itself in a way that is not known here")
 	}
