@@ -59,6 +59,17 @@ const (
 	StopAtConflict Conflicts = "stop"
 )
 
+// Fallback is what becomes of a gap whose transactions no log has any more.
+type Fallback string
+
+// The fallbacks.
+const (
+	// RefuseGap refuses the recovery and names what an operator can do.
+	RefuseGap Fallback = "refuse"
+	// CarryRows makes the laggard's rows those of the source.
+	CarryRows Fallback = "rows"
+)
+
 // Config is a cluster's file as it was read, with every default filled in.
 type Config struct {
 	// Cluster names the cluster in events, subjects and gossip.
@@ -179,6 +190,8 @@ type Recovery struct {
 	// Conflicts is what becomes of two versions of a row; default
 	// last_update_wins.
 	Conflicts Conflicts
+	// Fallback is what becomes of a gap that no slot covers; default refuse.
+	Fallback Fallback
 	// DrainTimeout bounds the wait for an apply worker to finish what it has
 	// received before its subscription is disabled; default 10s.
 	DrainTimeout time.Duration
@@ -256,6 +269,7 @@ func Defaults() Config {
 		},
 		Recovery: Recovery{
 			Conflicts:        LastUpdateWins,
+			Fallback:         RefuseGap,
 			DrainTimeout:     10 * time.Second,
 			StepTimeout:      2 * time.Minute,
 			SubscribeTimeout: 2 * time.Hour,

@@ -143,6 +143,7 @@ func recovery(c *Recovery) func(value) {
 				choice{word: string(KeepLocal)}, choice{word: string(StopAtConflict)},
 				choice{word: "first_update_wins", refused: "is not supported in this release"},
 				choice{word: "error", refused: "is called stop here"})},
+			{name: "fallback", read: oneOf(&c.Fallback, choice{word: string(RefuseGap)}, choice{word: string(CarryRows)})},
 			{name: "drain_timeout", read: duration(&c.DrainTimeout, 100*time.Millisecond, time.Hour)},
 			{name: "step_timeout", read: duration(&c.StepTimeout, time.Second, 24*time.Hour)},
 			{name: "subscribe_timeout", read: duration(&c.SubscribeTimeout, time.Second, 30*24*time.Hour)},

@@ -33,6 +33,8 @@ type PlannedLane struct {
 	Source string       `json:"source"`
 	From   topology.LSN `json:"from"`
 	To     topology.LSN `json:"to"`
+	// Rows is true when they go as rows, because no log has them any more.
+	Rows bool `json:"rows,omitempty"`
 }
 
 // PlannedStep is one step of a plan.
@@ -80,6 +82,9 @@ type Verified struct {
 	Survivors []string     `json:"survivors"`
 	// Laggards has, for each laggard, the transactions it lacked at the fence.
 	Laggards map[string]int64 `json:"laggards"`
+	// Rows are the laggards that got rows and not transactions, because no log had
+	// these any more: how many transactions that were is not known.
+	Rows []string `json:"rows,omitempty"`
 	// TransactionsRecovered counts what the laggards lacked and have now: the
 	// sum of Laggards, however many runs it took.
 	TransactionsRecovered int64 `json:"transactions_recovered"`

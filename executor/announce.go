@@ -52,7 +52,7 @@ func planned(p planner.Plan) events.Planned {
 		Final: p.Fenced, Watermark: p.Watermark, Source: p.Source,
 	}
 	for _, l := range p.Lanes {
-		data.Lanes = append(data.Lanes, events.PlannedLane{Target: l.Target, Source: l.Source, From: l.From, To: l.To})
+		data.Lanes = append(data.Lanes, events.PlannedLane{Target: l.Target, Source: l.Source, From: l.From, To: l.To, Rows: l.Rows})
 	}
 	for _, s := range p.Steps {
 		data.Steps = append(data.Steps, events.PlannedStep{ID: s.ID, Kind: string(s.Kind), Node: s.Node, Target: s.Target})
@@ -103,6 +103,9 @@ func (r *run) announceVerified() {
 	}
 	targets := []string{r.plan.Watermark.String()}
 	for _, l := range r.plan.Lanes {
+		if l.Rows {
+			data.Rows = append(data.Rows, l.Target)
+		}
 		o := r.out[planner.StepID(r.plan.ID, planner.StepSubscribe, l.Source, l.Target)]
 		data.Laggards[l.Target] = o.Figures[FigureMissing]
 		data.TransactionsRecovered += o.Figures[FigureMissing]

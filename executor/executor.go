@@ -102,6 +102,7 @@ func DefaultDeadlines() map[planner.StepKind]time.Duration {
 		planner.StepClone:     time.Minute,
 		planner.StepAdvance:   5 * time.Minute,
 		planner.StepSubscribe: 2 * time.Hour,
+		planner.StepRows:      2 * time.Hour,
 		planner.StepVerify:    time.Hour,
 		planner.StepRelease:   2 * time.Minute,
 		planner.StepCheck:     time.Minute,

@@ -159,7 +159,7 @@ func actsOn(p planner.Plan, s planner.Step) []string {
 	if slices.Contains(p.Survivors, s.Target) {
 		out = append(out, s.Target)
 	}
-	if s.Kind == planner.StepVerify {
+	if s.Kind == planner.StepVerify || s.Kind == planner.StepRows {
 		out = append(out, p.Survivors...)
 	}
 	if p.Kind == planner.Rejoin && s.Kind != planner.StepRelease {

@@ -40,6 +40,10 @@ func Explain(p Plan) string {
 		fmt.Fprintf(&b, "source: %s\n", p.Source)
 	}
 	for _, l := range p.Lanes {
+		if l.Rows {
+			fmt.Fprintf(&b, "gap: %s gets what it lacks of (%s, %s] from %s as ROWS, NOT TRANSACTIONS: no log has them any more\n", l.Target, l.From, l.To, l.Source)
+			continue
+		}
 		fmt.Fprintf(&b, "gap: %s gets (%s, %s] from %s, slot %s, clone %s\n", l.Target, l.From, l.To, l.Source, l.Slot, l.Clone)
 	}
 	if p.Foreseen != nil {

@@ -11,7 +11,7 @@ import (
 // planLanes chooses the sources and fills in p.Source and p.Lanes. It also
 // returns the survivors whose gap mark needs no lane of its own, because the
 // lanes of others cover every row that it stands for.
-func planLanes(p Plan, all []survivor, only Part) (Plan, []survivor, *Refusal) {
+func planLanes(p Plan, all []survivor, pol Policy) (Plan, []survivor, *Refusal) {
 	var laggards, bare []survivor
 	for _, s := range all {
 		if p.Watermark > 0 && !s.known {
@@ -26,7 +26,7 @@ func planLanes(p Plan, all []survivor, only Part) (Plan, []survivor, *Refusal) {
 		}
 	}
 	ranked := rank(p, all, laggards)
-	p, laggards = only.targets(p, laggards)
+	p, laggards = pol.Only.targets(p, laggards)
 	for _, target := range laggards {
 		from, to := target.holds, newestOf(ranked, target.Name)
 		if target.mark != nil {
@@ -39,14 +39,14 @@ func planLanes(p Plan, all []survivor, only Part) (Plan, []survivor, *Refusal) {
 			bare = append(bare, target)
 			continue
 		}
-		lane, refusal := planLane(p, only.sources(ranked, target), target, from, to)
+		lane, refusal := planLane(p, pol.Only.sources(ranked, target), target, from, to, pol.Rows)
 		if refusal != nil {
 			return p, nil, refusal
 		}
 		p.Lanes = append(p.Lanes, lane)
 	}
 	if len(p.Lanes) > 0 {
-		p.Source = only.sources(ranked, survivor{})[0].Name
+		p.Source = pol.Only.sources(ranked, survivor{})[0].Name
 	}
 	return p, bare, nil
 }
@@ -95,9 +95,11 @@ func newestOf(ranked []survivor, target string) topology.LSN {
 }
 
 // planLane picks the first source in rank that holds everything up to to and
-// has a slot to read it from.
-func planLane(p Plan, ranked []survivor, target survivor, from, to topology.LSN) (Lane, *Refusal) {
+// has a slot to read it from. When none has, the rows of the first that lacks no
+// more than the log may stand in for it.
+func planLane(p Plan, ranked []survivor, target survivor, from, to topology.LSN, rows bool) (Lane, *Refusal) {
 	var first *Refusal
+	var instead *Lane
 	for _, s := range ranked {
 		if s.Name == target.Name || s.sub.Progress < to {
 			continue
@@ -107,10 +109,20 @@ func planLane(p Plan, ranked []survivor, target survivor, from, to topology.LSN)
 			lane.From, lane.To = from, to
 			return lane, nil
 		}
+		if rows && instead == nil && in.logless() {
+			// The tables have to fit as well as for transactions.
+			if in = decodes(p.Node, s, target, ""); in == nil {
+				instead = &Lane{Target: target.Name, Source: s.Name, Rows: true, From: from, To: to}
+				continue
+			}
+		}
 		if first == nil {
 			first = refuse(in.reason, in.node, in.remedy, "%s lacks (%s, %s] of %s, which %s holds, but %s",
 				target.Name, from, to, p.Node, s.Name, in.why)
 		}
+	}
+	if instead != nil {
+		return *instead, nil
 	}
 	return Lane{}, first
 }

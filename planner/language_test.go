@@ -245,6 +245,8 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 			for i, n := range []*int{&pol.Witnesses, &pol.WitnessesAlive} {
 				*n = number(t, a.Vals[i])
 			}
+		case "rows":
+			pol.Rows = true
 		case "source":
 			pol.Only.Source = a.Vals[0]
 		case "target":

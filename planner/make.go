@@ -61,6 +61,9 @@ func (p Plan) Shape() string {
 	words = append(words, p.Survivors...)
 	for _, l := range p.Lanes {
 		words = append(words, "lane", l.Source, l.Target)
+		if l.Rows {
+			words = append(words, "rows")
+		}
 	}
 	return events.Hash(words...)
 }

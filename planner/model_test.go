@@ -48,7 +48,9 @@ type world struct {
 	memory topology.Memory
 	// backUp is set once the lost node is back.
 	backUp bool
-	fail   func(format string, args ...any)
+	// rows may stand in for transactions.
+	rows bool
+	fail func(format string, args ...any)
 }
 
 func (w *world) names() []string { return slices.Sorted(maps.Keys(w.peers)) }
@@ -175,6 +177,7 @@ func (w *world) do(plan planner.Plan, s planner.Step) {
 		planner.StepClone:     func() { w.clone(plan, s) },
 		planner.StepAdvance:   func() {},
 		planner.StepSubscribe: func() { w.subscribe(plan, s) },
+		planner.StepRows:      func() { w.carryRows(plan, s) },
 		planner.StepVerify:    func() { w.verify(plan) },
 		planner.StepRelease:   func() { w.release(plan, s) },
 		planner.StepCheck:     func() {},
@@ -238,6 +241,28 @@ func (w *world) subscribe(plan planner.Plan, s planner.Step) {
 	w.apply(s.Target, lane.To, true)
 }
 
+// carryRows stands for the comparison of whole tables: at its end, and not before, the
+// target counts as having the gap.
+func (w *world) carryRows(plan planner.Plan, s planner.Step) {
+	n, t := w.peers[s.Node], w.peers[s.Target]
+	lane, _ := plan.Lane(s.Target)
+	if t.mark == nil {
+		t.mark = &topology.GapMark{Origin: lost, From: lane.From, To: lane.To}
+	}
+	status, ok := n.slots[s.Target]
+	switch {
+	case !w.rows:
+		w.fail("rows are carried without leave")
+	case !t.fence || t.enabled:
+		w.fail("%s gets rows while its worker may apply as well", s.Target)
+	case n.progress < lane.To:
+		w.fail("%s is to get the rows up to %s from %s, which has only %s", s.Target, lane.To, s.Node, n.progress)
+	case n.clones[s.Target] || (ok && status != "lost"):
+		w.fail("%s gets rows, although %s has the log for it", s.Target, s.Node)
+	}
+	w.apply(s.Target, lane.To, true)
+}
+
 // verify compares what the lanes touched, on all survivors: what a recovery
 // brought to any of them in these ranges is verified.
 func (w *world) verify(plan planner.Plan) {
@@ -255,7 +280,7 @@ func (w *world) verify(plan planner.Plan) {
 func (w *world) half(s planner.Step) {
 	n, t := w.peers[s.Node], w.peers[s.Target]
 	switch s.Kind {
-	case planner.StepClone:
+	case planner.StepClone, planner.StepRows: // rows may be written already: nothing counts as applied
 		if t.mark == nil {
 			lsn := t.progress
 			if lsn == 0 {

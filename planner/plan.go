@@ -30,6 +30,9 @@ const (
 	StepAdvance StepKind = "advance"
 	// Subscribe: stream the clone and apply the gap on Target.
 	StepSubscribe StepKind = "subscribe"
+	// Rows: mark the gap on Target, compare whole tables with Node and the others,
+	// and make the rows equal, for want of a log that has the transactions.
+	StepRows StepKind = "rows"
 	// Verify: compare every row that the gaps touched on every survivor.
 	StepVerify StepKind = "verify"
 	// Release: drop Target's clone and gap mark.
@@ -65,6 +68,9 @@ type Step struct {
 type Lane struct {
 	Target string `json:"target"`
 	Source string `json:"source"`
+	// Rows is true when the gap is carried as rows and not as transactions: there
+	// is no slot then.
+	Rows bool `json:"rows,omitempty"`
 	// Slot is the recovery slot on Source that is cloned; Clone is the copy.
 	Slot  string `json:"slot"`
 	Clone string `json:"clone"`

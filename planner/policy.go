@@ -74,6 +74,9 @@ type Policy struct {
 	// Approved are the ids of plans that an operator released for running in
 	// ModeAdvise.
 	Approved []string
+	// Rows lets a gap that no log covers be carried as rows, compared and not
+	// replayed, instead of being refused.
+	Rows bool
 	// Only is the part of a recovery that an operator asked for; all of it when
 	// zero.
 	Only Part

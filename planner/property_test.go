@@ -22,6 +22,7 @@ func drawWorld(t *rapid.T) *world {
 		at += topology.LSN(rapid.IntRange(1, 0x40).Draw(t, "length"))
 		w.log = append(w.log, at)
 	}
+	w.rows = rapid.Bool().Draw(t, "rows may stand in")
 	size := rapid.IntRange(2, 16).Draw(t, "nodes")
 	perfect := rapid.Bool().Draw(t, "all slots kept")
 	for i := 1; i < size; i++ {
@@ -88,12 +89,12 @@ func excuses() []planner.Reason {
 
 func (w *world) plan(k planner.Kind) (planner.Plan, *planner.Refusal) {
 	tr := planner.Trigger{Kind: k, Node: lost, Incarnation: "1.1", Lost: w.lostNow(), Silent: w.silent(), Memory: w.memory}
-	plan, refusal := planner.Make(tr, w.observe(), planner.Policy{Mode: planner.ModeAuto})
+	plan, refusal := planner.Make(tr, w.observe(), planner.Policy{Mode: planner.ModeAuto, Rows: w.rows})
 	if refusal == nil && !plan.Empty() && !cmp.Equal(plan.Absent, tr.Silent, cmpopts.EquateEmpty()) && k == planner.Recovery {
 		w.fail("%v do not answer, the plan says %v", tr.Silent, plan.Absent)
 	}
 	tr.Lost = shuffled(tr.Lost, uint64(len(plan.Steps)))
-	again, _ := planner.Make(tr, w.observe(), planner.Policy{Mode: planner.ModeAuto})
+	again, _ := planner.Make(tr, w.observe(), planner.Policy{Mode: planner.ModeAuto, Rows: w.rows})
 	if diff := cmp.Diff(plan, again); diff != "" {
 		w.fail("two agents make different plans:\n%s", diff)
 	}
@@ -140,6 +141,8 @@ func heal(t *rapid.T, w *world, most int) (healed bool) {
 			t.Fatalf("a sound mesh is refused: %v\n%s", refusal, w)
 		case refusal != nil && !slices.Contains(excuses(), refusal.Reason):
 			t.Fatalf("refused for %v\n%s", refusal, w)
+		case refusal != nil && w.rows && (refusal.Reason == planner.SlotMissing || refusal.Reason == planner.SlotLost):
+			t.Fatalf("refused for want of a log, although rows may stand in: %v\n%s", refusal, w)
 		case refusal != nil && (refusal.Why == "" || refusal.Remedy == ""):
 			t.Fatalf("a refusal that helps nobody: %+v", refusal)
 		case refusal != nil:

@@ -78,6 +78,11 @@ func rebuild(node string) string {
 	return "healer node rebuild " + node
 }
 
+// byRows is the remedy where the log is gone and the rows are not.
+func byRows(origin, target string) string {
+	return "healer recovery run --failed " + origin + " --rows carries its rows in place of its transactions; or " + rebuild(target)
+}
+
 // wait marks an obstacle that may pass by itself.
 func (r *Refusal) wait(w bool) *Refusal {
 	r.Wait = w

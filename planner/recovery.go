@@ -52,7 +52,7 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 	if len(nodes) == 1 && lost {
 		return soleSurvivor(p, nodes, all)
 	}
-	healed, bare, obstacle := planLanes(p, all, pol.Only)
+	healed, bare, obstacle := planLanes(p, all, pol)
 	if obstacle == nil {
 		return recoverySteps(healed, all, releases(healed, nodes, bare)), nil
 	}

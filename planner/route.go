@@ -18,6 +18,13 @@ type obstacle struct {
 	remedy string
 }
 
+// logless reports whether it is the log alone that is missing: the source has the
+// rows, and the mesh exchanges them. A table that the source does not publish at
+// all is not exchanged, and comparing it would show nothing.
+func (o obstacle) logless() bool {
+	return slices.Contains([]Reason{SlotMissing, SlotLost, SlotYounger, PublicationYounger}, o.reason)
+}
+
 // route says how target can read origin's transactions out of the log of s:
 // through the clone that an earlier run left, or through a copy of the recovery
 // slot. The obstacle is nil when it can.
@@ -43,7 +50,7 @@ func route(origin string, s, target survivor) (Lane, *obstacle) {
 		read = lane.Clone
 	case hasSlot && usable(slot):
 	default:
-		return lane, noSlot(s, target.Name, hasSlot || hasClone)
+		return lane, noSlot(origin, s, target.Name, hasSlot || hasClone)
 	}
 	return lane, decodes(origin, s, target, read)
 }
@@ -52,8 +59,8 @@ func route(origin string, s, target survivor) (Lane, *obstacle) {
 func usable(s topology.Slot) bool { return s.WALStatus != "lost" }
 
 // noSlot tells apart why s has no log to read from.
-func noSlot(s survivor, target string, lost bool) *obstacle {
-	remedy := "healer slots list shows them; when the gap does not close, " + rebuild(target)
+func noSlot(origin string, s survivor, target string, lost bool) *obstacle {
+	remedy := "healer slots list shows them; when the gap does not close, " + byRows(origin, target)
 	if lost {
 		return &obstacle{SlotLost, s.Name, "the recovery slot on " + s.Name + " has lost its WAL", remedy}
 	}
@@ -88,7 +95,7 @@ func decodes(origin string, s, target survivor, slot string) *obstacle {
 				PublicationYounger, s.Name,
 				fmt.Sprintf("table %s joined the publication on %s when slot %s may have stood before that already: its older changes decode to nothing",
 					t.TableName, s.Name, slot),
-				"healer slots list shows how far the slot is; when the gap does not close, " + rebuild(target.Name),
+				"healer slots list shows how far the slot is; when the gap does not close, " + byRows(origin, target.Name),
 			}
 		}
 		missing = append(missing, differs(s.Name, target.Name, s.Schema.Publishes[target.Name][i], t)...)

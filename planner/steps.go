@@ -45,7 +45,7 @@ func recoverySteps(p Plan, all []survivor, rel []released) Plan {
 	if len(lanes) > 0 {
 		judged = p.add(StepVerify, p.Source, "", lanes,
 			fmt.Sprintf("every laggard has applied its gap of %s", p.Node),
-			"every row the gaps touched is equal on all survivors")
+			judgement(p))
 	}
 	for _, r := range rel {
 		after := []string{judged}
@@ -56,6 +56,15 @@ func recoverySteps(p Plan, all []survivor, rel []released) Plan {
 		p.add(StepRelease, r.node, r.target, after, before, then)
 	}
 	return p
+}
+
+// judgement is what the verify step comes to. Rows that stand in for transactions
+// were compared when they were carried.
+func judgement(p Plan) string {
+	if !slices.ContainsFunc(p.Lanes, func(l Lane) bool { return !l.Rows }) {
+		return "every laggard counts as having the watermark"
+	}
+	return "every row the gaps touched is equal on all survivors"
 }
 
 // releaseText tells the releases of lanes, of mere marks and of mere clones
@@ -76,6 +85,11 @@ func releaseText(p Plan, r released) (before, then string) {
 // laneSteps lists one lane's steps and returns the id of its last one before
 // the lanes meet.
 func (p *Plan) laneSteps(l Lane, after string) string {
+	if l.Rows {
+		return p.add(StepRows, l.Source, l.Target, []string{after},
+			fmt.Sprintf("no log on %s has the transactions that %s lacks, but its tables have their rows", l.Source, l.Target),
+			fmt.Sprintf("the gap is marked on %s; its tables equal those of %s, and it counts as having %s up to %s", l.Target, l.Source, p.Node, l.To))
+	}
 	cloned := p.add(StepClone, l.Source, l.Target, []string{after},
 		fmt.Sprintf("slot %s on %s holds the WAL that %s needs", l.Slot, l.Source, l.Target),
 		fmt.Sprintf("the gap is marked on %s, and %s is a copy of the slot", l.Target, l.Clone))

@@ -206,7 +206,7 @@ func TestReplayDoubtsAProgressThatAnAbortHasMoved(t *testing.T) {
 			stream := l.stream(slot)
 			if c.earlier {
 				// What an earlier recovery left is F's newest transaction on T.
-				l.must(s.reach(t.Context(), l.floor))
+				l.must(s.Reach(t.Context(), l.floor))
 			}
 			var first message
 			var at int64

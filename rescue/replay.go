@@ -73,7 +73,7 @@ func pass(ctx context.Context, s *Session, stream *Stream, gap Gap, report *Repo
 	known.removed, known.kept = r.displaced, r.keptOff
 	err = r.run(ctx, stream)
 	if err == nil {
-		err = s.reach(ctx, gap.Watermark)
+		err = s.Reach(ctx, gap.Watermark)
 	}
 	if err == nil && gap.Settle != nil {
 		err = r.settle(ctx, stream)

@@ -172,11 +172,11 @@ func readAuthors(ctx context.Context, conn *pgconn.PgConn, node string, names ma
 	return authors, nil
 }
 
-// reach moves T's progress to the watermark and makes all of it durable. An
+// Reach moves T's progress to the watermark and makes all of it durable. An
 // empty transaction does it, as the server's own apply worker would: it needs an
 // id of its own to write a commit record, and that record carries the origin's
 // position. Its synchronous commit flushes whatever came before it.
-func (s *Session) reach(ctx context.Context, watermark topology.LSN) error {
+func (s *Session) Reach(ctx context.Context, watermark topology.LSN) error {
 	to := max(watermark, s.progress)
 	sql := fmt.Sprintf(`BEGIN;
 SET LOCAL synchronous_commit = local;

@@ -90,7 +90,7 @@ func (a *Agent) capped() bool {
 func (a *Agent) policy() planner.Policy {
 	p := planner.Policy{
 		Mode: planner.Mode(a.cfg.Mode), Quorum: planner.Quorum(a.cfg.Detection.Quorum),
-		Witnesses: len(a.cfg.Witnesses),
+		Witnesses: len(a.cfg.Witnesses), Rows: a.cfg.Recovery.Fallback == config.CarryRows,
 	}
 	if a.capped() {
 		p.Mode, p.Capped = planner.ModeAdvise, cappedText

@@ -64,7 +64,10 @@ func (d *ran) take(out executor.Outcome) {
 	if out.Err != nil {
 		o.Error = out.Err.Error()
 	}
-	d.Plan, d.Outcome, d.err = out.Plan, o, out.Err
+	if out.State == executor.Verified {
+		d.Plan = out.Plan // else it lacks what could not be done
+	}
+	d.Outcome, d.err = o, out.Err
 	d.again = out.State == executor.Yielded || (out.State == executor.Failed && out.Replan)
 }
 

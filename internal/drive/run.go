@@ -29,6 +29,7 @@ const agentsWithin = 2 * time.Second
 type order struct {
 	failed            string
 	part              planner.Part
+	rows              bool
 	dryRun, yes, wait bool
 	incarnation       string
 }
@@ -49,6 +50,11 @@ are healed when they are back; more than half of the nodes must be there.
 --source and --target do a part of it: from one survivor, for one laggard. The survivors
 are all fenced off all the same, until the node returns and agents take it back.
 
+--rows is for a gap that no slot covers any more: all tables are compared whole, and the
+laggard's rows made those of the survivor that has them. These are rows and not
+transactions, and only when all are equal do they count as carried. It is the default
+where the file has recovery.fallback: rows.
+
 Killed in the middle it leaves marks, by which an agent, or this command again, goes on.
 
 Exits 0 when it is done or nothing was to be done, 1 when it was refused, yielded, or
@@ -62,6 +68,7 @@ failed.`),
 	fs.StringVar(&o.failed, "failed", "", "the lost `NODE`")
 	fs.StringVar(&o.part.Source, "source", "", "carry from this `NODE` only")
 	fs.StringVar(&o.part.Target, "target", "", "heal this `NODE` only")
+	fs.BoolVar(&o.rows, "rows", false, "where no log has the transactions any more, carry rows in their place")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "show the plan, and do nothing")
 	fs.BoolVar(&o.yes, "yes", false, "do not ask for the name of the lost node")
 	fs.BoolVar(&o.wait, "wait", false, "wait for what may pass by itself, and for another recovery of the node, and try again")
@@ -153,7 +160,10 @@ func (m *mesh) prepare(ctx context.Context, o order) (*ran, error) {
 
 // policy is that of a person: who runs the command has approved.
 func (m *mesh) policy(o order) planner.Policy {
-	return planner.Policy{Mode: planner.ModeAuto, Quorum: planner.Quorum(m.cfg.Detection.Quorum), Only: o.part}
+	return planner.Policy{
+		Mode: planner.ModeAuto, Quorum: planner.Quorum(m.cfg.Detection.Quorum), Only: o.part,
+		Rows: o.rows || m.cfg.Recovery.Fallback == config.CarryRows,
+	}
 }
 
 // agentsSay is why the agents, where some run, would work against this recovery.

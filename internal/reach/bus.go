@@ -33,9 +33,12 @@ func OpenBus(ctx context.Context, c *config.Config, name, without string) (*Bus,
 	return &Bus{Bus: bus, dir: dir}, nil
 }
 
-// tellLimit bounds the wait for the stream: the work is done, and nothing depends
-// on its being told.
-const tellLimit = 5 * time.Second
+// tellLimit bounds the wait for the stream, and dialLimit that for a broker: the work
+// is done, and nothing depends on its being told.
+const (
+	tellLimit = 5 * time.Second
+	dialLimit = time.Second
+)
 
 // Finish waits until the stream has all events, as long as that may take, and
 // closes the bus. What it has not got by then is not told.
@@ -43,10 +46,17 @@ func (b *Bus) Finish(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellLimit)
 	defer cancel()
 	var err error
+	began := time.Now()
 	for err == nil && b.Status().Pending > 0 {
-		if postgres.Pause(limited, 10*time.Millisecond) != nil {
+		switch {
+		case !b.Status().Connected && time.Since(began) > dialLimit:
+			err = errors.New("no NATS server answers")
+		case postgres.Pause(limited, 10*time.Millisecond) != nil:
 			err = errors.New("the stream does not take it")
 		}
+	}
+	if err != nil {
+		cancel() // nor would it while the bus is being closed
 	}
 	return errors.Join(err, b.Close(limited), os.RemoveAll(b.dir))
 }

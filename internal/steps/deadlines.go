@@ -13,6 +13,7 @@ func Deadlines(r config.Recovery) map[planner.StepKind]time.Duration {
 	return map[planner.StepKind]time.Duration{
 		planner.StepFence: short + r.DrainTimeout, planner.StepObserve: short, planner.StepClone: short,
 		planner.StepAdvance: r.SubscribeTimeout, planner.StepSubscribe: r.SubscribeTimeout,
+		planner.StepRows:   r.SubscribeTimeout,
 		planner.StepVerify: r.VerifyTimeout, planner.StepRelease: short,
 		planner.StepCheck: short, planner.StepUnfence: short, planner.StepDrain: r.SubscribeTimeout,
 	}

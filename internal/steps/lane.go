@@ -27,6 +27,9 @@ type lane struct {
 	session *rescue.Session
 	lostAt  time.Time
 	touched *rescue.Touched
+	// equal is true when this run has shown the rows of a gap that is carried as
+	// rows to be equal.
+	equal bool
 	// conflicts are those of all attempts: each transaction is applied by one.
 	conflicts topology.ConflictLog
 }

@@ -40,6 +40,9 @@ type Engine interface {
 	Tables(ctx context.Context, node string, sub topology.Subscription) ([]topology.TableName, error)
 	Unknown(ctx context.Context, node string, sub topology.Subscription, other string, theirs topology.Subscription) ([]topology.TableName, error)
 	Publications(ctx context.Context, source, target, lost string) ([]string, error)
+
+	Replicas(ctx context.Context, node, provider string) ([]native.Replica, error)
+	LastCommit(ctx context.Context, node string, sub topology.Subscription) (time.Time, error)
 }
 
 // Server opens connections to one node. *postgres.Server satisfies it.
@@ -82,6 +85,9 @@ type Run struct {
 	mu    sync.Mutex
 	obs   topology.Observation
 	lanes map[string]*lane
+	// comparing is held while rows are carried: each comparison is of whole tables
+	// of all nodes, and the next one finds most of them equal.
+	comparing sync.Mutex
 	// found are the conflicts of all comparisons: what one repairs the next finds
 	// equal.
 	found topology.ConflictLog
@@ -97,6 +103,7 @@ func (r *Run) Handlers() map[planner.StepKind]executor.Handler {
 		planner.StepClone:     handler{r.checkClone, r.applyClone},
 		planner.StepAdvance:   handler{r.checkAdvance, r.applyAdvance},
 		planner.StepSubscribe: handler{r.checkSubscribe, r.applySubscribe},
+		planner.StepRows:      handler{r.checkRows, r.applyRows},
 		planner.StepVerify:    handler{r.checkVerify, r.applyVerify},
 		planner.StepRelease:   handler{r.checkRelease, r.applyRelease},
 		planner.StepCheck:     handler{r.checkIdentity, r.applyIdentity},

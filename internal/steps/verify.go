@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"healer/executor"
 	"healer/planner"
@@ -36,7 +37,11 @@ func (r *Run) applyVerify(ctx context.Context, p planner.Plan, _ planner.Step) (
 		l.mu.Unlock()
 	}
 	if len(touched) == 0 {
-		return executor.Result{Evidence: fmt.Sprintf("every survivor is at %s and no row was touched", p.Watermark)}, nil
+		said := "no row was touched"
+		if slices.ContainsFunc(p.Lanes, func(l planner.Lane) bool { return l.Rows }) {
+			said = "the rows were compared when they were carried"
+		}
+		return executor.Result{Evidence: fmt.Sprintf("every survivor is at %s and %s", p.Watermark, said)}, nil
 	}
 	report, err := r.compare(ctx, p, touched)
 	r.mu.Lock()

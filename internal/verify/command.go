@@ -219,6 +219,7 @@ func (s *settings) compare(cmd *cobra.Command, c *config.Config, nodes []string,
 		o.Progress = w.tell
 	}
 	if gap != nil {
+		defer gap.letGo(ctx)
 		o.Deleted = gap.deleted
 		if err := gap.begin(ctx, s.dryRun); err != nil {
 			return nil, err

@@ -11,6 +11,7 @@ import (
 	"healer/compare"
 	"healer/config"
 	"healer/internal/reach"
+	"healer/internal/tables"
 	"healer/postgres"
 	"healer/postgres/native"
 	"healer/topology"
@@ -137,17 +138,11 @@ func (m *mesh) told() bool {
 
 // tables are those to compare.
 func (m *mesh) tables(ctx context.Context, patterns []pattern) ([]compare.Spec, error) {
-	var all []replica
-	for _, p := range m.pairs {
-		got, err := m.Engine.Replicas(ctx, p.To, p.From)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range got {
-			all = append(all, replica{node: p.To, provider: p.From, Replica: r})
-		}
+	all, err := tables.Of(ctx, m.Engine, m.pairs)
+	if err != nil {
+		return nil, err
 	}
-	return pick(specs(all), patterns, func(name topology.TableName) (bool, error) { return m.exists(ctx, name) })
+	return pick(all, patterns, func(name topology.TableName) (bool, error) { return m.exists(ctx, name) })
 }
 
 const existsSQL = `SELECT to_jsonb(EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -2,13 +2,13 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"healer/compare"
+	"healer/postgres"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -24,12 +24,15 @@ type gapRows struct {
 	// deleted is nil when it is not known when the gap began.
 	deleted *rescue.Deletion
 	done    bool
+	// held are the laggards' apply sessions: they have the lock against recoveries,
+	// and the origin whose progress moves in the end.
+	held map[string]*rescue.Session
 }
 
 // gapRows finds out who lacks what. All survivors must be fenced off from the node,
 // so that what they have of it stands still.
 func (m *mesh) gapRows(ctx context.Context, origin string) (*gapRows, error) {
-	g := &gapRows{mesh: m, behind: map[string]topology.Subscription{}}
+	g := &gapRows{mesh: m, behind: map[string]topology.Subscription{}, held: map[string]*rescue.Session{}}
 	m.origin = origin
 	for _, name := range m.nodes {
 		n, _ := m.seen.Node(name)
@@ -83,11 +86,36 @@ func (g *gapRows) begin(ctx context.Context, dry bool) error {
 		return nil
 	}
 	for name, sub := range g.behind {
+		if err := g.hold(ctx, name, sub); err != nil {
+			return err
+		}
 		if _, err := g.Engine.MarkGap(ctx, name, g.origin, sub.Progress, g.upTo); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// hold takes the apply session of a laggard, as a recovery does: of the two one finds
+// the other there.
+func (g *gapRows) hold(ctx context.Context, name string, sub topology.Subscription) error {
+	conn, err := g.Servers[name].Session(ctx)
+	if err != nil {
+		return postgres.Wrap(name, err)
+	}
+	s, err := rescue.NewSession(ctx, conn, rescue.Target{Node: name, Origin: g.origin, OriginName: sub.Origin})
+	if err != nil {
+		return postgres.Wrap(name, err)
+	}
+	g.held[name] = s
+	return nil
+}
+
+// letGo ends the sessions, and with them the locks.
+func (g *gapRows) letGo(ctx context.Context) {
+	for _, s := range g.held {
+		_ = s.Close(context.WithoutCancel(ctx))
+	}
 }
 
 // end sets what the laggards have of the node, now that their rows are those of
@@ -96,9 +124,11 @@ func (g *gapRows) end(ctx context.Context, dry bool) error {
 	if dry {
 		return nil
 	}
-	for name, sub := range g.behind {
-		err := errors.Join(g.Engine.AdvanceOrigin(ctx, name, sub, g.upTo), g.Engine.UnmarkGap(ctx, name, g.origin, g.upTo))
-		if err != nil {
+	for name, s := range g.held {
+		if err := s.Reach(ctx, g.upTo); err != nil {
+			return postgres.Wrap(name, err)
+		}
+		if err := g.Engine.UnmarkGap(ctx, name, g.origin, g.upTo); err != nil {
 			return err
 		}
 	}

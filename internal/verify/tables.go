@@ -7,53 +7,8 @@ import (
 	"strings"
 
 	"healer/compare"
-	"healer/postgres/native"
 	"healer/topology"
 )
-
-// replica is one direction in which a table is replicated.
-type replica struct {
-	node, provider string
-	native.Replica
-}
-
-// specs makes of what is replicated between nodes what is to be compared: each
-// table once, on the nodes that send or receive it, as to the columns and rows that
-// every direction carries. What one direction holds back may differ.
-func specs(all []replica) []compare.Spec {
-	byName := map[topology.TableName]*compare.Spec{}
-	var names []topology.TableName
-	for _, r := range all {
-		s := byName[r.TableName]
-		if s == nil {
-			s = &compare.Spec{Name: r.TableName}
-			byName[r.TableName] = s
-			names = append(names, r.TableName)
-		}
-		for _, n := range []string{r.node, r.provider} {
-			if !slices.Contains(s.Nodes, n) {
-				s.Nodes = append(s.Nodes, n)
-			}
-		}
-		switch {
-		case r.Columns == nil:
-		case s.Columns == nil:
-			s.Columns = slices.Clone(r.Columns)
-		default:
-			s.Columns = slices.DeleteFunc(s.Columns, func(c string) bool { return !slices.Contains(r.Columns, c) })
-		}
-		if r.Filter != "" && !slices.Contains(s.Filters, r.Filter) {
-			s.Filters = append(s.Filters, r.Filter)
-		}
-	}
-	out := make([]compare.Spec, len(names))
-	for i, n := range names {
-		slices.Sort(byName[n].Nodes)
-		out[i] = *byName[n]
-	}
-	slices.SortFunc(out, func(a, b compare.Spec) int { return strings.Compare(a.Name.String(), b.Name.String()) })
-	return out
-}
 
 // pattern is one word of --tables.
 type pattern struct {

@@ -104,13 +104,3 @@ func (e *Engine) LastCommit(ctx context.Context, node string, sub topology.Subsc
 	}
 	return time.UnixMicro(micros).UTC(), nil
 }
-
-// AdvanceOrigin sets what the node counts as applied of a subscription's provider.
-// No worker may run for it.
-func (e *Engine) AdvanceOrigin(ctx context.Context, node string, sub topology.Subscription, to topology.LSN) error {
-	s, err := e.server(node)
-	if err != nil {
-		return err
-	}
-	return s.Exec(ctx, "SELECT pg_replication_origin_advance($1, $2::pg_lsn)", sub.Origin, to.String())
-}
