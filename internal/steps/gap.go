@@ -162,7 +162,7 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 	if err != nil {
 		return rescue.Report{}, nil, err
 	}
-	tables, err := r.tables(ctx, p, l.Target, targetSub)
+	tables, err := r.tables(ctx, r.left(p), l.Target, targetSub)
 	if err != nil {
 		return rescue.Report{}, nil, err
 	}
@@ -180,7 +180,7 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 			return again, err
 		},
 		Concede: func(ctx context.Context, c rescue.Concession) (bool, error) {
-			peers, err := r.peers(ctx, p)
+			peers, err := r.peers(ctx, r.left(p))
 			defer closeAll(ctx, peers)
 			if err != nil {
 				return false, err
@@ -190,13 +190,8 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 		},
 		Origin: p.Node, Source: l.Source, SourceOrigin: sourceSub.Origin,
 		Floor: l.From, Watermark: l.To, Tables: tables, Authors: authors(source),
-		Spill: rescue.Spill{Dir: r.SpillDir},
-		Settle: func(ctx context.Context) (topology.LSN, error) {
-			if err := r.Engine.Barrier(ctx, mutual(p.Survivors)); err != nil {
-				return 0, err
-			}
-			return r.Engine.Flush(ctx, l.Source)
-		},
+		Spill:  rescue.Spill{Dir: r.SpillDir},
+		Settle: func(ctx context.Context) (topology.LSN, error) { return r.settle(ctx, p, l.Source) },
 	})
 	// The stream's own end adds nothing to what Replay says about it.
 	_ = stream.Close(context.WithoutCancel(ctx))

@@ -91,10 +91,14 @@ type Run struct {
 	// found are the conflicts of all comparisons: what one repairs the next finds
 	// equal.
 	found topology.ConflictLog
+	// without are the survivors that were lost while a lane waited for all.
+	without map[string]bool
 }
 
 // New makes the state of a run. Close it when the run has ended.
-func New(o Options) *Run { return &Run{Options: o, lanes: map[string]*lane{}} }
+func New(o Options) *Run {
+	return &Run{Options: o, lanes: map[string]*lane{}, without: map[string]bool{}}
+}
 
 // Handlers is the table of verbs.
 func (r *Run) Handlers() map[planner.StepKind]executor.Handler {

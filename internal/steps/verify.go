@@ -21,6 +21,9 @@ func (r *Run) checkVerify(context.Context, planner.Plan, planner.Step) (bool, st
 // applyVerify proves the survivors equal: the watermark by progress on disk,
 // then the rows that the gaps touched, behind a barrier.
 func (r *Run) applyVerify(ctx context.Context, p planner.Plan, _ planner.Step) (executor.Result, error) {
+	if err := r.complete(p); err != nil {
+		return executor.Result{}, err
+	}
 	if err := r.atWatermark(ctx, p); err != nil {
 		return executor.Result{}, err
 	}

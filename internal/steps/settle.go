@@ -1,0 +1,91 @@
+package steps
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"healer/executor"
+	"healer/planner"
+	"healer/topology"
+)
+
+// lostPoll is how often a wait for all survivors asks whether one of them is lost.
+const lostPoll = 200 * time.Millisecond
+
+// left is the plan with those survivors that are not lost by now. A lane that is
+// under way goes on when another survivor is lost: what the others have and lack of
+// that one is for its own recovery, which comes next.
+func (r *Run) left(p planner.Plan) planner.Plan {
+	lost := r.Trigger().Lost
+	p.Survivors = slices.DeleteFunc(slices.Clone(p.Survivors), func(n string) bool { return slices.Contains(lost, n) })
+	return p
+}
+
+// settle waits until each survivor has applied what the others had committed, and
+// returns the end of the source's log then. One that is lost meanwhile sends and
+// applies nothing any more: the wait begins anew without it.
+func (r *Run) settle(ctx context.Context, p planner.Plan, source string) (topology.LSN, error) {
+	for {
+		now := r.left(p)
+		waiting, end := r.untilLost(ctx, now.Survivors)
+		err := r.Engine.Barrier(waiting, mutual(now.Survivors))
+		again := waiting.Err() != nil && ctx.Err() == nil
+		end()
+		switch {
+		case err == nil:
+			r.leaveOut(p, now)
+			return r.Engine.Flush(ctx, source)
+		case !again:
+			return 0, err
+		}
+	}
+}
+
+// leaveOut remembers the survivors that a lane did not wait for.
+func (r *Run) leaveOut(all, waited planner.Plan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range all.Survivors {
+		if !slices.Contains(waited.Survivors, n) {
+			r.without[n] = true
+		}
+	}
+}
+
+// complete objects to a comparison when a survivor that was left out takes part in
+// it, or lives after all: what was on its way from it was not waited for.
+func (r *Run) complete(p planner.Plan) error {
+	lost := r.Trigger().Lost
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n := range r.without {
+		if slices.Contains(p.Survivors, n) || !slices.Contains(lost, n) {
+			return topology.Faultf(topology.Transient, executor.CodeNodeLost, "%s was judged lost while the gap was carried", n)
+		}
+	}
+	return nil
+}
+
+// untilLost is ctx as long as none of the nodes is judged lost. Call end.
+func (r *Run) untilLost(ctx context.Context, nodes []string) (waiting context.Context, end func()) {
+	waiting, cancel := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(lostPoll)
+		defer tick.Stop()
+		for {
+			select {
+			case <-waiting.Done():
+				return
+			case <-tick.C:
+				if slices.ContainsFunc(r.Trigger().Lost, func(n string) bool { return slices.Contains(nodes, n) }) {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	return waiting, func() { cancel(); <-stopped }
+}
