@@ -55,7 +55,8 @@ func (p *presence) note(s situation, m *memory, now time.Time) {
 // nobody could confirm anything to it any more: what its slots say later must
 // not be beyond that. That it was shut off is known from the pass before: the
 // nodes of one observation are read side by side. Of a server that is another, or
-// in an older state, nothing is remembered.
+// in an older state, nothing is remembered; nor is it once somebody reads from the
+// node again, for that moves a slot, and all may be shut off once more.
 func (p *presence) sight(s situation, n topology.NodeState, m *memory) {
 	shut := p.shut[n.Name]
 	p.shut[n.Name] = s.shut(n.Name)
@@ -63,7 +64,7 @@ func (p *presence) sight(s situation, n topology.NodeState, m *memory) {
 	was := m.node(n.Name)
 	same := n.Reachable && !n.InRecovery && n.Identity.SystemID == was.Identity.SystemID && n.Flushed >= was.Flushed
 	switch {
-	case s.readable() && !s.fenced(n.Name):
+	case s.readable() && !s.fenced(n.Name), s.open(n.Name):
 		m.forgetSight(n.Name)
 	case shut && p.shut[n.Name] && back && same:
 		m.sight(n.Name, n.Flushed)
@@ -85,6 +86,15 @@ func (s situation) shut(node string) bool {
 		found = true
 	}
 	return found
+}
+
+// open reports whether anybody that could be read reads from the node.
+func (s situation) open(node string) bool {
+	return slices.ContainsFunc(s.obs.Nodes, func(n topology.NodeState) bool {
+		sub, ok := n.From(node)
+		_, fenced := n.FenceOf(node)
+		return ok && n.Name != node && sub.Enabled && !fenced
+	})
 }
 
 // complete adds to a trigger what only passes tell. A node that is lost again
