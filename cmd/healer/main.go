@@ -13,6 +13,7 @@ import (
 	"healer/internal/build"
 	"healer/internal/cli"
 	"healer/internal/demo"
+	"healer/internal/doctor"
 	"healer/internal/drive"
 	"healer/internal/nodes"
 	"healer/internal/tail"
@@ -37,7 +38,7 @@ func run() int {
 		Environ:      os.Environ(),
 		Build:        info,
 		CheckDSN:     checkDSN,
-		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), tail.Command(checkDSN, os.Environ())},
+		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), tail.Command(checkDSN, os.Environ()), doctor.Command(checkDSN)},
 		NodeCommands: nodes.Commands(checkDSN), RecoveryCommands: drive.RecoveryCommands(checkDSN),
 	}
 	return app.Run(ctx, os.Args[1:])

@@ -1,0 +1,134 @@
+package doctor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"healer/config"
+	"healer/internal/reach"
+	"healer/postgres"
+	"healer/topology"
+)
+
+const (
+	// knownWithin is how long it may take to learn which node each subscription
+	// reads from: the server at its other end is asked.
+	knownWithin = 5 * time.Second
+	// clockLooks is how often a clock is read: the shortest answer tells most.
+	clockLooks = 5
+	// extraWithin bounds what is asked of one server.
+	extraWithin = 10 * time.Second
+)
+
+// reading is what was read of a cluster.
+type reading struct {
+	obs topology.Observation
+	// quorum is set when two nodes have nobody who breaks the tie.
+	noWitness bool
+	extras    map[string]extra
+}
+
+// extra is what only this command asks of a server.
+type extra struct {
+	clock clock
+	// keyless are the replicated tables whose rows cannot be told apart.
+	keyless []keyless
+	// patroni is set when Patroni manages the server.
+	patroni bool
+	// problem says why it could not be asked.
+	problem string
+}
+
+// clock is how far a server's clock is ahead of this machine's, give or take.
+type clock struct {
+	offset, give time.Duration
+	known        bool
+}
+
+type keyless struct {
+	Table    string `json:"table"`
+	Identity string `json:"identity"`
+}
+
+// extraQuery asks for published tables without a usable key, and for Patroni. The
+// publications that Healer makes repeat what the mesh's have.
+const extraQuery = `
+SELECT json_build_object(
+ 'keyless', (SELECT coalesce(json_agg(json_build_object('table', k.name, 'identity', k.ident) ORDER BY k.name), '[]') FROM (
+  SELECT DISTINCT format('%I.%I', n.nspname, c.relname) AS name,
+   CASE c.relreplident WHEN 'n' THEN 'nothing' ELSE 'default' END AS ident
+  FROM pg_catalog.pg_publication p
+  CROSS JOIN LATERAL pg_catalog.pg_get_publication_tables(p.pubname::text) t
+  JOIN pg_catalog.pg_class c ON c.oid = t.relid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE p.pubname NOT IN ('healer', 'healer_inserts') AND (p.pubupdate OR p.pubdelete)
+   AND (c.relreplident = 'n' OR (c.relreplident = 'd' AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)))) k),
+ 'patroni', EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'Patroni%'))`
+
+const clockQuery = `SELECT to_json((extract(epoch FROM clock_timestamp()) * 1000000)::bigint)`
+
+// read asks all servers at once.
+func read(ctx context.Context, c *config.Config, r *reach.Cluster) reading {
+	out := reading{obs: observe(ctx, r), extras: map[string]extra{}}
+	out.noWitness = len(c.Nodes) == 2 && len(c.Witnesses) == 0
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, n := range out.obs.Nodes {
+		if !n.Reachable {
+			continue
+		}
+		wg.Go(func() {
+			x := ask(ctx, r.Servers[n.Name])
+			mu.Lock()
+			defer mu.Unlock()
+			out.extras[n.Name] = x
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// observe reads the mesh until it is known where every subscription reads from, or
+// as long as that may take.
+func observe(ctx context.Context, r *reach.Cluster) topology.Observation {
+	limited, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	for {
+		obs := r.Engine.ObserveAll(ctx)
+		told := true
+		for _, n := range obs.Nodes {
+			told = told && n.ProvidersKnown()
+		}
+		if told || postgres.Pause(limited, 100*time.Millisecond) != nil {
+			return obs
+		}
+	}
+}
+
+func ask(ctx context.Context, s *postgres.Server) (x extra) {
+	ctx, cancel := context.WithTimeout(ctx, extraWithin)
+	defer cancel()
+	var got struct {
+		Keyless []keyless `json:"keyless"`
+		Patroni bool      `json:"patroni"`
+	}
+	if err := s.JSON(ctx, &got, extraQuery); err != nil {
+		return extra{problem: err.Error()}
+	}
+	x.keyless, x.patroni = got.Keyless, got.Patroni
+	for range clockLooks {
+		var micros int64
+		began := time.Now()
+		if err := s.JSON(ctx, &micros, clockQuery); err != nil {
+			x.problem = err.Error()
+			return x
+		}
+		give := time.Since(began) / 2
+		if offset := time.UnixMicro(micros).Sub(began.Add(give)); !x.clock.known || give < x.clock.give {
+			x.clock = clock{offset: offset, give: give, known: true}
+		}
+	}
+	return x
+}
