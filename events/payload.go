@@ -80,7 +80,8 @@ type Verified struct {
 	Source    string       `json:"source,omitempty"`
 	Watermark topology.LSN `json:"watermark"`
 	Survivors []string     `json:"survivors"`
-	// Laggards has, for each laggard, the transactions it lacked at the fence.
+	// Laggards has, for each laggard but those in Rows, the transactions it lacked at
+	// the fence.
 	Laggards map[string]int64 `json:"laggards"`
 	// Rows are the laggards that got rows and not transactions, because no log had
 	// these any more: how many transactions that were is not known.

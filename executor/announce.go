@@ -103,13 +103,14 @@ func (r *run) announceVerified() {
 	}
 	targets := []string{r.plan.Watermark.String()}
 	for _, l := range r.plan.Lanes {
+		targets = append(targets, l.Target)
 		if l.Rows {
 			data.Rows = append(data.Rows, l.Target)
+			continue
 		}
 		o := r.out[planner.StepID(r.plan.ID, planner.StepSubscribe, l.Source, l.Target)]
 		data.Laggards[l.Target] = o.Figures[FigureMissing]
 		data.TransactionsRecovered += o.Figures[FigureMissing]
-		targets = append(targets, l.Target)
 	}
 	data.TransactionsApplied = sum(r.all(), FigureTransactions)
 	data.RowsCompared = sum(r.all(), FigureCompared)
