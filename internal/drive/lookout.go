@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// look is the pause between two questions to a server, and how long each may
-	// take.
-	look = time.Second
+	// look is the pause between two questions to a server, and answer how long each
+	// may take: a busy server is not a lost one.
+	look, answer = time.Second, 5 * time.Second
 	// patience is how long a server may be silent before it counts as lost. That
 	// costs no more than a plan that goes on without it.
-	patience = 5 * time.Second
+	patience = 10 * time.Second
 )
 
 // lookout knows which servers do not answer while a recovery is under way. An
@@ -57,10 +57,10 @@ func (l *lookout) ask(ctx context.Context, node string, p detector.Prober) {
 		}
 	}()
 	for {
-		limited, cancel := context.WithTimeout(ctx, look)
+		limited, cancel := context.WithTimeout(ctx, answer)
 		var err error
 		if session == nil {
-			session, err = p.Connect(limited, look, func() {})
+			session, err = p.Connect(limited, answer, func() {})
 		} else if err = session.Ping(limited); err != nil {
 			session.Close()
 			session = nil
