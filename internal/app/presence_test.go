@@ -42,9 +42,12 @@ func TestSightEndsWhenSomebodyReads(t *testing.T) {
 		n2, n3 bool
 		want   topology.LSN
 	}{
-		{10, true, true, 0}, {11, true, true, 11}, {12, true, true, 11},
+		{10, true, true, 0},
+		{11, true, true, 11},
+		{12, true, true, 11},
 		{13, false, true, 0},
-		{20, true, true, 0}, {21, true, true, 21},
+		{20, true, true, 0},
+		{21, true, true, 21},
 		{22, false, false, 0},
 	} {
 		pass(step.end, step.n2, step.n3)

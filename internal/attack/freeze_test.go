@@ -18,7 +18,7 @@ import (
 // While the last of them is frozen a server is restarted: the frozen agent wakes up
 // to old news of that, and must not fail a node that is well.
 func TestFrozenAgent(t *testing.T) {
-	c := newCluster(t)
+	c := newCluster(t, 3)
 	c.healthy()
 	pauses := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
 	if os.Getenv("HEALER_ATTACK_FULL") != "" {

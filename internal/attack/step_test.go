@@ -6,18 +6,12 @@ import (
 	"os"
 	"testing"
 	"time"
-
-	"healer/planner"
 )
 
-// moments are the boundaries of every step of a recovery that changes something,
-// and times inside of it. Advance is not among them: mostly there is nothing to
-// advance, and nobody would die.
+// moments are the boundaries of every step of a recovery, and times inside of it.
 func moments() []string {
 	var all []string
-	for _, k := range []planner.StepKind{
-		planner.StepFence, planner.StepClone, planner.StepSubscribe, planner.StepVerify, planner.StepRelease,
-	} {
+	for _, k := range steps() {
 		for _, at := range []string{"before_apply %s", "inside %s 1ms", "inside %s 10ms", "inside %s 40ms", "after_apply %s"} {
 			all = append(all, fmt.Sprintf(at, k))
 		}
@@ -30,7 +24,7 @@ func moments() []string {
 // nothing is left over. HEALER_ATTACK_FULL=1 is for all moments; else each run takes
 // other ones.
 func TestCoordinatorKilledInEveryStep(t *testing.T) {
-	c := newCluster(t)
+	c := newCluster(t, 3)
 	all := moments()
 	if os.Getenv(envFull) == "" {
 		dice := random(t)

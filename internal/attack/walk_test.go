@@ -27,14 +27,17 @@ const seed = `insert into t values (1, 0, ''), (2, 0, '')`
 
 // mixed is a gap with a change of every kind, with savepoints that are rolled
 // back and released, under keys of its own.
-func mixed(n int) []string {
+func mixed(n int) []string { return around(n, 1) }
+
+// around is such a gap that also changes the same row as all others around it.
+func around(n, row int) []string {
 	k := n * 100
 	return []string{
-		fmt.Sprintf(`insert into t values (%[1]d, 1, 'a'), (%[1]d + 1, 1, 'b'); update t set v = v + 1 where id = 1`, k),
+		fmt.Sprintf(`insert into t values (%[1]d, 1, 'a'), (%[1]d + 1, 1, 'b'); update t set v = v + 1 where id = %[2]d`, k, row),
 		fmt.Sprintf(`insert into u values (%[1]d, 'x', 1, (select string_agg(md5(i::text), '') from generate_series(1, 400) i))`, k),
 		fmt.Sprintf(`begin; savepoint a; update t set v = 99 where id = %[1]d; rollback to a;
 			savepoint b; update t set v = 2 where id = %[1]d; savepoint c; delete from t where id = %[1]d + 1; release c; release b; commit`, k),
-		fmt.Sprintf(`update u set n = 2 where a = %[1]d; update t set id = %[1]d + 2 where id = %[1]d; update t set v = v + 1 where id = 1`, k),
+		fmt.Sprintf(`update u set n = 2 where a = %[1]d; update t set id = %[1]d + 2 where id = %[1]d; update t set v = v + 1 where id = %[2]d`, k, row),
 	}
 }
 
