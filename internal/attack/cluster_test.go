@@ -38,6 +38,8 @@ type cluster struct {
 type process struct {
 	pid  int
 	done chan error
+	// ended is when it had ended, as soon as done says so.
+	ended time.Time
 }
 
 // newCluster starts that many servers, and the agents.
@@ -138,7 +140,9 @@ func (c *cluster) start(node string) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			p.done <- cmd.Wait()
+			err = cmd.Wait()
+			p.ended = time.Now()
+			p.done <- err
 		}
 	}()
 	c.must(<-started)

@@ -209,6 +209,7 @@ func (c *cluster) diverge(r *loss) {
 	r.least[r.first] = c.applied(r.ahead[0], r.first)
 	for _, n := range r.ahead {
 		c.m.Link(r.first, n).Cut()
+		c.flushed(n) // a server that is killed keeps what is on its disk
 	}
 	write(1)
 }

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -59,7 +62,8 @@ func (c *cluster) killedAt(moment string) {
 	c.lose()
 	dead, at := c.casualty()
 	c.recovered()
-	c.Logf("the agent of %s died; healed %s later", dead, time.Since(at).Round(time.Millisecond))
+	c.Logf("the agent of %s died; another one began its first step %s later; healed after %s",
+		dead, c.firstStep(dead, at), time.Since(at).Round(time.Millisecond))
 	c.start(dead)
 	c.must(c.m.Node(lost).Start(c.Context()))
 	c.healthy()
@@ -74,7 +78,7 @@ func (c *cluster) casualty() (node string, at time.Time) {
 			select {
 			case err := <-p.done:
 				p.done <- err
-				node, at = n, time.Now()
+				node, at = n, p.ended
 				return nil
 			default:
 			}
@@ -82,4 +86,33 @@ func (c *cluster) casualty() (node string, at time.Time) {
 		return errors.New("all agents live")
 	})
 	return node, at
+}
+
+// firstStep is how long after an agent's death another one began its first step, as
+// their logs have it.
+func (c *cluster) firstStep(dead string, at time.Time) string {
+	c.Helper()
+	ended := regexp.MustCompile(`^time=(\S+) .*msg="step ended" .*took=(\S+) `)
+	var after []time.Duration
+	for n := range c.dirs {
+		log, err := os.ReadFile(c.logFile(n))
+		c.must(err)
+		for line := range strings.Lines(string(log)) {
+			m := ended.FindStringSubmatch(line)
+			if n == dead || m == nil {
+				continue
+			}
+			end, err := time.Parse(time.RFC3339Nano, m[1])
+			c.must(err)
+			took, err := time.ParseDuration(m[2])
+			c.must(err)
+			if d := end.Add(-took).Sub(at); d > 0 {
+				after = append(after, d)
+			}
+		}
+	}
+	if len(after) == 0 {
+		return "never"
+	}
+	return slices.Min(after).Round(time.Millisecond).String()
 }
