@@ -67,6 +67,9 @@ func (l *lab) everywhere(since map[string]topology.LSN, tables ...string) {
 			truth[n] = own
 		}
 	}
+	if len(truth) == 0 {
+		l.Error("no log has any transaction: nothing was compared")
+	}
 	for _, n := range names {
 		if diff := cmp.Diff(truth, ledgers[n]); diff != "" {
 			l.Errorf("transactions of each author on itself (-) and on %s (+):\n%s", n, diff)
