@@ -112,12 +112,19 @@ func freeAddrs(t *testing.T, n int) []string {
 
 func (c *cluster) logFile(node string) string { return filepath.Join(c.dirs[node], "log") }
 
-// tail is the end of an agent's log, without what its NATS server says of the dead.
+// tail is the end of an agent's log, without what its NATS server says of the dead;
+// of one that crashed, how.
 func (c *cluster) tail(node string, lines int) string {
 	log, _ := os.ReadFile(c.logFile(node))
 	own := slices.DeleteFunc(strings.Split(string(log), "\n"), func(line string) bool {
 		return strings.Contains(line, "component=nats-server")
 	})
+	crash := slices.IndexFunc(own, func(line string) bool {
+		return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "runtime: ")
+	})
+	if crash >= 0 {
+		return strings.Join(own[crash:min(len(own), crash+lines)], "\n")
+	}
 	return strings.Join(own[max(0, len(own)-lines):], "\n")
 }
 
