@@ -204,7 +204,11 @@ func assessSlots(s Status) (critical, degraded []string) {
 func assessNATS(s Status) (critical, degraded []string) {
 	switch {
 	case !s.NATS.Connected:
-		degraded = append(degraded, "events: NATS is not connected")
+		why := "NATS is not connected"
+		if s.NATS.Problem != "" {
+			why = s.NATS.Problem
+		}
+		degraded = append(degraded, "events: "+why)
 	case !s.NATS.StreamReady:
 		degraded = append(degraded, "events: the stream has no leader")
 	}

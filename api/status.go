@@ -245,6 +245,8 @@ type Refusal struct {
 // NATS is the agent's link to its event bus. Healing does not depend on it.
 type NATS struct {
 	Connected bool `json:"connected"`
+	// Problem is what stands in the way; empty when nothing does.
+	Problem string `json:"problem,omitempty"`
 	// StreamReady says whether the cluster's stream takes messages.
 	StreamReady bool `json:"stream_ready"`
 	// OutboxDepth is the number of events kept locally that the stream has

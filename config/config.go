@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -134,8 +135,20 @@ type API struct {
 
 // NATS says where events go.
 type NATS struct {
-	// URL is an external NATS; empty means the one embedded in the agents.
+	// URL is an external NATS, or several of its servers with commas between them;
+	// empty means the one embedded in the agents.
 	URL string
+	// CredsFile, NKeyFile, TokenFile, or User with PasswordFile is how agents and
+	// commands log in. The embedded one knows TokenFile alone.
+	CredsFile, NKeyFile, TokenFile string
+	User, PasswordFile             string
+	TLS                            NATSTLS
+}
+
+// NATSTLS is how an external NATS and its clients know each other.
+type NATSTLS struct {
+	// CAFile vouches for the servers; CertFile and KeyFile are the client's.
+	CAFile, CertFile, KeyFile string
 }
 
 // GossipAccess says who may gossip.
@@ -326,7 +339,7 @@ func (c *Config) EmbeddedNATS() bool { return c.NATS.URL == "" }
 // of all members that run one, but those of the named members.
 func (c *Config) NATSURLs(but ...string) []string {
 	if !c.EmbeddedNATS() {
-		return []string{c.NATS.URL}
+		return strings.Split(c.NATS.URL, ",")
 	}
 	var urls []string
 	add := func(name string, n NodeNATS) {

@@ -11,6 +11,7 @@ import (
 func (r *reader) crossCheck(c *Config) {
 	r.checkUnique(c)
 	r.checkNATS(c)
+	r.checkAccess(c.NATS)
 	r.checkSlotNames(c)
 	r.checkDetection(c.Detection)
 }

@@ -28,7 +28,7 @@ func (v value) hook() Hook {
 		{name: "on", need: "say which events run it, such as \"recovery.*\"", read: kinds(&h.On)},
 		{name: "exec", read: argv(&h.Exec)},
 		{name: "webhook", read: receiver(&h.Webhook)},
-		{name: "secret_file", read: path(&h.SecretFile)},
+		{name: "secret_file", read: secretPath(&h.SecretFile)},
 		{name: "timeout", read: duration(&h.Timeout, 100*time.Millisecond, 10*time.Minute)},
 	})
 	given := func(name string) bool { _, ok := v.r.at[v.path+"."+name]; return ok }

@@ -3,7 +3,6 @@ package config
 import (
 	"encoding/base64"
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -28,11 +27,9 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 		},
 		{name: "witnesses", read: func(v value) { c.Witnesses = v.witnesses() }},
 		{name: "api", read: func(v value) {
-			v.mapping([]field{{name: "token_file", read: path(&c.API.TokenFile)}})
+			v.mapping([]field{{name: "token_file", read: secretPath(&c.API.TokenFile)}})
 		}},
-		{name: "nats", read: func(v value) {
-			v.mapping([]field{{name: "url", read: natsURL(&c.NATS.URL)}})
-		}},
+		{name: "nats", read: func(v value) { v.nats(&c.NATS) }},
 		{name: "gossip", read: func(v value) {
 			v.mapping([]field{{name: "keys", read: keyFile(&c.Gossip.Keys)}})
 		}},
@@ -187,7 +184,7 @@ func path(dst *string) func(value) {
 		switch {
 		case !ok || s == "":
 		case !filepath.IsAbs(s):
-			v.bad(show(s)+" is not an absolute path", "write it from the root on, such as /etc/healer/token")
+			v.bad(show(s)+" is not an absolute path", "write it from the root on, such as /etc/healer/ca.pem")
 		default:
 			*dst = s
 		}
@@ -204,25 +201,6 @@ func keyFile(dst *string) func(value) {
 				"write the key into a file that only the agent's user can read, and its name here, such as /etc/healer/gossip.keys")
 			return
 		}
-		path(dst)(v)
-	}
-}
-
-func natsURL(dst *string) func(value) {
-	const form = "write a URL such as nats://10.0.0.9:4222, or leave it empty for the embedded server"
-	return func(v value) {
-		s, ok := v.word()
-		if !ok || s == "" {
-			return
-		}
-		u, err := url.Parse(s)
-		switch {
-		case err != nil || u.Host == "":
-			v.bad(show(s)+" is not a URL", form)
-		case u.Scheme != "nats" && u.Scheme != "tls":
-			v.bad(fmt.Sprintf("%s has the scheme %q", show(s), u.Scheme), form)
-		default:
-			*dst = s
-		}
+		secretPath(dst)(v)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // knownLine matches a line that begins a field of this file other than a DSN.
 // What stands behind any other key may be a secret: somebody wrote `password:`.
 const knownLine = `^\s*(?:-\s+)?\{?\s*["']?(?:cluster|engine|mode|nodes|name|gossip|api|nats|client|url|` +
-	`hooks|on|secret_file|timeout|detection|recovery|keeper|slots|quorum|conflicts|interval|warn_bytes|\w+_(?:interval|timeout|after|ttl|grace))["']?\s*:(?:\s|$)`
+	`hooks|on|timeout|user|tls|detection|recovery|keeper|slots|quorum|conflicts|interval|warn_bytes|\w+_(?:interval|timeout|after|ttl|grace))["']?\s*:(?:\s|$)`
 
 // anyKey matches a line that begins with something like a key.
 const anyKey = `^\s*(?:-\s+)?\{?\s*["']?[\w.<-]{1,40}["']?\s*:(?:\s|$)`
@@ -23,6 +23,10 @@ func secrets() []*regexp.Regexp {
 	return []*regexp.Regexp{
 		regexp.MustCompile(`dsn\w*["']?\s*:\s*(\S.*)`),
 		regexp.MustCompile(`://([^@\s]*)@`),
+		// Where the name of a file belongs and something else stands, it may be what
+		// belongs into the file. The path of a web hook's URL is often a secret.
+		regexp.MustCompile(`(?:(?:creds|nkey|token|password|secret|key)_file|keys)["']?\s*:\s*(["']?[^/\s"',}][^,}]*)`),
+		regexp.MustCompile(`webhook["']?\s*:\s*([^\s,}]+)`),
 		regexp.MustCompile(`(?i)password\s*=\s*('(?:[^'\\]|\\.)*'?|[^\s"]*)`),
 	}
 }

@@ -7,19 +7,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
+
+	"healer/internal/secretfile"
 )
 
 // newKeySize is that of AES-256.
 const newKeySize = 32
-
-// maxKeyFile bounds what is read of a key file, in bytes.
-const maxKeyFile = 64 << 10
 
 // NewKey returns a fresh random key as a line of a key file.
 func NewKey() string {
@@ -32,22 +27,7 @@ func NewKey() string {
 // empty lines and lines that begin with # left out. The first key is the one to
 // send with. An error never shows what may be a key.
 func ReadKeys(path string) ([][]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := private(path, info); err != nil {
-		return nil, err
-	}
-	if info.Size() > maxKeyFile {
-		return nil, fmt.Errorf("%s has %d bytes: that is no key file", path, info.Size())
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	text, err := secretfile.Read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -56,22 +36,6 @@ func ReadKeys(path string) ([][]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return keys, nil
-}
-
-// private wants a file that nobody but its owner can read; a file of root may
-// also be read by its group, as PostgreSQL has it for the key of its server.
-func private(path string, info fs.FileInfo) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a file", path)
-	}
-	open := info.Mode().Perm() & 0o077
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid == 0 {
-		open &^= 0o040
-	}
-	if open != 0 {
-		return fmt.Errorf("%s has the mode %04o, so others than its owner can reach the keys: chmod 0600 %[1]s", path, info.Mode().Perm())
-	}
-	return nil
 }
 
 func parseKeys(text []byte) ([][]byte, error) {

@@ -49,7 +49,7 @@ func TestReadKeysRefuses(t *testing.T) {
 		"length":    {0o600, []string{"aGVsbG8="}, "key of 5 bytes"},
 		"twice":     {0o600, []string{good, "#", good}, "line 3 is a key that stands above"},
 		"empty":     {0o600, []string{"# none"}, "there is no key in it"},
-		"no keys":   {0o600, []string{strings.Repeat("# long\n", maxKeyFile)}, "no key file"},
+		"no keys":   {0o600, []string{strings.Repeat("# long\n", 64<<10)}, "no file of secrets"},
 	} {
 		path := writeKeys(t, c.mode, c.lines...)
 		_, err := ReadKeys(path)

@@ -178,6 +178,9 @@ func (b *Bus) Status() Status {
 		s.Problem = "outbox: " + box.SyncError.Error()
 	case !s.Connected:
 		s.Problem = "not connected to NATS"
+		if err := b.trouble(); err != nil {
+			s.Problem += ": " + err.Error()
+		}
 	default:
 		s.Problem = problem
 	}

@@ -26,9 +26,8 @@ type DialOptions struct {
 	// InProcess, when set, is the embedded server (a *Server); URLs is then
 	// not used.
 	InProcess nats.InProcessConnProvider
-	// NATS are further options of the connection, such as credentials and
-	// TLS. They come last, so they win.
-	NATS []nats.Option
+	// Access is how the servers know this client, and it them.
+	Access Access
 	// Log gets what happens to the connection. Nil discards it.
 	Log *slog.Logger
 }
@@ -69,7 +68,11 @@ func dial(ctx context.Context, o DialOptions, up func()) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	opts := nats.GetDefaultOptions()
 	opts.Servers = o.URLs
-	for _, set := range append(c.connOptions(o), o.NATS...) {
+	access, err := o.Access.options()
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range append(c.connOptions(o), access...) {
 		if err := set(&opts); err != nil {
 			return nil, &topology.Fault{Code: "nats_options", Hint: "correct the nats section of the configuration", Err: err}
 		}
@@ -101,6 +104,8 @@ func (c *Client) connOptions(o DialOptions) []nats.Option {
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DontRandomize(),
+		// Who is refused now may be let in once somebody has mended that.
+		nats.IgnoreAuthErrorAbort(),
 		// Nothing is buffered for a server that is away: the outbox has it,
 		// and what comes out of a buffer later would come out of order.
 		nats.ReconnectBufSize(-1),
@@ -160,13 +165,28 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 	case <-next:
 		return nil
 	case <-ctx.Done():
-		c.mu.Lock()
-		defer c.mu.Unlock()
+		cause := c.trouble()
+		if refused(cause) {
+			return &topology.Fault{
+				Code: "nats_refused", Hint: "correct how `nats` in the file logs in, and whether it uses TLS",
+				Err: fmt.Errorf("NATS does not let this client in: %w", cause),
+			}
+		}
 		return &topology.Fault{
 			Class: topology.Transient, Code: "nats_unreachable", Hint: "start the agents, or correct the addresses of NATS in the file",
-			Err: fmt.Errorf("no NATS server answers: %w", cmp.Or(c.refusal, c.nc.LastError(), context.Cause(ctx))),
+			Err: fmt.Errorf("no NATS server answers: %w", cmp.Or(cause, context.Cause(ctx))),
 		}
 	}
+}
+
+// trouble is why no server is connected, if that is known.
+func (c *Client) trouble() error {
+	if c.Connected() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return cmp.Or(c.refusal, c.nc.LastError())
 }
 
 // start runs the goroutines, unless the client is closed.

@@ -21,5 +21,6 @@
 // their subject with a header which makes the stream refuse them.
 //
 // What this package must never do: decide anything, or keep a healing waiting.
-// It must not import anything of this module but topology and events.
+// It must not import anything of this module but topology, events and the reader of
+// secrets.
 package natsbus

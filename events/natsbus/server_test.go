@@ -146,7 +146,7 @@ func TestTokenIsAskedForByServersAndOfClients(t *testing.T) {
 	}
 	// The servers know each other when the stream has two replicas.
 	o := busOptions(t, m, 0, "token")
-	o.NATS = []nats.Option{nats.Token("secret")}
+	o.Access.TokenFile = secretIn(t, "secret\n")
 	b := connect(t, o)
 	until(t, "two replicas", func() bool { return b.Status().StreamReady && b.Status().Replicas == 2 })
 

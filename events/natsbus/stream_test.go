@@ -178,7 +178,7 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 		"a directory in vain": func(o *Options) { o.Dir = "/dev/null/x" },
 		"a cluster with dots": func(o *Options) { o.Cluster = "a.b" },
 		"a broken URL":        func(o *Options) { o.URLs = []string{"nats://[::1"} },
-		"a missing file":      func(o *Options) { o.NATS = []nats.Option{nats.RootCAs("/nonexistent/ca.pem")} },
+		"a missing file":      func(o *Options) { o.Access.CAFile = "/nonexistent/ca.pem" },
 	} {
 		o := good
 		o.Dir = t.TempDir()

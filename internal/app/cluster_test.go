@@ -20,6 +20,7 @@ import (
 	"healer/events/eventstest"
 	"healer/events/natsbus"
 	"healer/internal/app"
+	"healer/internal/broker"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 )
@@ -133,7 +134,7 @@ func (c *cluster) start(node string) {
 
 // listen compares every event of the cluster with the schemas, to the test's end.
 func (c *cluster) listen() {
-	bus, err := natsbus.Dial(context.Background(), natsbus.DialOptions{Cluster: c.cfg.Cluster, URLs: c.cfg.NATSURLs()})
+	bus, err := natsbus.Dial(context.Background(), broker.Dial(c.cfg, "test"))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -143,7 +144,11 @@ func (c *cluster) received(node string) int64 {
 func TestKilledNodeHealsItself(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, localpg.Options{}, nil)
-	ran := t.TempDir()
+	ran, token := t.TempDir(), filepath.Join(t.TempDir(), "nats.token")
+	if err := os.WriteFile(token, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.cfg.NATS.TokenFile = token
 	c.cfg.Hooks = []config.Hook{{
 		On: "recovery.verified", Exec: []string{"/bin/sh", "-c", `cat > "$0/$HEALER_NODE.$HEALER_AGENT.$HEALER_TRY"`, ran}, Timeout: waitLimit,
 	}}

@@ -10,6 +10,7 @@ import (
 	"healer/detector/gossip"
 	"healer/events"
 	"healer/events/natsbus"
+	"healer/internal/broker"
 	"healer/internal/hooks"
 	"healer/postgres/probe"
 	"healer/topology"
@@ -23,7 +24,8 @@ const farewell = time.Second
 // openEvents starts the embedded NATS server, unless there is an external one,
 // and connects to it. Neither waits for a cluster or a stream.
 func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
-	dial := natsbus.DialOptions{Cluster: a.cfg.Cluster, Name: "healer-" + a.node, Log: a.log}
+	dial := broker.Dial(a.cfg, "healer-"+a.node)
+	dial.Log = a.log
 	if a.cfg.EmbeddedNATS() && a.self.NATS.Client != "" {
 		if err := a.openBroker(ctx); err != nil {
 			return err
@@ -31,8 +33,6 @@ func (a *Agent) openEvents(ctx context.Context, _ Options) (err error) {
 	}
 	if a.broker != nil {
 		dial.InProcess = a.broker
-	} else {
-		dial.URLs = a.cfg.NATSURLs()
 	}
 	outbox, err := a.dir.sub("outbox")
 	if err != nil {
@@ -69,6 +69,15 @@ func (a *Agent) openBroker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	token := ""
+	if file := a.cfg.NATS.TokenFile; file != "" {
+		if token, err = natsbus.ReadToken(file); err != nil {
+			return &topology.Fault{
+				Code: "nats_access", Err: fmt.Errorf("the token of NATS: %w", err),
+				Hint: "put the same token on all hosts into the file of `nats.token_file`, readable for the agent's user alone, such as by `openssl rand -hex 32`",
+			}
+		}
+	}
 	var routes []string
 	for _, route := range a.brokers() {
 		if route != a.self.NATS.Cluster {
@@ -77,7 +86,7 @@ func (a *Agent) openBroker(ctx context.Context) error {
 	}
 	a.broker, err = natsbus.StartServer(ctx, natsbus.ServerOptions{
 		Node: a.node, Cluster: a.cfg.Cluster, Client: a.self.NATS.Client, Route: a.self.NATS.Cluster, Routes: routes,
-		StoreDir: store, Log: a.log,
+		StoreDir: store, Token: token, Log: a.log,
 	})
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ func (a *Agent) Status(context.Context) api.Status {
 		s.Advice = cappedText
 	}
 	bus := a.bus.Status()
-	s.NATS = api.NATS{Connected: bus.Connected, StreamReady: bus.StreamReady, OutboxDepth: bus.Pending}
+	s.NATS = api.NATS{Connected: bus.Connected, Problem: bus.Problem, StreamReady: bus.StreamReady, OutboxDepth: bus.Pending}
 	s.Gossip = gossipOf(a.gossip.Status(), time.Now())
 	for _, h := range a.hooks.Status() {
 		s.Hooks = append(s.Hooks, api.Hook(h))

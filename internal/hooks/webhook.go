@@ -9,23 +9,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"healer/events"
+	"healer/internal/secretfile"
 )
 
 // minSecret is how long a secret has to be, in bytes: as Standard Webhooks has it.
 const minSecret = 24
-
-// maxSecrets bounds the file of secrets.
-const maxSecrets = 4 << 10
 
 // webhook is a hook that posts to a URL, signed as
 // https://www.standardwebhooks.com says.
@@ -103,19 +98,7 @@ func signatures(keys [][]byte, id, at string, body []byte) string {
 // readSecrets reads a file of secrets, one a line; one that begins with whsec_ is
 // base64.
 func readSecrets(path string) ([][]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := private(path, info); err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxSecrets))
+	text, err := secretfile.Read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -140,20 +123,4 @@ func readSecrets(path string) ([][]byte, error) {
 		return nil, fmt.Errorf("%s has no secret", path)
 	}
 	return keys, nil
-}
-
-// private wants a file that nobody but its owner reaches; root's may be read by
-// its group.
-func private(path string, info fs.FileInfo) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a file", path)
-	}
-	open := info.Mode().Perm() & 0o077
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid == 0 {
-		open &^= 0o040
-	}
-	if open != 0 {
-		return fmt.Errorf("%s has the mode %04o, so others than its owner can reach the secret: chmod 0600 %[1]s", path, info.Mode().Perm())
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"healer/config"
 	"healer/events/natsbus"
+	"healer/internal/broker"
 	"healer/postgres"
 )
 
@@ -25,8 +26,7 @@ func OpenBus(ctx context.Context, c *config.Config, name, without string) (*Bus,
 	if err != nil {
 		return nil, err
 	}
-	dial := natsbus.DialOptions{Cluster: c.Cluster, Name: name, URLs: c.NATSURLs(without)}
-	bus, err := natsbus.Connect(ctx, natsbus.Options{DialOptions: dial, Agent: name, Replicas: min(3, len(c.Nodes)), Dir: dir})
+	bus, err := natsbus.Connect(ctx, natsbus.Options{DialOptions: broker.Dial(c, name, without), Agent: name, Replicas: min(3, len(c.Nodes)), Dir: dir})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -13,6 +13,7 @@ import (
 	"healer/config"
 	"healer/events"
 	"healer/events/natsbus"
+	"healer/internal/broker"
 	"healer/internal/cli"
 )
 
@@ -122,10 +123,9 @@ func (s *settings) check(c *config.Config, now time.Time) (events.Filter, error)
 
 func (s *settings) run(cmd *cobra.Command, c *config.Config, f events.Filter, environ []string) error {
 	ctx := cmd.Context()
-	client, err := natsbus.Dial(ctx, natsbus.DialOptions{
-		Cluster: c.Cluster, Name: "healer events tail", URLs: c.NATSURLs(),
-		Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
+	dial := broker.Dial(c, "healer events tail")
+	dial.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	client, err := natsbus.Dial(ctx, dial)
 	if err != nil {
 		return err
 	}
