@@ -115,7 +115,7 @@ func TestText(t *testing.T) {
 	for _, want := range []string{
 		"n1  PostgreSQL 18.4\n  all is as it has to be\n",
 		"n3  not reachable\n  blocking  unreachable: the server cannot be read: refused\n            start it",
-		"  warning   no_witness: ", "\napp: 1 blocking, 1 warnings\n",
+		"  warning   no_witness: ", "\napp: 1 blocking, 1 warning\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)

@@ -133,7 +133,11 @@ func (r report) text() string {
 			p.text(&b)
 		}
 	}
-	fmt.Fprintf(&b, "\n%s: %d blocking, %d warnings\n", cli.Clean(r.Cluster), r.Blocking, r.Warnings)
+	plural := "s"
+	if r.Warnings == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(&b, "\n%s: %d blocking, %d warning%s\n", cli.Clean(r.Cluster), r.Blocking, r.Warnings, plural)
 	return b.String()
 }
 
