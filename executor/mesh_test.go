@@ -218,7 +218,8 @@ func (v *verb) do(p planner.Plan, s planner.Step) (executor.Result, error) {
 		if !slices.Contains(p.Survivors, s.Target) {
 			break
 		}
-		if t.mark != nil && !t.verified {
+		// Where the source was lost before anything came across, nothing is to be verified.
+		if t.mark != nil && !t.verified && t.progress > t.mark.From {
 			m.fails = append(m.fails, s.Target+" is released and was not verified")
 		}
 		t.mark, t.holder = nil, ""
