@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"slices"
 	"time"
 )
 
@@ -38,6 +39,21 @@ type Report struct {
 	// Differences are in the order of tables and keys within what was read at once.
 	Differences []Difference `json:"differences"`
 	Notes       []string     `json:"notes,omitempty"`
+}
+
+// LastBy counts the listed differences that a node's write won, and those that a
+// deletion did.
+func (r Report) LastBy(author string) (written, deleted int) {
+	for _, d := range r.Differences {
+		i := slices.IndexFunc(d.Versions, func(v Version) bool { return v.Node == d.Winner })
+		switch {
+		case d.Winner == "":
+			deleted++
+		case i >= 0 && d.Versions[i].Author == author:
+			written++
+		}
+	}
+	return written, deleted
 }
 
 // Table is the part of one table.

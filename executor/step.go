@@ -104,34 +104,45 @@ func (r *run) watched(next attempt) attempt {
 		if f := r.lostOf(p, s); f != nil {
 			return "", Result{}, f
 		}
-		ctx, cancel := context.WithCancelCause(ctx)
-		stopped := make(chan struct{})
-		go func() {
-			defer close(stopped)
-			tick := time.NewTicker(lostPoll)
-			defer tick.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-					if f := r.lostOf(p, s); f != nil {
-						cancel(f)
-						return
-					}
-				}
+		ctx, end := UntilLost(ctx, lostPoll, func() error {
+			if f := r.lostOf(p, s); f != nil {
+				return f
 			}
-		}()
+			return nil
+		})
 		state, res, err := next(ctx, p, s)
 		var f *topology.Fault
 		if err != nil && errors.As(context.Cause(ctx), &f) && f.Code == CodeNodeLost {
 			f.Err = fmt.Errorf("%w (%w)", f.Err, err)
 			err = f
 		}
-		cancel(nil)
-		<-stopped
+		end()
 		return state, res, err
 	}
+}
+
+// UntilLost is ctx as long as lost, which is asked so often, has no error; that is its
+// cause then. Call end.
+func UntilLost(ctx context.Context, every time.Duration, lost func() error) (waiting context.Context, end func()) {
+	waiting, cancel := context.WithCancelCause(ctx)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-waiting.Done():
+				return
+			case <-tick.C:
+				if err := lost(); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		}
+	}()
+	return waiting, func() { cancel(nil); <-stopped }
 }
 
 // lostOf names a lost node among those the step acts on.

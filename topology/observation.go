@@ -107,6 +107,11 @@ type Observation struct {
 	Nodes []NodeState `json:"nodes"`
 }
 
+// ProvidersKnown reports whether all nodes' are.
+func (o Observation) ProvidersKnown() bool {
+	return !slices.ContainsFunc(o.Nodes, func(n NodeState) bool { return !n.ProvidersKnown() })
+}
+
 // Node returns the state of the named node.
 func (o Observation) Node(name string) (NodeState, bool) {
 	i := slices.IndexFunc(o.Nodes, func(n NodeState) bool { return n.Name == name })

@@ -166,7 +166,7 @@ func (h *history) session(ctx context.Context) error {
 		if meta.Sequence.Consumer != want {
 			return fmt.Errorf("message %d of the consumer came instead of %d", meta.Sequence.Consumer, want)
 		}
-		if err := h.hand(ctx, h.passage(m, meta)); err != nil {
+		if err := h.hand(ctx, h.passage(m.Data(), meta.Sequence.Stream, meta.NumPending == 0)); err != nil {
 			return err
 		}
 		h.next = meta.Sequence.Stream + 1
@@ -190,11 +190,7 @@ func (h *history) missed(ctx context.Context, st jetstream.Stream) error {
 		case err != nil:
 			return err
 		}
-		p := passage{}
-		if e, err := events.Decode(m.Data); err == nil {
-			p.event = &e
-		}
-		if err := h.hand(ctx, p); err != nil {
+		if err := h.hand(ctx, h.passage(m.Data, m.Sequence, false)); err != nil {
 			return err
 		}
 		h.next = m.Sequence + 1
@@ -232,12 +228,12 @@ func (h *history) consumer(ctx context.Context, st jetstream.Stream) (jetstream.
 
 // passage decodes a message. One that is no event still says whether the end
 // was reached.
-func (h *history) passage(m jetstream.Msg, meta *jetstream.MsgMetadata) passage {
-	p := passage{caughtUp: meta.NumPending == 0}
-	if e, err := events.Decode(m.Data()); err == nil {
+func (h *history) passage(data []byte, sequence uint64, last bool) passage {
+	p := passage{caughtUp: last}
+	if e, err := events.Decode(data); err == nil {
 		p.event = &e
 	} else {
-		h.log.Debug("message in the stream is no event", "sequence", meta.Sequence.Stream, "error", err)
+		h.log.Debug("message in the stream is no event", "sequence", sequence, "error", err)
 	}
 	return p
 }

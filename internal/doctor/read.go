@@ -12,9 +12,6 @@ import (
 )
 
 const (
-	// knownWithin is how long it may take to learn which node each subscription
-	// reads from: the server at its other end is asked.
-	knownWithin = 5 * time.Second
 	// clockLooks is how often a clock is read: the shortest answer tells most.
 	clockLooks = 5
 	// extraWithin bounds what is asked of one server.
@@ -24,7 +21,7 @@ const (
 // reading is what was read of a cluster.
 type reading struct {
 	obs topology.Observation
-	// quorum is set when two nodes have nobody who breaks the tie.
+	// noWitness is set when two nodes have nobody who breaks the tie.
 	noWitness bool
 	extras    map[string]extra
 }
@@ -71,7 +68,7 @@ const clockQuery = `SELECT to_json((extract(epoch FROM clock_timestamp()) * 1000
 
 // read asks all servers at once.
 func read(ctx context.Context, c *config.Config, r *reach.Cluster) reading {
-	out := reading{obs: observe(ctx, r), extras: map[string]extra{}}
+	out := reading{obs: r.Observe(ctx, nil), extras: map[string]extra{}}
 	out.noWitness = len(c.Nodes) == 2 && len(c.Witnesses) == 0
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -88,23 +85,6 @@ func read(ctx context.Context, c *config.Config, r *reach.Cluster) reading {
 	}
 	wg.Wait()
 	return out
-}
-
-// observe reads the mesh until it is known where every subscription reads from, or
-// as long as that may take.
-func observe(ctx context.Context, r *reach.Cluster) topology.Observation {
-	limited, cancel := context.WithTimeout(ctx, knownWithin)
-	defer cancel()
-	for {
-		obs := r.Engine.ObserveAll(ctx)
-		told := true
-		for _, n := range obs.Nodes {
-			told = told && n.ProvidersKnown()
-		}
-		if told || postgres.Pause(limited, 100*time.Millisecond) != nil {
-			return obs
-		}
-	}
 }
 
 func ask(ctx context.Context, s *postgres.Server) (x extra) {

@@ -3,21 +3,14 @@ package drive
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"healer/config"
 	"healer/internal/reach"
 	"healer/planner"
-	"healer/postgres"
 	"healer/postgres/native"
 	"healer/topology"
 )
-
-// knownWithin is how long it may take to learn which node each subscription
-// reads from: the server at its other end is asked.
-const knownWithin = 5 * time.Second
 
 // mesh is the cluster as its servers say it is.
 type mesh struct {
@@ -34,20 +27,9 @@ func open(c *config.Config) (*mesh, error) {
 	return &mesh{Cluster: r, cfg: c}, nil
 }
 
-// observe reads all nodes, until it is known where every subscription reads
-// from, or as long as that may take.
+// observe reads all nodes, with what the agents know besides.
 func (m *mesh) observe(ctx context.Context) topology.Observation {
-	limited, cancel := context.WithTimeout(ctx, knownWithin)
-	defer cancel()
-	for {
-		obs := m.Engine.ObserveAll(ctx)
-		if told(obs) {
-			return obs
-		}
-		if m.learn(limited, obs); told(obs) || postgres.Pause(limited, 100*time.Millisecond) != nil {
-			return obs
-		}
-	}
+	return m.Observe(ctx, m.learn)
 }
 
 // learn fills in which node a subscription reads from where no server could tell
@@ -67,10 +49,6 @@ func (m *mesh) learn(ctx context.Context, obs topology.Observation) {
 			}
 		}
 	}
-}
-
-func told(obs topology.Observation) bool {
-	return !slices.ContainsFunc(obs.Nodes, func(n topology.NodeState) bool { return !n.ProvidersKnown() })
 }
 
 // trigger is the loss of a node, whether it lives or not. Others that do not

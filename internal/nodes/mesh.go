@@ -58,8 +58,7 @@ func (m *mesh) observe(ctx context.Context) error {
 		if seen := m.Engine.ObserveAll(limited); limited.Err() == nil || len(m.seen.Nodes) == 0 {
 			m.seen = seen
 		}
-		told := !slices.ContainsFunc(m.seen.Nodes, func(n topology.NodeState) bool { return !n.ProvidersKnown() })
-		if told || postgres.Pause(limited, 100*time.Millisecond) != nil {
+		if m.seen.ProvidersKnown() || postgres.Pause(limited, 100*time.Millisecond) != nil {
 			return ctx.Err()
 		}
 	}

@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"healer/api"
 	"healer/config"
 	"healer/postgres"
 	"healer/postgres/native"
+	"healer/topology"
 )
 
 // Cluster is the servers of a cluster's file, by their names, and the engine.
@@ -43,6 +45,26 @@ func (r *Cluster) Close() {
 	}
 	for _, s := range r.Servers {
 		s.Close()
+	}
+}
+
+// knownWithin is how long it may take to learn which node each subscription
+// reads from: the server at its other end is asked.
+const knownWithin = 5 * time.Second
+
+// Observe reads all nodes, until it is known where every subscription reads from, or
+// as long as that may take. learn may fill in what no server can tell; it may be nil.
+func (r *Cluster) Observe(ctx context.Context, learn func(context.Context, topology.Observation)) topology.Observation {
+	limited, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	for {
+		obs := r.Engine.ObserveAll(ctx)
+		if learn != nil && !obs.ProvidersKnown() {
+			learn(limited, obs)
+		}
+		if obs.ProvidersKnown() || postgres.Pause(limited, 100*time.Millisecond) != nil {
+			return obs
+		}
 	}
 }
 

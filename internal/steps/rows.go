@@ -195,16 +195,7 @@ func (r *Run) deletion(ctx context.Context, p planner.Plan, l *lane) (*rescue.De
 
 // rowsEvidence says plainly what was carried.
 func rowsEvidence(p planner.Plan, l *lane, report compare.Report, deleted *rescue.Deletion, from topology.LSN) string {
-	written, gone := 0, 0
-	for _, d := range report.Differences {
-		i := slices.IndexFunc(d.Versions, func(v compare.Version) bool { return v.Node == d.Winner })
-		switch {
-		case d.Winner == "":
-			gone++
-		case i >= 0 && d.Versions[i].Author == p.Node:
-			written++
-		}
-	}
+	written, gone := report.LastBy(p.Node)
 	said := fmt.Sprintf("ROWS, NOT TRANSACTIONS, from %s to %s, progress %s -> %s: %d rows compared, %d differed, %d repaired; of those listed %s wrote %d last and deleted %d; "+
 		"states in between, and the order and the bounds of its transactions, are lost",
 		l.Source, l.Target, from, l.To, report.Rows, report.Differing, report.Repaired, p.Node, written, gone)

@@ -28,7 +28,7 @@ func (r *Run) left(p planner.Plan) planner.Plan {
 func (r *Run) settle(ctx context.Context, p planner.Plan, source string) (topology.LSN, error) {
 	for {
 		now := r.left(p)
-		waiting, end := r.untilLost(ctx, now.Survivors)
+		waiting, end := executor.UntilLost(ctx, lostPoll, func() error { return r.anyLost(now.Survivors) })
 		err := r.Engine.Barrier(waiting, mutual(now.Survivors))
 		again := waiting.Err() != nil && ctx.Err() == nil
 		end()
@@ -40,6 +40,16 @@ func (r *Run) settle(ctx context.Context, p planner.Plan, source string) (topolo
 			return 0, err
 		}
 	}
+}
+
+// anyLost objects when one of the nodes is judged lost.
+func (r *Run) anyLost(nodes []string) error {
+	for _, n := range r.Trigger().Lost {
+		if slices.Contains(nodes, n) {
+			return topology.Faultf(topology.Transient, executor.CodeNodeLost, "%s is judged lost", n)
+		}
+	}
+	return nil
 }
 
 // leaveOut remembers the survivors that a lane did not wait for.
@@ -65,27 +75,4 @@ func (r *Run) complete(p planner.Plan) error {
 		}
 	}
 	return nil
-}
-
-// untilLost is ctx as long as none of the nodes is judged lost. Call end.
-func (r *Run) untilLost(ctx context.Context, nodes []string) (waiting context.Context, end func()) {
-	waiting, cancel := context.WithCancel(ctx)
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(lostPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-waiting.Done():
-				return
-			case <-tick.C:
-				if slices.ContainsFunc(r.Trigger().Lost, func(n string) bool { return slices.Contains(nodes, n) }) {
-					cancel()
-					return
-				}
-			}
-		}
-	}()
-	return waiting, func() { cancel(); <-stopped }
 }

@@ -3,13 +3,11 @@ package tail_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	"healer/executor"
 	"healer/internal/build"
 	"healer/internal/cli"
+	"healer/internal/cli/clitest"
 	"healer/internal/tail"
 	"healer/planner"
 	"healer/postgres"
@@ -138,7 +137,7 @@ func TestScript(t *testing.T) {
 	_, bare := broker(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": clitest.Code},
 		Setup: func(env *testscript.Env) error {
 			clusterFile(t, env.WorkDir, url)
 			for name, url := range map[string]string{"silent": "nats://127.0.0.1:1", "empty": bare} {
@@ -156,25 +155,6 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 	})
-}
-
-// code runs a program and wants an exit code.
-func code(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: code N prog args...")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	err = ts.Exec(args[1], args[2:]...)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if got != want {
-		ts.Fatalf("exit code %d: want %d", got, want)
-	}
 }
 
 // TestFollow: what happens is shown while the command runs, each event once and as

@@ -146,16 +146,7 @@ func (g *gapRows) notes(report compare.Report) []string {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	ofOrigin, gone := 0, 0
-	for _, d := range report.Differences {
-		i := slices.IndexFunc(d.Versions, func(v compare.Version) bool { return v.Node == d.Winner })
-		switch {
-		case d.Winner == "":
-			gone++
-		case i >= 0 && d.Versions[i].Author == g.origin:
-			ofOrigin++
-		}
-	}
+	ofOrigin, gone := report.LastBy(g.origin)
 	out := []string{
 		fmt.Sprintf("ROWS, NOT TRANSACTIONS: %s got from %s the rows as they are there, of the listed %d that %s wrote last and %d that it deleted; "+
 			"states in between, and the order and the bounds of its transactions, are lost", strings.Join(names, ", "), g.holder, ofOrigin, g.origin, gone),

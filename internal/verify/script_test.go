@@ -2,12 +2,9 @@ package verify_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +14,7 @@ import (
 
 	"healer/internal/build"
 	"healer/internal/cli"
+	"healer/internal/cli/clitest"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 	"healer/internal/verify"
@@ -90,7 +88,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "sql": sql(""), "settle": settle,
+			"code": clitest.Code, "sql": sql(""), "settle": settle,
 			// An origin of its own keeps a change from being sent on.
 			"hidden": sql(`set session_replication_role = replica;
 				do $$ begin if pg_replication_origin_oid('test') is null then perform pg_replication_origin_create('test'); end if; end $$;
@@ -133,23 +131,4 @@ func settle(ts *testscript.TestScript, _ bool, _ []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ts.Check(meshOf(ts).WaitCaughtUp(ctx))
-}
-
-// code runs a program and wants an exit code.
-func code(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: code N prog args...")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	err = ts.Exec(args[1], args[2:]...)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if got != want {
-		ts.Fatalf("exit code %d: want %d", got, want)
-	}
 }
