@@ -21,13 +21,13 @@ type Port struct {
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 	closed  chan struct{}
-	once    sync.Once
 	gone    bool // guarded by net.mu: nothing comes from it any more
 
 	mu     sync.Mutex
 	frozen chan struct{} // closed when the member goes on; nil while it runs
 	held   []*memberlist.Packet
 	calls  []net.Conn
+	down   bool
 	sent   Sent
 }
 
@@ -92,7 +92,12 @@ func (p *Port) put(c *memberlist.Packet) {
 	}
 }
 
+// ring hands a connection to the member; with p.mu held.
 func (p *Port) ring(c net.Conn) {
+	if p.down {
+		_ = c.Close()
+		return
+	}
 	select {
 	case p.streams <- c:
 	default:
@@ -114,7 +119,7 @@ func (p *Port) deliver(c *memberlist.Packet) {
 func (p *Port) accept(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.frozen != nil {
+	if p.frozen != nil && !p.down {
 		p.calls = append(p.calls, c) // the kernel accepts for it
 		return
 	}
@@ -182,6 +187,11 @@ func (p *Port) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 		}
 	}
 	here, there := net.Pipe()
+	// memberlist writes its label before it sets a deadline, which TCP would take
+	// at once, and a pipe only when somebody reads.
+	if err := here.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, err
+	}
 	to.accept(counted{there, to})
 	return counted{here, p}, nil
 }
@@ -197,10 +207,27 @@ func (p *Port) PacketCh() <-chan *memberlist.Packet { return p.packets }
 // StreamCh implements memberlist.Transport.
 func (p *Port) StreamCh() <-chan net.Conn { return p.streams }
 
-// Shutdown implements memberlist.Transport.
+// Shutdown implements memberlist.Transport. Connections that nobody took are reset.
 func (p *Port) Shutdown() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return nil
+	}
+	p.down = true
+	close(p.closed)
+	for _, c := range p.calls {
+		_ = c.Close()
+	}
+	p.calls = nil
+	for {
+		select {
+		case c := <-p.streams:
+			_ = c.Close()
+		default:
+			return nil
+		}
+	}
 }
 
 // counted is a stream whose writes are counted to its port.
