@@ -264,7 +264,7 @@ func Defaults() Config {
 		Engine: EngineAuto,
 		Mode:   ModeAuto,
 		Detection: Detection{
-			ProbeInterval: 200 * time.Millisecond,
+			ProbeInterval: 300 * time.Millisecond,
 			ProbeTimeout:  500 * time.Millisecond,
 			SilentAfter:   time.Second,
 			EvidenceTTL:   1500 * time.Millisecond,

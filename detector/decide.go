@@ -92,7 +92,8 @@ func (t tally) begun(need int) (time.Time, bool) {
 // refuted reports whether somebody has a live answer. Against less than enough
 // accusations any counts that is fresh. Against enough of them one counts that
 // came after they had begun; an older one only until there was time to repeat
-// it, or until the agent that had it is shown to be gone and can repeat nothing.
+// it. What an agent that was shown to be gone had found will not be repeated: it
+// counts only if it cannot have been on its way when the accusations began.
 func (j *Judge) refuted(t tally, need int, now time.Time) bool {
 	begun, enough := t.begun(need)
 	return slices.ContainsFunc(t.refuting, func(r record) bool {
@@ -100,7 +101,7 @@ func (j *Judge) refuted(t tally, need int, now time.Time) bool {
 		case !enough:
 			return true
 		case j.silenced(r):
-			return r.at.After(begun) && now.Sub(r.at) < j.rules.RefuteWithin
+			return r.at.After(begun.Add(underway)) && now.Sub(r.at) < j.rules.RefuteWithin
 		default:
 			return r.at.After(begun) || now.Sub(begun) < j.rules.RefuteWithin
 		}
@@ -111,17 +112,35 @@ func (j *Judge) refuted(t tally, need int, now time.Time) bool {
 // had found this.
 func (j *Judge) silenced(r record) bool { return j.gone[r.Observer].After(r.at) }
 
+// underway is how long evidence may have been on its way: it is dated by its
+// arrival, so it may be that much older than it seems.
+const underway = 50 * time.Millisecond
+
+// Doubt is a member whose answer keeps a node from having failed.
+type Doubt struct {
+	Member string
+	// At is when its answer came, if that may have been on its way since before
+	// enough others began to accuse the node; else zero.
+	At time.Time
+}
+
 // doubts are the other members who alone keep enough accusers from making n
 // fail: whether their answers can still be repeated is worth asking.
-func (j *Judge) doubts(t tally) []string {
-	var out []string
-	if len(t.counted) < j.need(t) {
+func (j *Judge) doubts(t tally) []Doubt {
+	begun, enough := t.begun(j.need(t))
+	if !enough {
 		return nil
 	}
+	var out []Doubt
 	for _, r := range t.refuting {
-		if r.Observer != j.self && !j.silenced(r) {
-			out = append(out, r.Observer)
+		if r.Observer == j.self || j.silenced(r) {
+			continue
 		}
+		d := Doubt{Member: r.Observer}
+		if r.at.Before(begun.Add(underway)) {
+			d.At = r.at
+		}
+		out = append(out, d)
 	}
 	return out
 }
@@ -238,7 +257,7 @@ func (j *Judge) conclude(n *node, now time.Time) Verdict {
 	}
 	accused, why := j.weigh(n, t, now)
 	n.doubts = nil
-	if !accused && !n.open {
+	if !accused && life != LifeFailed && life != LifeReturning {
 		n.doubts = j.doubts(t)
 	}
 	switch {

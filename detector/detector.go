@@ -198,8 +198,8 @@ func (d *Detector) conclude(ctx context.Context, refresh bool) {
 	if len(own) > 0 {
 		d.opts.Gossip.Send(own, false)
 	}
-	for _, m := range doubts {
-		d.ask(ctx, m)
+	for _, doubt := range doubts {
+		d.ask(ctx, doubt)
 	}
 	for _, v := range changed {
 		d.log.Info("verdict", "node", v.Node, "life", v.Life, "condition", v.Condition,

@@ -81,7 +81,7 @@ type node struct {
 	// alarm: a member began to accuse it since Alarms was last asked.
 	alarm bool
 	// doubts are the members whose word alone keeps it from having failed.
-	doubts []string
+	doubts []Doubt
 }
 
 // NewJudge makes the judge of self, a member or a witness, which began to watch
@@ -253,16 +253,15 @@ func (j *Judge) Alarms() []string {
 	return out
 }
 
-// Doubts returns the members whose answers, from before enough others began to
-// accuse a node, alone keep this agent from judging it failed. It is worth asking
-// them again, and worth knowing if their agents are gone.
-func (j *Judge) Doubts() []string {
-	var out []string
+// Doubts returns the members whose answers alone keep this agent from judging a
+// node failed that enough others accuse. It is worth asking them again, and worth
+// knowing if their agents are gone. A member may be named twice.
+func (j *Judge) Doubts() []Doubt {
+	var out []Doubt
 	for _, m := range j.members {
 		out = append(out, j.nodes[m].doubts...)
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return out
 }
 
 // AgentGone notes that at the given time the member's agent was shown to be gone:

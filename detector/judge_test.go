@@ -134,3 +134,48 @@ func TestStrangersAreNotHeard(t *testing.T) {
 		t.Errorf("a stranger left a trace: %+v", j.State(now))
 	}
 }
+
+// An agent that hears of a failure from another before it has made up its own mind
+// asks those whose answers keep it from that, all the same; and again for an answer
+// that came while it asked.
+func TestDoubtsOutliveTheNewsOfAFailure(t *testing.T) {
+	now := time.Unix(1000, 0)
+	j := NewJudge("n1", []string{"n1", "n2", "n3"}, Rules{}, nil, now)
+	agents := []string{"n1", "n2", "n3"}
+	j.Agents(agents)
+	for i, o := range agents[1:] {
+		j.Merge(Evidence{Observer: o, Subject: "n3", Seq: uint64(i + 1), Condition: Answered, Identity: life(1)}, now) //nolint:gosec // small
+	}
+	j.Report("n3", Finding{Condition: Answered, Identity: life(1)}, now)
+	if v := evaluated(j, "n3", now); v.Life != LifeUp {
+		t.Fatalf("n3 is %s: %s", v.Life, v.Reason)
+	}
+
+	now = now.Add(100 * time.Millisecond)
+	lost := life(1)
+	j.Report("n3", Finding{Condition: PostmasterGone}, now)
+	j.Merge(Evidence{Observer: "n2", Subject: "n3", Seq: 10, Condition: PostmasterGone, Failed: &lost}, now)
+	if v := evaluated(j, "n3", now); v.Life != LifeSuspected {
+		t.Fatalf("n3 is %s: %s", v.Life, v.Reason)
+	}
+	doubts := j.Doubts()
+	if len(doubts) != 1 || doubts[0].Member != "n3" {
+		t.Fatalf("doubts %+v: want n3's own answer", doubts)
+	}
+	var a asking
+	if !a.may(doubts[0], now, time.Second) || a.may(doubts[0], now, time.Second) {
+		t.Error("n3 is not asked once")
+	}
+
+	now = now.Add(20 * time.Millisecond)
+	j.Merge(Evidence{Observer: "n3", Subject: "n3", Seq: 11, Condition: Answered, Identity: life(1)}, now)
+	evaluated(j, "n3", now)
+	now = now.Add(time.Millisecond)
+	if doubts = j.Doubts(); len(doubts) != 1 || !a.may(doubts[0], now, time.Second) {
+		t.Errorf("doubts %+v: n3 is not asked again, though its answer may be from before", doubts)
+	}
+	j.AgentGone("n3", now)
+	if v := evaluated(j, "n3", now); v.Life != LifeFailed {
+		t.Errorf("n3 is %s although its agent is gone: %s", v.Life, v.Reason)
+	}
+}

@@ -122,7 +122,7 @@ func DefaultRules() Rules {
 // DefaultTiming is the timing for a local network.
 func DefaultTiming() Timing {
 	return Timing{
-		ProbeInterval: 200 * time.Millisecond, ProbeTimeout: 500 * time.Millisecond,
+		ProbeInterval: 300 * time.Millisecond, ProbeTimeout: 500 * time.Millisecond,
 		ProbeAbandon: 3 * time.Second,
 	}
 }

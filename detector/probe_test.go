@@ -66,12 +66,15 @@ type found struct {
 	c  Condition
 }
 
+// timing is what the expectations below go by.
+var timing = Timing{ProbeInterval: 200 * time.Millisecond, ProbeTimeout: 500 * time.Millisecond, ProbeAbandon: 3 * time.Second}
+
 // loop runs a probe loop for a while of the bubble's time.
 func loop(t *testing.T, f *fakeServer, during time.Duration) []found {
 	t.Helper()
 	var reports []found
 	begin := time.Now()
-	p := newProbeLoop(f, DefaultTiming(), func(g Finding) {
+	p := newProbeLoop(f, timing, func(g Finding) {
 		reports = append(reports, found{time.Since(begin), g.Condition})
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), during)

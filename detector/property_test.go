@@ -122,11 +122,12 @@ func (l *ledger) mayFail(self string, names []string, subject string, now time.T
 	for _, r := range answers {
 		// An answer from before enough members began to accuse the node says
 		// nothing once there was time to repeat it, or once its observer is
-		// gone. One that came after they had begun stands while it is fresh, or
-		// for as long as it takes to repeat it when its observer is gone.
+		// gone. One that came after they had begun stands while it is fresh, or,
+		// if it cannot have been on its way then, for as long as it takes to repeat
+		// it when its observer is gone.
 		repeats := !l.gone[r.Observer].After(r.at)
 		early := now.Sub(since) < l.rules.RefuteWithin
-		if repeats && (early || r.at.After(since)) || r.at.After(since) && now.Sub(r.at) < l.rules.RefuteWithin {
+		if repeats && (early || r.at.After(since)) || r.at.After(since.Add(underway)) && now.Sub(r.at) < l.rules.RefuteWithin {
 			return fmt.Errorf("somebody has a live answer")
 		}
 	}

@@ -116,12 +116,9 @@ const identityQuery = `SELECT system_identifier,
 	(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
 	FROM pg_control_system()`
 
-// pingQuery is the least a server can be asked that a backend must answer.
-const pingQuery = "SELECT 1"
-
 // identify reads the server's identity.
 func (s *session) identify(ctx context.Context) error {
-	row, err := s.ask(ctx, identityQuery)
+	row, err := s.ask(ctx, &pgproto3.Query{String: identityQuery})
 	if err != nil {
 		return err
 	}
@@ -145,9 +142,11 @@ type session struct {
 // Identity implements detector.Session.
 func (s *session) Identity() topology.Identity { return s.id }
 
-// Ping implements detector.Session.
+// Ping implements detector.Session. A Sync is the least that a backend must answer:
+// it takes part in no transaction and runs no statement ("Extended Query" in the
+// documentation of the protocol).
 func (s *session) Ping(ctx context.Context) error {
-	if _, err := s.ask(ctx, pingQuery); err != nil {
+	if _, err := s.ask(ctx, &pgproto3.Sync{}); err != nil {
 		return classify(err)
 	}
 	return nil
@@ -162,13 +161,13 @@ func (s *session) Unanswered() detector.Condition {
 	return detector.Hung
 }
 
-// ask runs one statement and returns its last row.
-func (s *session) ask(ctx context.Context, sql string) ([][]byte, error) {
+// ask sends one question and returns the last row of the answer.
+func (s *session) ask(ctx context.Context, question pgproto3.FrontendMessage) ([][]byte, error) {
 	var row [][]byte
 	var failed error
 	deadline, _ := ctx.Deadline()
 	err := s.until(ctx, deadline, func() error {
-		s.wire.Send(&pgproto3.Query{String: sql})
+		s.wire.Send(question)
 		if err := s.wire.Flush(); err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ func plan() []runs {
 		for _, c := range []struct{ members, kills, crashes, seeds int }{{3, 1, 0, 10}, {3, 0, 1, 10}, {5, 1, 1, 8}, {9, 2, 2, 3}} {
 			out = append(out, runs{sim.Setup{
 				System: sim.Healer, Members: c.members, Loss: loss, Latency: time.Millisecond,
-				Kills: c.kills, Crashes: c.crashes, Quiet: 2 * time.Second, Settle: 2 * time.Second, Pauses: long,
+				Kills: c.kills, Crashes: c.crashes, Quiet: 2 * time.Second, Settle: 3 * time.Second, Pauses: long,
 			}, c.seeds})
 		}
 	}

@@ -43,7 +43,7 @@ func TestSmallClusters(t *testing.T) {
 			t.Parallel()
 			out := try(t, sim.Setup{
 				System: sim.Healer, Members: c.members, Loss: c.loss, Latency: time.Millisecond, Seed: c.seed,
-				Kills: 1, Crashes: c.crashes, Quiet: time.Second, Settle: 2 * time.Second, Pauses: c.pauses,
+				Kills: 1, Crashes: c.crashes, Quiet: time.Second, Settle: 3 * time.Second, Pauses: c.pauses,
 			})
 			if out.Wrong != 0 || out.Missed != 0 {
 				t.Errorf("%d wrong verdicts, %d ends not noticed", out.Wrong, out.Missed)
