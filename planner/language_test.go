@@ -40,6 +40,9 @@ func clauses() []clause {
 		{`mark of a fence of (\w+) whose subscription is gone`, func(_ *testing.T, n *topology.NodeState, m []string) {
 			n.Fences = append(n.Fences, topology.Fence{Subscription: "gone", Origin: m[1], Identity: identity(m[1])})
 		}},
+		{`the fence was made by transaction (\d+)`, func(t *testing.T, n *topology.NodeState, m []string) {
+			n.Fences[len(n.Fences)-1].Made = uint32(number(t, m[1]))
+		}},
 		{`bars (\w+) for (\w+)`, func(_ *testing.T, n *topology.NodeState, m []string) {
 			n.Bars = append(n.Bars, topology.Bar{Node: m[1], Reason: m[2], Identity: identity(m[1])})
 		}},
@@ -232,7 +235,11 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 		case "flushed":
 			tr.Memory.Flushed = lsn(t, a.Vals[0])
 		case "sighted":
-			tr.Sighted = lsn(t, a.Vals[0])
+			tr.Sighted = map[string]planner.Sighting{}
+			for _, v := range a.Vals { // survivor@LSN, or survivor@LSN@transaction of the fence
+				part := strings.Split(v+"@0", "@")
+				tr.Sighted[part[0]] = planner.Sighting{End: lsn(t, part[1]), Made: uint32(number(t, part[2]))}
+			}
 		case "silent":
 			tr.Silent = a.Vals
 		case "held":

@@ -22,10 +22,23 @@ type Trigger struct {
 	// Held says until when a recovery has to wait because the node came back
 	// only a moment ago; empty when it has not.
 	Held string
-	// Sighted is the flushed LSN that was first read of Node after it came
-	// back, while it was fenced off; zero when nobody remembers.
-	Sighted topology.LSN
+	// Sighted has, by survivor, what was first read of Node after it came back,
+	// while that survivor was fenced off from it; nothing where nobody remembers.
+	Sighted map[string]Sighting
 }
+
+// Sighting is what was read of a returned node behind one fence. It tells nothing
+// once that fence was lifted, be another put up since.
+type Sighting struct {
+	// Mark and Made are those of the fence.
+	Mark string `json:"mark"`
+	Made uint32 `json:"made"`
+	// End is the node's flushed LSN.
+	End topology.LSN `json:"end"`
+}
+
+// Behind reports whether it is this fence that the sighting was made behind.
+func (s Sighting) Behind(f topology.Fence) bool { return s.Mark == f.Mark && s.Made == f.Made }
 
 // Mode is how far Healer may go by itself.
 type Mode string

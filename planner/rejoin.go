@@ -202,13 +202,13 @@ func leftAt(forks []topology.Fork, timeline uint32) (topology.LSN, bool) {
 
 // feeds refuses when a slot that the mesh needs between the node and a survivor
 // is gone, in either direction: what it held cannot be sent any more.
-func feeds(f topology.NodeState, fenced []survivor, sighted topology.LSN) *Refusal {
+func feeds(f topology.NodeState, fenced []survivor, sighted map[string]Sighting) *Refusal {
 	for _, s := range fenced {
 		if s.sub.Name != "" {
 			if r := feed(f, f, s.sub, s.Name); r != nil {
 				return r
 			}
-			if r := untouched(f, s, sighted); r != nil {
+			if r := untouched(f, s, sighted[s.Name]); r != nil {
 				return r
 			}
 		}
@@ -225,16 +225,18 @@ func feeds(f topology.NodeState, fenced []survivor, sighted topology.LSN) *Refus
 // survivor left it. Nobody has read from it since the fence. So it stands where
 // it stood, below all that the node had flushed when it was first seen again:
 // its restart LSN before a record of that, its confirmed LSN at most at the end.
+// What was seen behind an earlier fence says nothing: the slot has moved since.
 // A slot that was made or moved since skips what lies between, and the survivor
 // would never know.
-func untouched(f topology.NodeState, s survivor, sighted topology.LSN) *Refusal {
+func untouched(f topology.NodeState, s survivor, seen Sighting) *Refusal {
 	slot, ok := feeding(f, s.sub, s.Name)
-	if !ok || sighted == 0 || (slot.Restart < sighted && slot.Confirmed <= sighted) {
+	fence, _ := s.FenceOf(f.Name)
+	if !ok || seen.End == 0 || !seen.Behind(fence) || (slot.Restart < seen.End && slot.Confirmed <= seen.End) {
 		return nil
 	}
 	return refuse(SlotRecreated, f.Name, rebuild(f.Name),
 		"slot %s on %s, which feeds subscription %s of %s, was made again or moved after %s was back at %s: what %s had not received before is skipped",
-		slot.Name, f.Name, s.sub.Name, s.Name, f.Name, sighted, s.Name)
+		slot.Name, f.Name, s.sub.Name, s.Name, f.Name, seen.End, s.Name)
 }
 
 // feeding finds the slot on provider from which to's subscription reads.

@@ -97,6 +97,13 @@ const MarksJSON = `coalesce((
 	SELECT jsonb_agg(roname ORDER BY roname) FROM pg_replication_origin WHERE roname LIKE 'healer:%'
 ), '[]')`
 
+// MadeJSON is an expression: the transaction that made each of those marks, as a JSON
+// object. Nothing updates a row of pg_replication_origin, so its xmin stays, frozen or
+// not, and a mark that is removed and made again has another.
+const MadeJSON = `coalesce((
+	SELECT jsonb_object_agg(roname, xmin::text::bigint) FROM pg_replication_origin WHERE roname LIKE 'healer:%'
+), '{}')`
+
 // lockGaps serialises the writers of one lost node's gap marks and reads them.
 func (s *Server) lockGaps(ctx context.Context, tx Tx, lost string) ([]topology.GapMark, error) {
 	prefix := mark.GapsOf(s.Database(), lost)

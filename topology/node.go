@@ -119,6 +119,10 @@ type Fence struct {
 	Identity Identity `json:"identity"`
 	// Mark is the name of the marker itself, for whoever removes it.
 	Mark string `json:"mark"`
+	// Made is the transaction that made the mark (xmin of its row), as far as it
+	// was read from the catalog: a fence that was lifted and put up again has the
+	// same name.
+	Made uint32 `json:"made,omitempty"`
 }
 
 // GapMark is the durable mark of a recovery under way on a laggard: it is set

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"healer/detector"
+	"healer/planner"
 	"healer/topology"
 )
 
@@ -33,9 +34,9 @@ type remembered struct {
 	Feeds map[string]map[string]string `json:"feeds,omitempty"`
 	// Lives are the detector's: who each node was and in which episode.
 	Lives map[string]detector.Prior `json:"lives"`
-	// Sighted has, for each node that came back and is fenced off, the end of
-	// its log as it was first read then.
-	Sighted map[string]topology.LSN `json:"sighted,omitempty"`
+	// Sightings has, for each node that came back and each survivor that was
+	// fenced off from it then, the end of its log as it was first read.
+	Sightings map[string]map[string]planner.Sighting `json:"sightings,omitempty"`
 }
 
 func openMemory(path string, log *slog.Logger) (*memory, error) {
@@ -47,8 +48,8 @@ func openMemory(path string, log *slog.Logger) (*memory, error) {
 	if m.state.Nodes == nil {
 		m.state.Nodes = map[string]topology.Memory{}
 	}
-	if m.state.Sighted == nil {
-		m.state.Sighted = map[string]topology.LSN{}
+	if m.state.Sightings == nil {
+		m.state.Sightings = map[string]map[string]planner.Sighting{}
 	}
 	if m.state.Providers == nil {
 		m.state.Providers = map[string]string{}
@@ -140,30 +141,27 @@ func (m *memory) learnLives(now map[string]detector.Prior) {
 	m.dirty = true
 }
 
-// sight keeps the end of a returned node's log, the lowest that was read.
-func (m *memory) sight(node string, end topology.LSN) {
+// sight keeps the end of a returned node's log as it was read behind a survivor's
+// fence: the lowest, and nothing that was read behind an earlier fence.
+func (m *memory) sight(node, survivor string, now planner.Sighting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if old, ok := m.state.Sighted[node]; ok && old <= end {
+	old, ok := m.state.Sightings[node][survivor]
+	if ok && old.Mark == now.Mark && old.Made == now.Made && old.End <= now.End {
 		return
 	}
-	m.state.Sighted[node] = end
+	if m.state.Sightings[node] == nil {
+		m.state.Sightings[node] = map[string]planner.Sighting{}
+	}
+	m.state.Sightings[node][survivor] = now
 	m.dirty = true
 }
 
-func (m *memory) sighted(node string) topology.LSN {
+// sighted returns a copy of what was seen of a node, by survivor.
+func (m *memory) sighted(node string) map[string]planner.Sighting {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.state.Sighted[node]
-}
-
-func (m *memory) forgetSight(node string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, ok := m.state.Sighted[node]; ok {
-		delete(m.state.Sighted, node)
-		m.dirty = true
-	}
+	return maps.Clone(m.state.Sightings[node])
 }
 
 // save writes what was learned since the last save. A failure is logged and

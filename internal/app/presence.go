@@ -18,8 +18,9 @@ const silentAfter = 10 * time.Second
 type presence struct {
 	// silent is since when each node that is not lost has not answered.
 	silent map[string]time.Time
-	// shut are the nodes that the pass before found fenced off by all.
-	shut map[string]bool
+	// shut are, by node, the survivors that the pass before found fenced off from
+	// it, and their fences.
+	shut map[string]map[string]topology.Fence
 	// lives and back are each node's life in the pass before, and when it was
 	// last taken back.
 	lives map[string]detector.Life
@@ -28,7 +29,7 @@ type presence struct {
 
 func newPresence() *presence {
 	return &presence{
-		silent: map[string]time.Time{}, shut: map[string]bool{},
+		silent: map[string]time.Time{}, shut: map[string]map[string]topology.Fence{},
 		lives: map[string]detector.Life{}, back: map[string]time.Time{},
 	}
 }
@@ -51,50 +52,41 @@ func (p *presence) note(s situation, m *memory, now time.Time) {
 	}
 }
 
-// sight remembers the end of a returned node's log as it was first read while
-// nobody could confirm anything to it any more: what its slots say later must
-// not be beyond that. That it was shut off is known from the pass before: the
-// nodes of one observation are read side by side. Of a server that is another, or
-// in an older state, nothing is remembered; nor is it once somebody reads from the
-// node again, for that moves a slot, and all may be shut off once more.
+// sight remembers the end of a returned node's log as it was first read while a
+// survivor could confirm nothing to it any more: what the survivor's slot says later
+// must not be beyond that. That it was shut off is known from the pass before: the
+// nodes of one observation are read side by side. Of a server that is another, or in an
+// older state, nothing is remembered. What is remembered belongs to the fence that
+// stood, because whoever reads from the node moves its slot, and may be fenced off once
+// more before this agent looks again.
 func (p *presence) sight(s situation, n topology.NodeState, m *memory) {
-	shut := p.shut[n.Name]
+	before := p.shut[n.Name]
 	p.shut[n.Name] = s.shut(n.Name)
 	back := s.life(n.Name) == detector.LifeReturning || s.life(n.Name) == detector.LifeUp
 	was := m.node(n.Name)
 	same := n.Reachable && !n.InRecovery && n.Identity.SystemID == was.Identity.SystemID && n.Flushed >= was.Flushed
-	switch {
-	case s.readable() && !s.fenced(n.Name), s.open(n.Name):
-		m.forgetSight(n.Name)
-	case shut && p.shut[n.Name] && back && same:
-		m.sight(n.Name, n.Flushed)
+	if !back || !same {
+		return
+	}
+	for survivor, fence := range p.shut[n.Name] {
+		if before[survivor] == fence {
+			m.sight(n.Name, survivor, planner.Sighting{Mark: fence.Mark, Made: fence.Made, End: n.Flushed})
+		}
 	}
 }
 
-// shut reports whether everybody that could be read and subscribes to the node
-// is fenced off from it, with no worker left.
-func (s situation) shut(node string) bool {
-	found := false
+// shut are the survivors that could be read and are fenced off from the node, with no
+// worker left, and their fences.
+func (s situation) shut(node string) map[string]topology.Fence {
+	out := map[string]topology.Fence{}
 	for _, n := range s.obs.Nodes {
-		sub, ok := n.From(node)
-		if !ok || n.Name == node {
-			continue
+		sub, reads := n.From(node)
+		fence, fenced := n.FenceOf(node)
+		if n.Name != node && reads && fenced && !sub.Enabled && sub.Worker == topology.WorkerNone {
+			out[n.Name] = fence
 		}
-		if _, fenced := n.FenceOf(node); !fenced || sub.Enabled || sub.Worker != topology.WorkerNone {
-			return false
-		}
-		found = true
 	}
-	return found
-}
-
-// open reports whether anybody that could be read reads from the node.
-func (s situation) open(node string) bool {
-	return slices.ContainsFunc(s.obs.Nodes, func(n topology.NodeState) bool {
-		sub, ok := n.From(node)
-		_, fenced := n.FenceOf(node)
-		return ok && n.Name != node && sub.Enabled && !fenced
-	})
+	return out
 }
 
 // complete adds to a trigger what only passes tell. A node that is lost again

@@ -13,9 +13,11 @@ type catalog struct {
 	Subscriptions []subscription  `json:"subscriptions"`
 	Slots         []topology.Slot `json:"slots"`
 	Marks         []string        `json:"marks"`
-	SlotsUsed     int             `json:"slots_used"`
-	SendersUsed   int             `json:"senders_used"`
-	OriginsUsed   int             `json:"origins_used"`
+	// Made has the transaction that made each mark.
+	Made        map[string]uint32 `json:"made"`
+	SlotsUsed   int               `json:"slots_used"`
+	SendersUsed int               `json:"senders_used"`
+	OriginsUsed int               `json:"origins_used"`
 }
 
 // subscription is a row of pg_subscription with its workers.
@@ -126,6 +128,7 @@ func (g grants) catalogSQL() string {
 	'subscriptions', ` + g.subscriptionsJSON() + `,
 	'slots', ` + postgres.SlotsJSON + `,
 	'marks', ` + postgres.MarksJSON + `,
+	'made', ` + postgres.MadeJSON + `,
 	'slots_used', (SELECT count(*) FROM pg_replication_slots),
 	'senders_used', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'),
 	'origins_used', ` + origins + `)`

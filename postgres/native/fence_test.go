@@ -26,9 +26,17 @@ func wantFenced(t *testing.T, e *Engine, node, lost string, fence topology.Fence
 	n := observed(t, e, node)
 	sub, _ := n.From(lost)
 	got, ok := n.FenceOf(lost)
-	if sub.Enabled || sub.Worker == topology.WorkerBusy || !ok || !cmp.Equal(got, fence) || len(n.Fences) != 1 {
+	fence.Made = got.Made // only the catalog has it
+	if sub.Enabled || sub.Worker == topology.WorkerBusy || !ok || !cmp.Equal(got, fence) || got.Made == 0 || len(n.Fences) != 1 {
 		t.Errorf("%s: subscription %+v, fences %+v, want %+v", node, sub, n.Fences, fence)
 	}
+}
+
+// made is the transaction that made the fence, as it is observed.
+func made(t *testing.T, e *Engine, node, lost string) uint32 {
+	t.Helper()
+	fence, _ := observed(t, e, node).FenceOf(lost)
+	return fence.Made
 }
 
 func wantOpen(t *testing.T, e *Engine, node, lost string) {
@@ -68,11 +76,19 @@ func TestFenceOfADeadNodeTwiceAndBack(t *testing.T) {
 	if err != nil || !cmp.Equal(again, want) {
 		t.Errorf("again %+v %v", again, err)
 	}
+	first := made(t, e, "n1", "n3")
 	try(t, mesh.Node("n3").Start(ctx))
 	exec(t, mesh.Node("n3"), "INSERT INTO kv VALUES (3, 'late')")
 	for range 2 {
 		try(t, other.Unfence(ctx, "n1", want))
 	}
+	wantOpen(t, e, "n1", "n3")
+	// Another fence has the same name, and is told from it all the same.
+	anew, err := e.Fence(ctx, "n1", sub, lostID)
+	if now := made(t, other, "n1", "n3"); err != nil || anew.Mark != want.Mark || now == first || now == 0 {
+		t.Errorf("fenced off anew by %+v, made by %d, the first by %d: %v", anew, now, first, err)
+	}
+	try(t, other.Unfence(ctx, "n1", anew))
 	wantOpen(t, e, "n1", "n3")
 	within(t, "replication resumes", func() bool {
 		return value[int](t, mesh.Node("n1"), "SELECT count(*)::int FROM kv WHERE k = 3") == 1

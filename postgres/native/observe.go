@@ -131,6 +131,7 @@ func marksOf(database string, c catalog) ([]topology.Fence, []topology.GapMark) 
 					f.Fence.Subscription = s.Name
 				}
 			}
+			f.Fence.Made = c.Made[name]
 			fences = append(fences, f.Fence)
 		}
 		if g, ok := mark.ParseGap(database, name); ok {
