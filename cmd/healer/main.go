@@ -13,6 +13,7 @@ import (
 	"healer/internal/build"
 	"healer/internal/cli"
 	"healer/internal/demo"
+	"healer/internal/discover"
 	"healer/internal/doctor"
 	"healer/internal/drive"
 	"healer/internal/nodes"
@@ -38,7 +39,7 @@ func run() int {
 		Environ:      os.Environ(),
 		Build:        info,
 		CheckDSN:     checkDSN,
-		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), tail.Command(checkDSN, os.Environ()), doctor.Command(checkDSN)},
+		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), tail.Command(checkDSN, os.Environ()), doctor.Command(checkDSN), discover.Command(checkDSN, os.Environ())},
 		NodeCommands: nodes.Commands(checkDSN), RecoveryCommands: drive.RecoveryCommands(checkDSN),
 	}
 	return app.Run(ctx, os.Args[1:])

@@ -28,6 +28,9 @@ func Usage(cmd *cobra.Command, err error) error {
 	return &hinted{code: exitUsage, err: err, hint: "see " + quote(cmd.CommandPath()+" --help")}
 }
 
+// Hint is an error with its remedy; the command exits with 1.
+func Hint(err error, remedy string) error { return &hinted{code: exitError, err: err, hint: remedy} }
+
 // complain writes an error and its remedy to standard error.
 func (a App) complain(err error) {
 	var file *config.Error
