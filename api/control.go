@@ -70,18 +70,44 @@ type Controlled struct {
 	Said string `json:"said,omitempty"`
 }
 
-// steer routes what changes something.
-func steer(mux *http.ServeMux, o Options) {
-	mux.Handle("POST /v1/control/maintenance", change(o.Token,
-		func(r *http.Request, in MaintenanceRequest) (Controlled, error) {
+// Access is the body of GET /v1/control, which answers as a request that changes
+// something would be answered: whoever gets it may steer.
+type Access struct {
+	Cluster string `json:"cluster"`
+	Agent   string `json:"agent"`
+	// By is token when the request has shown the right one, host when none is
+	// configured and the request comes from the agent's own host.
+	By string `json:"by"`
+	// Control is what operators have said and still holds.
+	Control []control.Entry `json:"control"`
+}
+
+// access serves who may steer, and changes nothing.
+func access(o Options) http.Handler {
+	return guarded(o.Token, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := o.Source.Status(r.Context())
+		out := Access{Cluster: s.Cluster, Agent: s.Agent, By: "host", Control: append([]control.Entry{}, s.Control...)}
+		if want, err := token(o.Token); err == nil && want != "" {
+			out.By = "token"
+		}
+		respond(w, http.StatusOK, out)
+	}))
+}
+
+// steering are the ways in for what changes something.
+func steering(o Options) []route {
+	out := []route{
+		{"GET /v1/control", access(o)},
+		{"POST /v1/control/maintenance", change(o.Token, func(r *http.Request, in MaintenanceRequest) (Controlled, error) {
 			e, err := o.Steering.Maintenance(r.Context(), in)
 			return Controlled{Agent: o.Source.Status(r.Context()).Agent, Entry: e, DryRun: in.DryRun}, err
-		}))
-	for _, verb := range []Verb{Pause, Resume, Approve, Cancel, Ack} {
-		mux.Handle("POST /v1/control/"+string(verb), change(o.Token,
-			func(r *http.Request, in SteerRequest) (Controlled, error) {
-				e, said, err := o.Steering.Steer(r.Context(), verb, in)
-				return Controlled{Agent: o.Source.Status(r.Context()).Agent, Entry: e, DryRun: in.DryRun, Said: said}, err
-			}))
+		})},
 	}
+	for _, verb := range []Verb{Pause, Resume, Approve, Cancel, Ack} {
+		out = append(out, route{"POST /v1/control/" + string(verb), change(o.Token, func(r *http.Request, in SteerRequest) (Controlled, error) {
+			e, said, err := o.Steering.Steer(r.Context(), verb, in)
+			return Controlled{Agent: o.Source.Status(r.Context()).Agent, Entry: e, DryRun: in.DryRun, Said: said}, err
+		})})
+	}
+	return out
 }

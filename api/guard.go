@@ -26,20 +26,15 @@ type TokenSource func() (string, error)
 
 // guarded lets a request through that may change something: with the token when
 // one is configured, else only from this host itself.
-func guarded(token TokenSource, next http.Handler) http.Handler {
+func guarded(from TokenSource, next http.Handler) http.Handler {
 	// A page in a browser on this host could send requests, too.
 	browsers := http.NewCrossOriginProtection()
 	return browsers.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		want := ""
-		if token != nil {
-			var err error
-			if want, err = token(); err != nil {
-				problem(w, http.StatusServiceUnavailable, "token_unreadable", "the API's token cannot be read: "+err.Error(),
-					"make the file of `api.token_file` readable for the agent")
-				return
-			}
-		}
+		want, err := token(from)
 		switch {
+		case err != nil:
+			problem(w, http.StatusServiceUnavailable, "token_unreadable", "the API's token cannot be read: "+err.Error(),
+				"make the file of `api.token_file` readable for the agent")
 		case want != "" && !shown(r, want):
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			problem(w, http.StatusUnauthorized, "token_wrong", "the request shows no token, or a wrong one",
@@ -51,6 +46,14 @@ func guarded(token TokenSource, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	}))
+}
+
+// token is the one that must be shown; empty when none is configured.
+func token(from TokenSource) (string, error) {
+	if from == nil {
+		return "", nil
+	}
+	return from()
 }
 
 // shown compares in a time that says nothing about the token.
@@ -78,10 +81,15 @@ func local(r *http.Request) bool {
 // change serves a request that changes something: it reads an In, strictly, has it
 // done, and answers with what became of it. An error of do is the caller's: a
 // *topology.Fault tells its code and the remedy.
-func change[In, Out any](token TokenSource, do func(*http.Request, In) (Out, error)) http.Handler {
-	return guarded(token, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func change[In, Out any](from TokenSource, do func(*http.Request, In) (Out, error)) http.Handler {
+	return guarded(from, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in In
 		if err := readBody(w, r, &in); err != nil {
+			var large *http.MaxBytesError
+			if errors.As(err, &large) {
+				problem(w, http.StatusRequestEntityTooLarge, "body_too_large", err.Error(), fmt.Sprintf("send at most %d bytes", maxRequest))
+				return
+			}
 			problem(w, http.StatusBadRequest, "bad_request", err.Error(), "send one JSON object as docs/operations.md has it")
 			return
 		}

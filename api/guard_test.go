@@ -21,21 +21,44 @@ type wheel struct {
 	mu   sync.Mutex
 	told []api.MaintenanceRequest
 	err  error
+	// steered is how often it was told something else.
+	steered int
+	// unknown is a node that it refuses.
+	unknown string
+}
+
+func (w *wheel) refuses(node string) error {
+	if node != "" && node == w.unknown {
+		return &topology.Fault{Code: "node_unknown", Hint: "name one", Err: errors.New("no such node")}
+	}
+	return w.err
 }
 
 func (w *wheel) Maintenance(_ context.Context, r api.MaintenanceRequest) (control.Entry, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err == nil {
+	err := w.refuses(r.Node)
+	if err == nil {
 		w.told = append(w.told, r)
 	}
-	return control.Entry{Kind: control.Maintenance, Subject: r.Node}, w.err
+	return control.Entry{Kind: control.Maintenance, Subject: r.Node}, err
 }
 
 func (w *wheel) Steer(_ context.Context, verb api.Verb, r api.SteerRequest) (control.Entry, string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return control.Entry{Kind: control.Kind(verb), Subject: r.Node + r.Recovery}, "done", w.err
+	if w.refuses(r.Node) == nil {
+		w.steered++
+	}
+	return control.Entry{Kind: kindOf(verb), Subject: r.Node + r.Recovery}, "done", w.refuses(r.Node)
+}
+
+// kindOf is what a verb leaves behind.
+func kindOf(verb api.Verb) control.Kind {
+	return map[api.Verb]control.Kind{
+		api.Pause: control.Pause, api.Resume: control.Pause, api.Approve: control.Approval,
+		api.Cancel: control.Cancellation, api.Ack: control.Acknowledgement,
+	}[verb]
 }
 
 // steered starts a server that can be told things.
@@ -81,7 +104,7 @@ func TestGuard(t *testing.T) {
 		"unknown field":         {body: `{"nodes": "n1"}`, status: 400, code: "bad_request"},
 		"bad duration":          {body: `{"node": "n1", "for": "soon"}`, status: 400, code: "bad_request"},
 		"two objects":           {body: good + good, status: 400, code: "bad_request"},
-		"far too large":         {body: `{"node": "` + strings.Repeat("x", 1<<20) + `"}`, status: 400, code: "bad_request"},
+		"far too large":         {body: `{"node": "` + strings.Repeat("x", 1<<20) + `"}`, status: 413, code: "body_too_large"},
 		"not JSON, but a token": {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t"}, body: "x", status: 400, code: "bad_request"},
 	} {
 		t.Run(name, func(t *testing.T) {

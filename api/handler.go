@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,38 +10,56 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"healer/docs"
 )
 
 // handler routes the requests. What is not GET changes something and is guarded.
-func handler(o Options) (http.Handler, error) {
+func handler(o Options, d *doors) (http.Handler, error) {
 	reg := prometheus.NewRegistry()
-	for _, c := range append([]prometheus.Collector{
+	for _, c := range slices.Concat([]prometheus.Collector{
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		newStatusCollector(o.Source),
-	}, o.Collectors...) {
+	}, d.collectors(), o.Collectors) {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", livez)
-	mux.Handle("GET /readyz", readyz(o.Source))
-	mux.Handle("GET /v1/status", status(o.Source))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
-		ErrorLog: promLog{o}, MaxRequestsInFlight: 4,
-	}))
-	if o.Recoveries != nil {
-		mux.Handle("GET /v1/recoveries", recoveries(o.Source, o.Recoveries))
-		mux.Handle("GET /v1/recoveries/{id}", recoveries(o.Source, o.Recoveries))
+	for _, r := range routes(o, reg) {
+		mux.Handle(r.pattern, r.handler)
 	}
-	if o.Steering != nil {
-		steer(mux, o)
+	return d.watch(mux), nil
+}
+
+// route is a way in. docs/openapi.yaml has each.
+type route struct {
+	pattern string
+	handler http.Handler
+}
+
+func routes(o Options, metrics prometheus.Gatherer) []route {
+	out := []route{
+		{"GET /livez", http.HandlerFunc(livez)},
+		{"GET /readyz", readyz(o.Source)},
+		{"GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: promLog{o}, MaxRequestsInFlight: 4})},
+		{"GET /openapi.yaml", document("application/yaml", docs.OpenAPI)},
+		{"GET /v1/status", status(o.Source)},
+	}
+	if o.Recoveries != nil {
+		out = append(out, route{"GET /v1/recoveries", recoveries(o.Source, o.Recoveries)}, route{"GET /v1/recoveries/{id}", recoveries(o.Source, o.Recoveries)})
+	}
+	if o.Plans != nil {
+		out = append(out, route{"GET /v1/plan", plans(o.Source, o.Plans)})
 	}
 	if o.Events != nil {
-		mux.Handle("GET /v1/events", stream(o.Events, o.Log))
+		out = append(out, route{"GET /v1/events", newStreams(o)})
 	}
-	return mux, nil
+	if o.Steering != nil {
+		out = append(out, steering(o)...)
+	}
+	return out
 }
 
 // current is the Source's status with its verdict, and with empty lists where
@@ -121,13 +138,15 @@ func readyz(src Source) http.Handler {
 
 func status(src Source) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := json.MarshalIndent(current(r.Context(), src), "", "  ")
-		if err != nil {
-			plain(w, http.StatusInternalServerError, "the status cannot be encoded: "+err.Error()+"\n")
-			return
-		}
-		head(w, http.StatusOK, "application/json")
-		_, _ = w.Write(append(body, '\n')) // the reader has gone: nobody to tell
+		respond(w, http.StatusOK, current(r.Context(), src))
+	})
+}
+
+// document serves what was built in.
+func document(contentType string, body []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		head(w, http.StatusOK, contentType)
+		_, _ = w.Write(body) // the reader has gone: nobody to tell
 	})
 }
 

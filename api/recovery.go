@@ -2,15 +2,14 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
 
 	"healer/topology"
 )
 
-// Run is one run of a recovery, or of taking a node back, by whichever agent. It is an element of the body of GET /v1/recoveries, there without Steps
-// and Conflicts, and of GET /v1/recoveries/{id}, where id is that of a recovery or
+// Run is one run of a recovery, or of taking a node back, by whichever agent. It is an
+// element of the body of GET /v1/recoveries, there without Steps and Listed, and of GET /v1/recoveries/{id}, where id is that of a recovery or
 // of a run.
 type Run struct {
 	Recovery
@@ -83,13 +82,7 @@ func recoveries(src Source, from RecoverySource) http.Handler {
 		if id != "" && len(out.Runs) == 0 {
 			code = http.StatusNotFound
 		}
-		body, err := json.MarshalIndent(out, "", "  ")
-		if err != nil {
-			plain(w, http.StatusInternalServerError, "the recoveries cannot be encoded: "+err.Error()+"\n")
-			return
-		}
-		head(w, code, "application/json")
-		_, _ = w.Write(append(body, '\n')) // the reader has gone: nobody to tell
+		respond(w, code, out)
 	})
 }
 

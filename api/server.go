@@ -34,12 +34,16 @@ type Options struct {
 	Events EventSource
 	// Recoveries feeds GET /v1/recoveries; nil leaves those paths out.
 	Recoveries RecoverySource
+	// Plans feeds GET /v1/plan; nil leaves that path out.
+	Plans PlanSource
 	// Steering takes what operators say; nil leaves those paths out. Token is
 	// what they must show; nil when none is configured.
 	Steering Steering
 	Token    TokenSource
 	// Collectors are metrics beside those made from the Source's status.
 	Collectors []prometheus.Collector
+	// KeepAlive is how long a stream of events may be silent; 0 is the default.
+	KeepAlive time.Duration
 	// Log takes what goes wrong.
 	Log *slog.Logger
 }
@@ -58,7 +62,8 @@ type Server struct {
 // New makes a server that does not listen yet. It fails when two of the
 // collectors describe the same metric.
 func New(o Options) (*Server, error) {
-	h, err := handler(o)
+	d := newDoors()
+	h, err := handler(o, d)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +77,8 @@ func New(o Options) (*Server, error) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       d.connContext,
+		ConnState:         d.connState,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	return s, nil

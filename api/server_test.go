@@ -46,12 +46,18 @@ func (s *source) set(st api.Status) {
 type feed struct {
 	joined chan chan<- events.Event
 	err    error
+
+	mu    sync.Mutex
+	asked []events.Filter
 }
 
-func (f *feed) Events(context.Context) (<-chan events.Event, error) {
+func (f *feed) Events(_ context.Context, want events.Filter) (<-chan events.Event, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
+	f.mu.Lock()
+	f.asked = append(f.asked, want)
+	f.mu.Unlock()
 	ch := make(chan events.Event)
 	f.joined <- ch
 	return ch, nil
@@ -63,11 +69,23 @@ func serve(t *testing.T, o api.Options) *api.Server {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
 	}
-	o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	o.Log = logTo(t)
 	srv, err := api.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	begin(t, srv)
+	return srv
+}
+
+func logTo(t *testing.T) *slog.Logger {
+	t.Helper()
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+// begin starts a server and stops it at the end.
+func begin(t *testing.T, srv *api.Server) {
+	t.Helper()
 	if err := srv.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +97,6 @@ func serve(t *testing.T, o api.Options) *api.Server {
 			t.Errorf("stop: %v", err)
 		}
 	})
-	return srv
 }
 
 // get asks for a path and returns code and body.
@@ -246,12 +263,16 @@ func TestMetricsTwice(t *testing.T) {
 	}
 }
 
-// openStream asks for the events and returns what reads them.
-func openStream(t *testing.T, srv *api.Server) *bufio.Reader {
+// openStream asks for the events and returns what reads them. last is the last event
+// that is known, if any.
+func openStream(t *testing.T, srv *api.Server, query, last string) *bufio.Reader {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+srv.Addr()+"/v1/events", http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+srv.Addr()+"/v1/events"+query, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if last != "" {
+		req.Header.Set("Last-Event-ID", last)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -282,7 +303,7 @@ func readBlock(t *testing.T, r *bufio.Reader) string {
 func TestEvents(t *testing.T) {
 	f := &feed{joined: make(chan chan<- events.Event, 1)}
 	srv := serve(t, api.Options{Source: &source{}, Events: f})
-	r := openStream(t, srv)
+	r := openStream(t, srv, "", "")
 	if got := readBlock(t, r); got != ": connected\n" {
 		t.Fatalf("got %q", got)
 	}
@@ -296,7 +317,7 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff("event: node.failed\nid: "+e.ID+"\ndata: "+string(b)+"\n", readBlock(t, r)); d != "" {
+	if d := cmp.Diff("event: node.failed\nid: 1970-01-01T00:00:00Z/"+e.ID+"\ndata: "+string(b)+"\n", readBlock(t, r)); d != "" {
 		t.Errorf("event (-want +got):\n%s", d)
 	}
 	close(out)
@@ -310,7 +331,7 @@ func TestEvents(t *testing.T) {
 
 func TestEventsWithoutBus(t *testing.T) {
 	srv := serve(t, api.Options{Source: &source{}, Events: &feed{err: errors.New("no server")}})
-	if code, body := get(t, srv, "/v1/events"); code != http.StatusServiceUnavailable || body != "no events: no server\n" {
+	if code, body := get(t, srv, "/v1/events"); code != http.StatusServiceUnavailable || !strings.Contains(body, `"error": "no events: no server"`) {
 		t.Errorf("got %d %q", code, body)
 	}
 }
@@ -325,7 +346,7 @@ func TestStopEndsStreams(t *testing.T) {
 	if err := srv.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := openStream(t, srv)
+	r := openStream(t, srv, "", "")
 	readBlock(t, r)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -21,11 +21,18 @@ type RecoverySource interface {
 	Recoveries(ctx context.Context) ([]Run, error)
 }
 
-// EventSource is where the live stream of events comes from.
+// PlanSource makes plans, and carries none out.
+type PlanSource interface {
+	// Plans are those for what is lost or has returned, as the agent would make them
+	// now of what it has observed. With a name of a node it is the one that its loss
+	// would ask for. That there is no such node is a *topology.Fault.
+	Plans(ctx context.Context, failed string) ([]Plan, error)
+}
+
+// EventSource is where the stream of events comes from.
 type EventSource interface {
-	// Events delivers the cluster's events from now on, until ctx ends; then,
-	// or when the bus is lost, the channel is closed. A reader that does not
-	// keep up may lose events: whoever needs every one reads the stream
-	// itself.
-	Events(ctx context.Context) (<-chan events.Event, error)
+	// Events delivers the cluster's events that f selects, no id twice, until ctx
+	// ends; then, or when the bus is lost, the channel is closed. A reader may take
+	// its time: it holds up nobody else. A pattern that matches nothing is an error.
+	Events(ctx context.Context, f events.Filter) (<-chan events.Event, error)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"healer/events"
+	"healer/internal/goschema"
 	"healer/topology"
 )
 
@@ -111,7 +112,7 @@ func documented(t reflect.Type) bool {
 		(t.PkgPath() == "healer/events" || t.PkgPath() == "healer/topology")
 }
 
-func dataSections(src source) string {
+func dataSections(src goschema.Source) string {
 	var b strings.Builder
 	shown := map[reflect.Type]bool{}
 	var show func(t reflect.Type)
@@ -123,16 +124,16 @@ func dataSections(src source) string {
 			return
 		}
 		shown[t] = true
-		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n| field | type | |\n|---|---|---|\n", heading(t), src[name(t)])
-		for _, p := range src.properties(t) {
+		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n| field | type | |\n|---|---|---|\n", heading(t), src.Of(t))
+		for _, p := range src.Properties(t) {
 			may := ""
-			if p.optional {
+			if p.Optional {
 				may = "may be absent. "
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", p.name, typeName(p.typ), strings.TrimSpace(may+p.doc))
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", p.Name, typeName(p.Type), strings.TrimSpace(may+p.Doc))
 		}
-		for _, p := range src.properties(t) {
-			show(p.typ)
+		for _, p := range src.Properties(t) {
+			show(p.Type)
 		}
 	}
 	show(reflect.TypeFor[events.Event]())

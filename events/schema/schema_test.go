@@ -18,8 +18,8 @@ var rewrite = flag.Bool("rewrite", false, "make the schemas and the documentatio
 
 // TestKept: the files are what the Go types say, and there are no others.
 func TestKept(t *testing.T) {
-	src := readSource(t)
-	e := src.schema(reflect.TypeFor[events.Event]())
+	src := writer(t)
+	e := src.Schema(reflect.TypeFor[events.Event]())
 	props, ok := e["properties"].(object)
 	if !ok {
 		t.Fatal("the envelope has no properties")
@@ -30,7 +30,7 @@ func TestKept(t *testing.T) {
 	same(t, "event.json", file(t, "An event of Healer, a CloudEvent 1.0 in structured JSON", e))
 	for _, c := range catalog() {
 		name := string(c.kind) + ".json"
-		same(t, name, file(t, "The data of "+string(c.kind), src.schema(reflect.TypeOf(c.data))))
+		same(t, name, file(t, "The data of "+string(c.kind), src.Schema(reflect.TypeOf(c.data))))
 		want = append(want, name)
 	}
 	got, err := filepath.Glob("*.json")

@@ -166,7 +166,7 @@ func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
 		}
 	}
 	a.api, err = api.New(api.Options{
-		Addr: a.self.API, Source: a, Recoveries: a, Events: eventSource{a.bus},
+		Addr: a.self.API, Source: a, Recoveries: a, Plans: a, Events: eventSource{a.bus},
 		Steering: a, Token: a.token, Log: a.log.With("component", "api"),
 	})
 	if err != nil {
@@ -179,17 +179,17 @@ func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
 	return nil
 }
 
-// eventSource feeds the API's stream of events from the bus.
+// eventSource feeds the API's streams of events from the bus.
 type eventSource struct{ bus events.Subscriber }
 
-// Events implements api.EventSource. A reader that does not keep up loses
-// events rather than holding up the bus.
-func (s eventSource) Events(ctx context.Context) (<-chan events.Event, error) {
-	out := make(chan events.Event, 256)
-	stop, err := s.bus.Subscribe(ctx, events.Filter{}, func(e events.Event) {
+// Events implements api.EventSource. Each reader has a subscription of its own, which
+// waits for it.
+func (s eventSource) Events(ctx context.Context, f events.Filter) (<-chan events.Event, error) {
+	out := make(chan events.Event)
+	stop, err := s.bus.Subscribe(ctx, f, func(e events.Event) {
 		select {
 		case out <- e:
-		default:
+		case <-ctx.Done():
 		}
 	})
 	if err != nil {

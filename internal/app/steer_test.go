@@ -160,6 +160,7 @@ func TestOperatorsPauseCancelAndAcknowledge(t *testing.T) {
 	if r := c.refused("paused", "n2"); r.Subject != "n1" {
 		t.Errorf("%+v", r)
 	}
+	c.foreseen()
 	c.leftovers(0, "n2", "n3")
 	var f *topology.Fault
 	if _, err := c.tell("n2", api.Resume, api.SteerRequest{}); !errors.As(err, &f) || f.Code != "not_paused" {

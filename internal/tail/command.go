@@ -117,8 +117,10 @@ func (s *settings) check(c *config.Config, now time.Time) (events.Filter, error)
 		from = "all"
 	}
 	var err error
-	f.From, err = beginning(from, now)
-	return f, err
+	if f.From, err = events.ParseFrom(from, now); err != nil {
+		return f, fmt.Errorf("--from %w", err)
+	}
+	return f, nil
 }
 
 func (s *settings) run(cmd *cobra.Command, c *config.Config, f events.Filter, environ []string) error {
