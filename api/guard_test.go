@@ -104,7 +104,7 @@ func TestGuard(t *testing.T) {
 		"unknown field":         {body: `{"nodes": "n1"}`, status: 400, code: "bad_request"},
 		"bad duration":          {body: `{"node": "n1", "for": "soon"}`, status: 400, code: "bad_request"},
 		"two objects":           {body: good + good, status: 400, code: "bad_request"},
-		"far too large":         {body: `{"node": "` + strings.Repeat("x", 1<<20) + `"}`, status: 413, code: "body_too_large"},
+		"far too large":         {body: `{"node": "` + strings.Repeat("x", 32<<10) + `"}`, status: 413, code: "body_too_large"},
 		"not JSON, but a token": {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t"}, body: "x", status: 400, code: "bad_request"},
 	} {
 		t.Run(name, func(t *testing.T) {

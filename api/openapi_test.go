@@ -331,7 +331,7 @@ func asks() []ask {
 			ask{route: route, header: shown, body: `{"node": "n1", "for": "30m", "by": "me", "reason": "r", "dry_run": true}`, code: 200},
 			ask{route: route, header: shown, body: `{}{}`, code: 400},
 			ask{route: route, body: `{}`, code: 401},
-			ask{route: route, header: shown, body: `{"node": "` + strings.Repeat("x", 1<<20) + `"}`, code: 413},
+			ask{route: route, header: shown, body: `{"node": "` + strings.Repeat("x", 32<<10) + `"}`, code: 413},
 			ask{route: route, header: shown, body: `{"node": "n9"}`, code: 422})
 	}
 	return out
