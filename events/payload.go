@@ -95,6 +95,9 @@ type Verified struct {
 	// Remaining are the laggards that this run could not heal or left to
 	// another coordinator; an event of their own tells how they ended.
 	Remaining []string `json:"remaining,omitempty"`
+	// Uncompared are the survivors whose gap marks were released although nobody was
+	// left to compare their rows with.
+	Uncompared []Uncompared `json:"uncompared,omitempty"`
 	// Unsent is how many bytes of the lost node's log no survivor is known to
 	// have: what they hold is on that node only, until it returns. The log holds
 	// more than is replicated, so that there may be nothing in them.
@@ -108,6 +111,14 @@ type Verified struct {
 	DurationMS int64            `json:"duration_ms"`
 	PhasesMS   map[string]int64 `json:"phases_ms"`
 	Run        string           `json:"run"`
+}
+
+// Uncompared is a survivor whose rows were not compared with anybody's.
+type Uncompared struct {
+	Node string `json:"node"`
+	// Why says what is not known, Remedy how to find out.
+	Why    string `json:"why"`
+	Remedy string `json:"remedy"`
 }
 
 // Rejoined is the data of node.rejoined. Survivors are the nodes that read from

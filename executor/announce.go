@@ -99,7 +99,7 @@ func (r *run) announceVerified() {
 		Node: r.plan.Node, Source: r.plan.Source, Watermark: r.plan.Watermark, Survivors: r.plan.Survivors,
 		Laggards: map[string]int64{}, PhasesMS: phases(r.all()), Run: r.id,
 		Remaining: slices.Concat(r.given, r.plan.Absent, r.plan.Left), Unsent: r.plan.Unsent,
-		DurationMS: span(r.all()).Milliseconds(),
+		DurationMS: span(r.all()).Milliseconds(), Uncompared: uncompared(r.plan),
 	}
 	targets := []string{r.plan.Watermark.String()}
 	for _, l := range r.plan.Lanes {
@@ -137,20 +137,32 @@ func (r *run) announceEnd(o Outcome, cause error) {
 }
 
 // announceEqual publishes recovery.verified for a recovery that found nothing
-// missing once it had fenced the survivors.
+// missing once it had fenced the survivors, or nobody to compare with.
 func (r *run) announceEqual(o Outcome) {
 	fenced := false
 	for _, s := range o.Steps {
 		fenced = fenced || (s.Step.Kind == planner.StepFence && s.State == StepDone)
 	}
-	if len(o.Plan.Lanes) > 0 || !fenced {
+	if len(o.Plan.Lanes) > 0 || (!fenced && len(o.Plan.Uncompared) == 0) {
 		return
+	}
+	what := []string{o.Plan.Watermark.String()}
+	for _, u := range o.Plan.Uncompared {
+		what = append(what, "uncompared", u.Node)
 	}
 	r.publish(events.RecoveryVerified, events.Verified{
 		Node: o.Plan.Node, Watermark: o.Plan.Watermark, Survivors: o.Plan.Survivors,
 		Remaining: slices.Concat(o.Plan.Absent, o.Plan.Left), Unsent: o.Plan.Unsent,
 		Laggards: map[string]int64{}, DurationMS: o.Duration.Milliseconds(), PhasesMS: phases(o.Steps), Run: r.id,
-	}, o.Plan.Watermark.String())
+		Uncompared: uncompared(o.Plan),
+	}, what...)
+}
+
+func uncompared(p planner.Plan) (out []events.Uncompared) {
+	for _, u := range p.Uncompared {
+		out = append(out, events.Uncompared(u))
+	}
+	return out
 }
 
 // announceRejoined publishes node.rejoined, unless all there was to do was to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -348,6 +349,45 @@ func TestSourceLostMidway(t *testing.T) {
 			t.Fatalf("second run ended %s from %s, %v", o.State, o.Plan.Source, o.Err)
 		}
 		b.mesh.check(t, 30)
+	})
+}
+
+// The only source is lost before anything came across: there is nothing to compare,
+// and what that leaves unknown is said, with the command that finds out.
+func TestSourceLostBeforeAnythingCame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newMesh(30, 10, 10, 10), &bus{}, "n2")
+		var marked sync.WaitGroup
+		marked.Add(3)
+		b.mesh.trouble = func(_ context.Context, s planner.Step) error {
+			if s.Kind != planner.StepAdvance {
+				return nil
+			}
+			marked.Done()
+			marked.Wait()
+			b.mesh.kill("n1")
+			return down("n1")
+		}
+		if o := b.recover(t, t.Context()); o.State != executor.Failed || !o.Replan {
+			t.Fatalf("run ended %s, %v", o.State, o.Err)
+		}
+		o := b.recover(t, t.Context())
+		if o.State != executor.Verified || len(o.Plan.Lanes) > 0 {
+			t.Fatalf("second run ended %s, %v", o.State, o.Err)
+		}
+		b.mesh.check(t, 10)
+		v := decode[events.Verified](t, only(t, b.bus, events.RecoveryVerified))
+		var nodes []string
+		for _, u := range v.Uncompared {
+			nodes = append(nodes, u.Node)
+			if !strings.Contains(u.Why, "not known") || !strings.HasPrefix(u.Remedy, "healer verify") {
+				t.Errorf("%+v", u)
+			}
+		}
+		if diff := cmp.Diff([]string{"n2", "n3", "n4"}, nodes); diff != "" || v.RowsCompared != 0 {
+			t.Errorf("%s, %d rows compared", diff, v.RowsCompared)
+		}
 	})
 }
 

@@ -27,6 +27,10 @@ func Explain(p Plan) string {
 	if len(p.Absent) > 0 {
 		fmt.Fprintf(&b, "not answering, healed later: %s\n", strings.Join(p.Absent, ", "))
 	}
+	if len(p.Unsettled) > 0 {
+		fmt.Fprintf(&b, "lost as well, and not fenced off yet: %s; should it live after all, deletions of its own may still arrive: the gaps stay marked, and are compared once more\n",
+			strings.Join(p.Unsettled, ", "))
+	}
 	if p.Unsent > 0 {
 		fmt.Fprintf(&b, "%d bytes of the log of %s are only on %s until it returns\n", p.Unsent, p.Node, p.Node)
 	}

@@ -138,6 +138,10 @@ func releases(p Plan, nodes []topology.NodeState, bare []survivor) []released {
 	// What a laggard that is left so needs stays.
 	out := slices.DeleteFunc(clones(p.Node, nodes), func(r released) bool { return slices.Contains(p.Left, r.target) })
 	for _, l := range p.Lanes {
+		if len(p.Unsettled) > 0 { // the mark stays, and with it what the next run reads
+			out = slices.DeleteFunc(out, func(r released) bool { return r.target == l.Target })
+			continue
+		}
 		out = append(out, released{l.Source, l.Target})
 	}
 	for _, s := range bare {

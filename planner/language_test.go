@@ -240,6 +240,8 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 				part := strings.Split(v+"@0", "@")
 				tr.Sighted[part[0]] = planner.Sighting{End: lsn(t, part[1]), Made: uint32(number(t, part[2]))}
 			}
+		case "next":
+			tr.Next = a.Vals
 		case "silent":
 			tr.Silent = a.Vals
 		case "held":

@@ -107,6 +107,13 @@ type Plan struct {
 	// Left are survivors that lag behind as well, and that an operator did not
 	// ask to heal.
 	Left []string `json:"left,omitempty"`
+	// Uncompared are the survivors whose gap marks are released without a comparison,
+	// because nobody is left to compare with.
+	Uncompared []Uncompared `json:"uncompared,omitempty"`
+	// Unsettled are nodes that were lost as well and may yet turn out to live: no
+	// survivor waits for what they committed, and they are not fenced off yet. So the
+	// gap marks stay, and the rows are compared once more when that is decided.
+	Unsettled []string `json:"unsettled,omitempty"`
 	// Unsent is how many bytes of the lost node's log no survivor is known to
 	// have: they are on that node only, until it returns.
 	Unsent int64  `json:"unsent_bytes,omitempty"`
@@ -115,6 +122,15 @@ type Plan struct {
 	// anything as it looks now. The survivors are fenced all the same: the gap
 	// may close meanwhile, and what returns has to be checked.
 	Foreseen *Refusal `json:"foreseen,omitempty"`
+}
+
+// Uncompared is a survivor whose gap mark is released although its rows were not
+// compared with anybody's.
+type Uncompared struct {
+	Node string `json:"node"`
+	// Why says what is not known, Remedy how to find out.
+	Why    string `json:"why"`
+	Remedy string `json:"remedy"`
 }
 
 // Empty reports whether the plan has nothing to do.

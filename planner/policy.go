@@ -19,6 +19,9 @@ type Trigger struct {
 	// Silent are nodes that nobody judges lost and that could not be read for
 	// so long that the others are healed without them.
 	Silent []string
+	// Next are lost nodes whose own recovery follows this one: it begins by fencing
+	// all survivors off from them.
+	Next []string
 	// Held says until when a recovery has to wait because the node came back
 	// only a moment ago; empty when it has not.
 	Held string

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"slices"
 
 	"healer/topology"
@@ -13,7 +14,8 @@ import (
 //   - progress is trusted only behind fences: until all are in place, Fenced is
 //     false and everything after the observe step is an estimate;
 //   - a lane carries (From, To], and To never exceeds what its source applied;
-//   - a gap mark is released only after a verify step that covers its rows;
+//   - a gap mark is released only after a verify step that covers its rows, and not
+//     while a node that was left out of it may still turn out to live;
 //   - when every survivor is fenced and holds the watermark, and no gap mark
 //     and no clone is left, the plan is empty.
 func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
@@ -52,8 +54,10 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 	if len(nodes) == 1 && lost {
 		return soleSurvivor(p, nodes, all)
 	}
+	p.Unsettled = unsettled(t, all)
 	healed, bare, obstacle := planLanes(p, all, pol)
 	if obstacle == nil {
+		healed.Uncompared = uncompared(healed, bare)
 		return recoverySteps(healed, all, releases(healed, nodes, bare)), nil
 	}
 	if p.Fenced {
@@ -61,6 +65,47 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 	}
 	p.Foreseen = obstacle
 	return recoverySteps(p, all, nil), nil
+}
+
+// uncompared are those of the bare survivors whose rows the lanes of others do not cover.
+// A survivor to which nothing was carried has nothing to compare, as far as transactions
+// go: they count with the rows. Rows that stand in for transactions count when all of
+// them are there, and whether any are the mark does not tell.
+func uncompared(p Plan, bare []survivor) (out []Uncompared) {
+	for _, s := range bare {
+		u := Uncompared{Node: s.Name, Remedy: "healer verify compares the tables of the nodes that are left; healer verify --repair makes them equal"}
+		switch {
+		case s.sub.Progress <= s.mark.From:
+			u.Why = fmt.Sprintf("the node is lost from which %s was to get (%s, %s] of %s, and no other has any of it. No transaction of it had come across; "+
+				"if rows were being carried in place of transactions, which of them did is not known", s.Name, s.mark.From, s.mark.To, p.Node)
+		case len(p.Lanes) == 0:
+			u.Why = fmt.Sprintf("the node is lost from which %s got (%s, %s] of %s, and no other is there to compare with: "+
+				"whether its rows are as they were there is not known", s.Name, s.mark.From, s.sub.Progress, p.Node)
+		default:
+			continue
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+// unsettled are the lost nodes that some survivor still reads from, as soon as they
+// live, and whose own recovery is about to end that. A laggard may have received and
+// skipped what they did to rows of the gap that it lacked, and the source may get that
+// only when they turn out to live.
+func unsettled(t Trigger, all []survivor) []string {
+	var out []string
+	for _, name := range t.Next {
+		open := slices.ContainsFunc(all, func(s survivor) bool {
+			sub, reads := s.From(name)
+			return reads && sub.Enabled && !hasFence(s.NodeState, name, sub.Name)
+		})
+		if open && name != t.Node {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // soleSurvivor plans for the only node that is left. There is nobody it could

@@ -71,8 +71,11 @@ func judgement(p Plan) string {
 // apart.
 func releaseText(p Plan, r released) (before, then string) {
 	if r.node == r.target {
-		return fmt.Sprintf("the gap mark on %s stands for rows that other lanes cover, or that nobody is left to compare with", r.target),
-			fmt.Sprintf("no gap mark is left on %s", r.target)
+		then = fmt.Sprintf("no gap mark is left on %s", r.target)
+		if u, ok := p.uncompared(r.target); ok {
+			return "NOT COMPARED: " + u.Why, then + "; run next: " + u.Remedy
+		}
+		return fmt.Sprintf("the gap mark on %s stands for rows that other lanes cover", r.target), then
 	}
 	then = fmt.Sprintf("no clone for %s is left on %s", r.target, r.node)
 	if !slices.Contains(p.Survivors, r.target) {
@@ -80,6 +83,14 @@ func releaseText(p Plan, r released) (before, then string) {
 	}
 	return fmt.Sprintf("the rows carried to %s are verified, or none were", r.target),
 		then + fmt.Sprintf(", and no gap mark on %s", r.target)
+}
+
+func (p Plan) uncompared(node string) (Uncompared, bool) {
+	i := slices.IndexFunc(p.Uncompared, func(u Uncompared) bool { return u.Node == node })
+	if i < 0 {
+		return Uncompared{}, false
+	}
+	return p.Uncompared[i], true
 }
 
 // laneSteps lists one lane's steps and returns the id of its last one before

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -167,4 +168,21 @@ func (r *active) cancel(node string) {
 	if r.stop != nil && r.plan.Node == node && r.plan.Kind == planner.Recovery {
 		r.stop(executor.ErrCancelled)
 	}
+}
+
+// next are the lost nodes that a recovery of their own is about to fence the survivors
+// off from: allowed, and not refused.
+func (a *Agent) next() (nodes []string) {
+	obs := a.view.observation()
+	for _, t := range a.triggers() {
+		if t.Kind == planner.Recovery && permitted(a.policyFor(t.Node, obs), t.Node) && !a.view.refuses(t.Node) {
+			nodes = append(nodes, t.Node)
+		}
+	}
+	return nodes
+}
+
+// permitted reports whether nothing that an operator said stands against a recovery.
+func permitted(pol planner.Policy, node string) bool {
+	return pol.Mode == planner.ModeAuto && !pol.Paused && !pol.Cancelled && !slices.Contains(pol.Maintenance, node)
 }

@@ -117,6 +117,7 @@ func (a *Agent) situation(ctx context.Context) situation {
 // handle plans for one trigger and runs the plan.
 func (a *Agent) handle(ctx context.Context, t planner.Trigger, obs topology.Observation) {
 	pol := a.policyFor(t.Node, obs)
+	t.Next = a.next()
 	left := ""
 	if pol.Cancelled {
 		var done bool
@@ -170,6 +171,7 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 		Trigger: func() planner.Trigger {
 			now := t
 			now.Lost = a.lost()
+			now.Next = a.next()
 			return now
 		},
 		Policy: func() planner.Policy { return a.begunPolicy(p) }, DrainLimit: a.cfg.Recovery.DrainTimeout, SpillDir: a.spill,
@@ -209,6 +211,9 @@ func (a *Agent) concluded(p planner.Plan, out executor.Outcome) {
 	switch out.State {
 	case executor.Verified, executor.Rejoined, executor.Nothing:
 		a.attempts.succeeded(p.ID)
+		if len(out.Plan.Unsettled) > 0 {
+			a.attempts.failed(p.ID, true) // it is not over: another recovery comes first
+		}
 		a.poke()
 	case executor.Failed:
 		a.attempts.failed(p.ID, out.Replan)

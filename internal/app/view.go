@@ -100,6 +100,14 @@ func (v *view) refuse(p planner.Plan, r *planner.Refusal, now time.Time) bool {
 	return true
 }
 
+// refuses reports whether a refusal about the node stands.
+func (v *view) refuses(node string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, ok := v.refusals[node]
+	return ok
+}
+
 // byPolicy reports whether it is the operator who stands in the way: that does
 // not pass by itself, however long one waits.
 func byPolicy(r planner.Reason) bool {

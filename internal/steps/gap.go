@@ -276,6 +276,11 @@ func (r *Run) applyRelease(ctx context.Context, p planner.Plan, s planner.Step) 
 			return executor.Result{}, err
 		}
 	}
+	if _, lagged := p.Lane(s.Target); lagged {
+		if err := r.settled(s.Target); err != nil {
+			return executor.Result{}, err
+		}
+	}
 	evidence := "there was no clone"
 	if slot, ok := source.Slot(topology.SlotClone, s.Target, p.Node); ok {
 		if err := r.Engine.DropSlot(ctx, s.Node, slot.Name); err != nil {
@@ -288,6 +293,11 @@ func (r *Run) applyRelease(ctx context.Context, p planner.Plan, s planner.Step) 
 			return executor.Result{}, err
 		}
 		evidence += ", gap mark removed"
+		for _, u := range p.Uncompared {
+			if u.Node == s.Target {
+				evidence += "; NOT COMPARED: " + u.Why + "; run next: " + u.Remedy
+			}
+		}
 	}
 	r.mu.Lock()
 	l := r.lanes[s.Target]

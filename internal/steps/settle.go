@@ -2,7 +2,10 @@ package steps
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"healer/executor"
@@ -60,6 +63,23 @@ func (r *Run) leaveOut(all, waited planner.Plan) {
 		if !slices.Contains(waited.Survivors, n) {
 			r.without[n] = true
 		}
+	}
+}
+
+// settled objects to the end of a recovery of which a survivor was left out: it may
+// live, and what it had committed may then reach some and not others, who received and
+// skipped it while they lacked the rows. The mark stays, and the planner decides with
+// what is known then.
+func (r *Run) settled(node string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.without) == 0 {
+		return nil
+	}
+	return &topology.Fault{
+		Class: topology.Transient, Code: executor.CodeNodeLost, Node: node,
+		Hint: "nothing to do: the rows are compared once more when it is fenced off, or lives",
+		Err:  fmt.Errorf("%s was judged lost while the gap was carried: the gap stays marked", strings.Join(slices.Sorted(maps.Keys(r.without)), ", ")),
 	}
 }
 

@@ -64,8 +64,12 @@ func describers() map[events.Kind]func(json.RawMessage) string {
 			if v.Conflicts != nil {
 				met = fmt.Sprintf(" %d conflicts,", v.Conflicts.Total)
 			}
-			return fmt.Sprintf("%d transactions carried,%s %d rows compared, %d repaired, in %s",
+			text := fmt.Sprintf("%d transactions carried,%s %d rows compared, %d repaired, in %s",
 				v.TransactionsRecovered, met, v.RowsCompared, v.RowsRepaired, ms(v.DurationMS))
+			for _, u := range v.Uncompared {
+				text += fmt.Sprintf("; %s NOT COMPARED: %s; next: %s", u.Node, u.Why, u.Remedy)
+			}
+			return text
 		}),
 		events.RecoveryFailed:    as(failedWords),
 		events.RecoveryCancelled: as(failedWords),
