@@ -200,7 +200,8 @@ func (r *run) observe(ctx context.Context, p planner.Plan) (StepState, Result, e
 	if refusal != nil {
 		f := &topology.Fault{Code: string(refusal.Reason), Node: refusal.Node, Hint: refusal.Remedy, Err: refusal}
 		switch {
-		case refusal.Reason == planner.RecoveryRunning:
+		// What the next pass sees as well, and says in the status while it lasts.
+		case refusal.Reason == planner.RecoveryRunning, refusal.Reason == planner.TableLocked:
 			f.Class = topology.Conflict
 		case refusal.Wait:
 			f.Class = topology.Transient

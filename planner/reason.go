@@ -44,6 +44,7 @@ const (
 	SlotYounger Reason = "slot_younger"
 
 	// How it can be read, and where it goes to.
+	TableLocked        Reason = "table_locked"
 	PublicationMissing Reason = "publication_missing"
 	PublicationYounger Reason = "publication_younger"
 	SchemaMismatch     Reason = "schema_mismatch"

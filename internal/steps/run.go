@@ -12,6 +12,7 @@ import (
 
 	"healer/executor"
 	"healer/planner"
+	"healer/postgres"
 	"healer/postgres/native"
 	"healer/rescue"
 	"healer/topology"
@@ -133,7 +134,8 @@ func (r *Run) Replan(ctx context.Context, _ planner.Plan) (planner.Plan, *planne
 
 // Plan makes a plan. Where it is to carry something, the tables are read first,
 // and who is at it already: what cannot be decoded or applied is refused before
-// anything is carried.
+// anything is carried. A table that somebody has locked is waited for: not here, but as
+// a refusal that passes by itself. Before the fences it delays nothing.
 func Plan(ctx context.Context, e Engine, t planner.Trigger, obs topology.Observation, pol planner.Policy) (planner.Plan, *planner.Refusal, error) {
 	p, refusal := planner.Make(t, obs, pol)
 	unfinished := refusal != nil && refusal.Reason == planner.RecoveryUnfinished
@@ -141,11 +143,27 @@ func Plan(ctx context.Context, e Engine, t planner.Trigger, obs topology.Observa
 		return p, refusal, nil
 	}
 	seen, err := e.Inspect(ctx, obs, p.Node)
+	if in := locked(err); in != nil && !p.Fenced && refusal == nil {
+		p.Foreseen = in
+		return p, nil, nil
+	} else if in != nil {
+		return planner.Plan{ID: p.ID, Kind: p.Kind, Cluster: p.Cluster, Node: p.Node, Incarnation: p.Incarnation}, in, nil
+	}
 	if err != nil {
 		return p, nil, err
 	}
 	p, refusal = planner.Make(t, seen, pol)
 	return p, refusal, nil
+}
+
+// locked is the refusal of a plan for which a table could not be read; nil when it is
+// not that.
+func locked(err error) *planner.Refusal {
+	f, ok := errors.AsType[*topology.Fault](err)
+	if !ok || f.Code != postgres.CodeLocked {
+		return nil
+	}
+	return &planner.Refusal{Reason: planner.TableLocked, Node: f.Node, Why: f.Err.Error(), Remedy: f.Hint, Wait: true}
 }
 
 // Close ends every session that the run holds, and with them the locks.

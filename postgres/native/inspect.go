@@ -132,7 +132,7 @@ const relsSQL = `WITH rels AS (
 
 func readTables(ctx context.Context, s *postgres.Server, oid uint32, publications []string, lock int64) (tableView, error) {
 	var v tableView
-	err := s.JSON(ctx, &v, relsSQL+viewSQL, publications, int64(oid), lock)
+	err := s.JSONOfTables(ctx, &v, relsSQL+viewSQL, publications, int64(oid), lock)
 	return v, err
 }
 

@@ -2,13 +2,17 @@ package native
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
+	"healer/postgres"
 	"healer/topology"
 )
 
@@ -132,5 +136,38 @@ func TestTablesThatJoinLate(t *testing.T) {
 	}
 	if n1, _ := obs.Node("n1"); len(n1.Applying) > 0 {
 		t.Errorf("recoveries under way on n1: %v", n1.Applying)
+	}
+}
+
+// A stranger's DDL on the source that is left open does not hold up who looks at the
+// tables for a plan: it is named, and once it is gone the tables are read.
+func TestInspectNamesWhoLocksATable(t *testing.T) {
+	mesh := ownMesh(t, false)
+	ctx := t.Context()
+	e := engineOf(t, mesh, nil)
+	known(t, e, mesh)
+	seen := e.ObserveAll(ctx)
+	for _, n := range seen.Nodes {
+		for i := range n.Subscriptions {
+			// n2 lags: n1 may be its source.
+			n.Subscriptions[i].Progress = map[string]topology.LSN{"n1": 2, "n2": 1}[n.Name]
+		}
+	}
+	stranger, err := mesh.Node("n1").Connect(ctx)
+	try(t, err)
+	defer func() { _ = stranger.Close(context.WithoutCancel(ctx)) }()
+	_, err = stranger.Exec(ctx, "SET application_name = 'migration'; BEGIN; ALTER TABLE kv ADD COLUMN w text")
+	try(t, err)
+	_, err = e.Inspect(ctx, seen, "n3")
+	pid := fmt.Sprint(stranger.PgConn().PID())
+	var f *topology.Fault
+	if !errors.As(err, &f) || f.Class != topology.Transient || f.Code != postgres.CodeLocked || f.Node != "n1" ||
+		!strings.Contains(f.Hint, "pg_terminate_backend("+pid+")") || !strings.Contains(f.Error(), "public.kv") || !strings.Contains(f.Error(), "migration") {
+		t.Fatalf("session %s is not named: %v, %+v", pid, err, f)
+	}
+	_, err = stranger.Exec(ctx, "ROLLBACK")
+	try(t, err)
+	if _, err = e.Inspect(ctx, seen, "n3"); err != nil {
+		t.Errorf("the lock is gone: %v", err)
 	}
 }

@@ -173,6 +173,6 @@ const publishedSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 
 func readPublished(ctx context.Context, s *postgres.Server, names []string) (published, error) {
 	var p published
-	err := s.JSON(ctx, &p, publishedSQL, names)
+	err := s.JSONOfTables(ctx, &p, publishedSQL, names)
 	return p, err
 }

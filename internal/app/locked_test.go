@@ -1,0 +1,58 @@
+package app_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"healer/internal/localpg"
+)
+
+// A stranger leaves DDL open on the source when a node is lost. The survivors are fenced
+// off, the recovery says which session it waits for, and goes on by itself when that is
+// gone.
+func TestLockedTableOnTheSourceDelays(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, localpg.Options{}, nil)
+	c.startAll()
+	c.lag(20)
+	ctx := context.Background()
+	stranger, err := c.mesh.Node("n2").Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stranger.Close(ctx) }()
+	if _, err := stranger.Exec(ctx, `BEGIN; ALTER TABLE entry ADD COLUMN more text`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.mesh.Kill(ctx, "n1"); err != nil {
+		t.Fatal(err)
+	}
+	pid := fmt.Sprint(stranger.PgConn().PID())
+	c.eventually("the recovery says whom it waits for", func() error {
+		s, err := c.status("n2")
+		if err != nil {
+			return err
+		}
+		for _, r := range s.Refusals {
+			if r.Subject == "n1" && r.Reason == "table_locked" && r.Node == "n2" && r.Wait &&
+				strings.Contains(r.Why, "public.entry") && strings.Contains(r.Remedy, "pg_terminate_backend("+pid+")") {
+				return nil
+			}
+		}
+		return fmt.Errorf("current %+v, last %+v, refusals %+v", s.Current, s.Last, s.Refusals)
+	})
+	for _, n := range []string{"n2", "n3"} {
+		if value[bool](c, n, `SELECT subenabled FROM pg_subscription WHERE subname = $1`, localpg.SubscriptionName(n, "n1")) {
+			t.Errorf("%s is not fenced off from n1", n)
+		}
+	}
+	if _, err := stranger.Exec(ctx, "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	c.recovered("n2", "n1", "n2", "n3")
+	c.equal("n2", "n3")
+}
