@@ -19,6 +19,9 @@ PKG  ?= ./...
 TEST_JOBS    ?= 2
 TEST_TIMEOUT ?= 20m
 
+# What `make dist` makes packages for.
+ARCHS ?= amd64 arm64
+
 PG       := third_party/postgres
 PG_STAMP := $(PG)/node_modules/.installed
 TOOL     := go tool -modfile=tools/go.mod
@@ -96,6 +99,16 @@ lint: ## Check style, mistakes, and which package may import which
 fmt: ## Format the code
 	$(TOOL) gofumpt -w $$(git ls-files --cached --others --exclude-standard '*.go')
 
+# A build that is of no release is version 0.0.0 with its commit.
+.PHONY: dist
+dist: ## Make the release in dist/: archives, .deb and .rpm: VERSION=v1.2.3, ARCHS="amd64 arm64"
+	version=$${VERSION:-$(VERSION)}
+	deploy/package/dist.sh "$${version:-0.0.0+$$(git rev-parse --short HEAD)}" $(ARCHS)
+
+.PHONY: test-deb
+test-deb: postgres ## Install the .deb on this machine, heal a cluster with it, remove it (needs root)
+	deploy/package/test-deb.sh
+
 .PHONY: clean
 clean: ## Remove what was built and installed
-	rm -rf bin $(PG)/node_modules
+	rm -rf bin dist $(PG)/node_modules

@@ -18,6 +18,7 @@ import (
 	"healer/executor"
 	"healer/internal/hooks"
 	"healer/internal/steps"
+	"healer/internal/supervisor"
 	"healer/keeper"
 	"healer/postgres"
 	"healer/postgres/native"
@@ -106,11 +107,24 @@ func Run(ctx context.Context, o Options) error {
 		a.log.Warn("plans are shown and not run", "why", cappedText, "remedy", "add a witness to the cluster file")
 	}
 	a.log.Info("agent is running", "witness", a.witness, "cluster", a.cfg.Cluster, "mode", a.cfg.Mode, "api", a.api.Addr(), "version", a.version)
+	end := a.supervised(ctx)
 	select {
 	case <-ctx.Done():
-		return a.close()
-	case err := <-a.fatal:
-		return errors.Join(err, a.close())
+	case err = <-a.fatal:
+	}
+	end()
+	return errors.Join(err, a.close())
+}
+
+// supervised tells the service manager that the agent runs, until end is called. The
+// agent lives while its detector does, which everything else waits for.
+func (a *Agent) supervised(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var told sync.WaitGroup
+	told.Go(func() { supervisor.Watched(ctx, a.log, func() { a.detector.Verdicts() }) })
+	return func() {
+		cancel()
+		told.Wait()
 	}
 }
 

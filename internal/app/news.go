@@ -2,10 +2,14 @@ package app
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"healer/detector"
 	"healer/events"
+	"healer/internal/supervisor"
 )
 
 // news is one event about a node that a new verdict makes.
@@ -35,9 +39,19 @@ func (a *Agent) watch(ctx context.Context) {
 			told[v.Node] = kept
 		}
 		if was.Life != v.Life {
+			supervisor.Status(a.log, "%s", lives(told))
 			a.poke()
 		}
 	}
+}
+
+// lives is a line about all nodes, such as "n1 up, n2 failed".
+func lives(of map[string]detector.Verdict) string {
+	var out []string
+	for _, n := range slices.Sorted(maps.Keys(of)) {
+		out = append(out, n+" "+string(of[n].Life))
+	}
+	return strings.Join(out, ", ")
 }
 
 // quiet reports whether an operator has asked for silence about the suspicion.
