@@ -108,7 +108,7 @@ func (d document) Speed() string {
 	return s
 }
 
-// keyText is a row's key as name=value, or the row itself.
+// KeyText is a row's key as name=value, or the row itself.
 func (d document) KeyText(x compare.Difference) string {
 	if x.Key == nil {
 		return x.Row
@@ -230,9 +230,6 @@ func rowsText(t compare.Table, nodes []string) string {
 	}
 	return strings.Join(parts, " / ")
 }
-
-// RowsText is rowsText for the template.
-func (d document) RowsText(t compare.Table) string { return rowsText(t, d.Nodes) }
 
 func trim(s string) string {
 	lines := strings.Split(s, "\n")
