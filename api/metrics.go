@@ -38,6 +38,7 @@ func gauges() []struct {
 		{"fenced", "1 when the node's subscription to the provider is fenced.", []string{"node", "provider"}},
 		{"progress_lsn_bytes", "The node's progress for the origin, as a byte position in the origin's log.", []string{"origin", "node"}},
 		{"missing_bytes", "Bytes of the origin's log that a peer has applied and the node has not.", []string{"origin", "node"}},
+		{"lost_unsent_bytes", "Bytes of the log of a lost or fenced off node that no survivor is known to have; none while that is not known.", []string{"node"}},
 		{"slot_retained_bytes", "WAL held back by a slot that Healer keeps.", []string{"node", "for", "kind"}},
 		{"slot_at_risk", "1 when the slot holds back more WAL than the configured limit, or loses it.", []string{"node", "for", "kind"}},
 		{"recovery_running", "1 while a recovery or a rejoin of the node runs.", []string{"node", "kind"}},
@@ -109,6 +110,9 @@ func collectNodes(s Status, set func(string, float64, ...string)) {
 		set("agent_alive", one(n.AgentAlive), n.Name)
 		for _, found := range n.Conditions {
 			set("node_condition", 1, n.Name, found.Code)
+		}
+		if n.UnsentBytes != nil {
+			set("lost_unsent_bytes", float64(*n.UnsentBytes), n.Name)
 		}
 		fenced := map[string]bool{} // two subscriptions may share a provider
 		for _, sub := range n.Subscriptions {

@@ -107,6 +107,12 @@ type Node struct {
 	Flapping *Flapping `json:"flapping,omitempty"`
 	// Version is server_version_num, such as 180004; 0 when never read.
 	Version int `json:"version"`
+	// LogEnd is how far the node is known to have written its log; nil when it
+	// is not.
+	LogEnd *topology.LogEnd `json:"log_end,omitempty"`
+	// Unsent is, of a node that is lost or fenced off, what of its log no
+	// survivor has.
+	topology.Unsent
 	// Subscriptions are the node's subscriptions to its peers.
 	Subscriptions []Subscription `json:"subscriptions"`
 }
@@ -215,6 +221,8 @@ type Recovery struct {
 	Transactions int64 `json:"transactions"`
 	Applied      int64 `json:"applied"`
 	Repaired     int64 `json:"repaired"`
+	// Unsent is, of a recovery, what of the lost node's log no survivor had then.
+	topology.Unsent
 	// Conflicts is how many writes of the lost node met another node's, or
 	// stood against one in the comparison; ConflictCounts has them by table,
 	// kind and action.

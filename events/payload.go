@@ -24,6 +24,7 @@ type Planned struct {
 	Source    string        `json:"source,omitempty"`
 	Lanes     []PlannedLane `json:"lanes,omitempty"`
 	Steps     []PlannedStep `json:"steps,omitempty"`
+	topology.Unsent
 }
 
 // PlannedLane is the healing of one laggard: the lost node's transactions in
@@ -98,10 +99,7 @@ type Verified struct {
 	// Uncompared are the survivors whose gap marks were released although nobody was
 	// left to compare their rows with.
 	Uncompared []Uncompared `json:"uncompared,omitempty"`
-	// Unsent is how many bytes of the lost node's log no survivor is known to
-	// have: what they hold is on that node only, until it returns. The log holds
-	// more than is replicated, so that there may be nothing in them.
-	Unsent       int64 `json:"unsent_bytes,omitempty"`
+	topology.Unsent
 	RowsCompared int64 `json:"rows_compared"`
 	RowsRepaired int64 `json:"rows_repaired"`
 	// Conflicts is nil when this run met none.

@@ -37,13 +37,16 @@ func (r *run) announcePlan(p planner.Plan) {
 		}
 		detail = events.Hash(string(b))
 	}
+	data.Unsent = p.Unsent // agents heard of it at different times: it makes no other plan
 	r.publish(events.RecoveryPlanned, data, detail)
 }
 
 // Advised is the event of a plan that waits for an operator's approval. A plan that
 // has changed is news.
 func Advised(agent string, at time.Time, p planner.Plan) (events.Event, error) {
-	return events.New(fact(p, events.RecoveryPlanned, "advised", p.Shape()), agent, at, planned(p))
+	data := planned(p)
+	data.Unsent = p.Unsent
+	return events.New(fact(p, events.RecoveryPlanned, "advised", p.Shape()), agent, at, data)
 }
 
 func planned(p planner.Plan) events.Planned {

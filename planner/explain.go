@@ -31,8 +31,8 @@ func Explain(p Plan) string {
 		fmt.Fprintf(&b, "lost as well, and not fenced off yet: %s; should it live after all, deletions of its own may still arrive: the gaps stay marked, and are compared once more\n",
 			strings.Join(p.Unsettled, ", "))
 	}
-	if p.Unsent > 0 {
-		fmt.Fprintf(&b, "%d bytes of the log of %s are only on %s until it returns\n", p.Unsent, p.Node, p.Node)
+	if text := p.UnsentText(p.Node); text != "" {
+		fmt.Fprintf(&b, "%s\n", text)
 	}
 	if !p.Fenced {
 		b.WriteString("an estimate until every survivor is fenced:\n")

@@ -233,7 +233,7 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 		case "remembered":
 			tr.Memory.Identity = topology.Identity{SystemID: uint64(number(t, a.Vals[0])), Timeline: uint32(number(t, a.Vals[1]))}
 		case "flushed":
-			tr.Memory.Flushed = lsn(t, a.Vals[0])
+			tr.Memory.End.Flushed = lsn(t, a.Vals[0])
 		case "sighted":
 			tr.Sighted = map[string]planner.Sighting{}
 			for _, v := range a.Vals { // survivor@LSN, or survivor@LSN@transaction of the fence

@@ -114,10 +114,9 @@ type Plan struct {
 	// survivor waits for what they committed, and they are not fenced off yet. So the
 	// gap marks stay, and the rows are compared once more when that is decided.
 	Unsettled []string `json:"unsettled,omitempty"`
-	// Unsent is how many bytes of the lost node's log no survivor is known to
-	// have: they are on that node only, until it returns.
-	Unsent int64  `json:"unsent_bytes,omitempty"`
-	Steps  []Step `json:"steps"`
+	// Unsent is, for a recovery, what of the lost node's log nobody else has.
+	topology.Unsent
+	Steps []Step `json:"steps"`
 	// Foreseen is, while Fenced is false, what stands against carrying
 	// anything as it looks now. The survivors are fenced all the same: the gap
 	// may close meanwhile, and what returns has to be checked.

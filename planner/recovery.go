@@ -44,7 +44,7 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 		// that no transaction ends at is nobody's to carry.
 		p.Watermark = max(p.Watermark, s.sub.Progress)
 	}
-	p.Unsent = unsent(p.Watermark, t.Memory)
+	p.Unsent = Unsent(t.Node, t.Lost, obs, t.Memory)
 	if refusal := undisturbed(p, t, all); refusal != nil {
 		return p, refusal
 	}
@@ -134,19 +134,6 @@ func undisturbed(p Plan, t Trigger, all []survivor) *Refusal {
 			"%s came back only a moment ago and is lost again: its recovery waits until %s", p.Node, t.Held).wait(true)
 	}
 	return nil
-}
-
-// unsent is how much of the lost node's log nobody else has: what it had
-// flushed behind both the watermark and all that anybody had confirmed. It
-// counts bytes of log and not of changes: the log holds more than is sent.
-func unsent(watermark topology.LSN, m topology.Memory) int64 {
-	for _, confirmed := range m.Confirmed {
-		watermark = max(watermark, confirmed)
-	}
-	if watermark == 0 || m.Flushed <= watermark {
-		return 0
-	}
-	return int64(m.Flushed - watermark) //nolint:gosec // a distance
 }
 
 // whoIsLeft refuses a recovery that nobody could run, or that nobody needs.

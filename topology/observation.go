@@ -137,6 +137,8 @@ type Memory struct {
 	Identity Identity `json:"identity"`
 	// Flushed is the last flushed LSN that was read from the node.
 	Flushed LSN `json:"flushed"`
+	// End is the furthest that is known of the node's log, from whomever.
+	End LogEnd `json:"end,omitzero"`
 	// Confirmed has, for each peer, the highest position of the node's log up
 	// to which that peer has confirmed every transaction
 	// (confirmed_flush_lsn of the node's slot for the peer). It bounds the

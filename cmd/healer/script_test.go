@@ -216,8 +216,10 @@ func lost() api.Status {
 	s.Nodes[2].Reason, s.Nodes[2].Problem = "connection refused", "connection refused"
 	s.Nodes[0].Subscriptions[1] = api.Subscription{Name: "n1_from_n3", Provider: "n3", Fenced: true, Worker: topology.WorkerNone}
 	s.Nodes[1].Subscriptions[1] = api.Subscription{Name: "n2_from_n3", Provider: "n3", Fenced: true, Worker: topology.WorkerNone}
+	s.Nodes[2].Unsent = topology.Unsent{UnsentBytes: new(int64(512)), UnsentAsOf: s.At}
 	s.Last = &api.Recovery{
-		ID: "r1", Kind: "recovery", Node: "n3", State: api.RecoveryVerified, Source: "n1", Started: s.At,
+		Unsent: s.Nodes[2].Unsent,
+		ID:     "r1", Kind: "recovery", Node: "n3", State: api.RecoveryVerified, Source: "n1", Started: s.At,
 		Duration: api.Duration(1234 * time.Millisecond), Transactions: 600, Repaired: 2,
 	}
 	return s

@@ -57,6 +57,8 @@ type Config struct {
 
 	// Control is exchanged beside the evidence; may be nil.
 	Control *control.Store
+	// Logs are exchanged as well; may be nil.
+	Logs Logs
 
 	// Transport replaces UDP and TCP on this member's address; for tests.
 	Transport memberlist.NodeAwareTransport

@@ -47,6 +47,7 @@ func (d delegate) take(b []byte, limit int) {
 	if d.g.cfg.Control != nil {
 		d.g.cfg.Control.Merge(m.Control, time.Now())
 	}
+	d.g.cfg.hear(m.Logs, time.Now())
 	if m.Bye {
 		d.g.roster.bye(m.From)
 	}
@@ -59,7 +60,7 @@ func (d delegate) GetBroadcasts(overhead, limit int) [][]byte {
 
 // LocalState implements memberlist.Delegate.
 func (d delegate) LocalState(bool) []byte {
-	m := message{From: d.g.cfg.Self, ID: d.g.roster.self.ID, Evidence: d.g.in.State()}
+	m := message{From: d.g.cfg.Self, ID: d.g.roster.self.ID, Evidence: d.g.in.State(), Logs: d.g.cfg.allLogs(time.Now())}
 	if d.g.cfg.Control != nil {
 		m.Control = d.g.cfg.Control.Entries()
 	}

@@ -138,7 +138,7 @@ func (g *Gossip) shutdown(ctx context.Context, farewell []detector.Evidence) err
 // and waits until they have it; StreamTimeout bounds each.
 func (g *Gossip) farewell(evidence []detector.Evidence) {
 	g.Send(evidence, true)
-	b, err := encode(message{From: g.cfg.Self, ID: g.roster.self.ID, Evidence: evidence, Bye: true})
+	b, err := encode(message{From: g.cfg.Self, ID: g.roster.self.ID, Evidence: evidence, Logs: g.cfg.ownLog(time.Now()), Bye: true})
 	if err != nil {
 		g.log.Warn("farewell was not sent", "error", err)
 		return
@@ -200,7 +200,7 @@ func (g *Gossip) Send(evidence []detector.Evidence, urgent bool) {
 	if g.conflicts.refused() != nil {
 		return
 	}
-	msgs, err := datagrams(message{From: g.cfg.Self, ID: g.roster.self.ID, Evidence: evidence})
+	msgs, err := datagrams(message{From: g.cfg.Self, ID: g.roster.self.ID, Evidence: evidence, Logs: g.cfg.ownLog(time.Now())})
 	if err != nil {
 		g.log.Warn("evidence was not sent", "error", err)
 		return

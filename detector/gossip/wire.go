@@ -31,6 +31,8 @@ type message struct {
 	Evidence []detector.Evidence `json:"evidence,omitempty"`
 	// Control is what operators have said.
 	Control []control.Entry `json:"control,omitempty"`
+	// Logs are ends of nodes' logs: the sender's own, or all that it knows.
+	Logs []logEnd `json:"logs,omitempty"`
 	// Bye is set in the sender's last message.
 	Bye bool `json:"bye,omitempty"`
 	// Conflict, if any, concerns the receiver.
@@ -80,7 +82,8 @@ func decode(b []byte, limit int) (message, error) {
 	return m, nil
 }
 
-// datagrams encodes the message's evidence into as few messages as fit a datagram each.
+// datagrams encodes the message's evidence into as few messages as fit a datagram each;
+// the first of them has all the rest.
 // A piece that is too large alone still gets a message of its own: it is for
 // the network to fragment it.
 func datagrams(m message) ([][]byte, error) {
@@ -101,7 +104,7 @@ func datagrams(m message) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Evidence = evidence[half:]
+	m.Evidence, m.Logs = evidence[half:], nil
 	second, err := datagrams(m)
 	return append(first, second...), err
 }

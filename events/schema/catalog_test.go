@@ -96,7 +96,7 @@ func catalog() []entry {
 			events.RecoveryVerified, "Every transaction of the lost node that any survivor had is on every survivor, and every row it touched is equal.", "the recovery, the watermark and the laggards that were healed",
 			events.Verified{
 				Node: "n3", Source: "n1", Watermark: 0x1500600, Survivors: []string{"n1", "n2"}, Laggards: map[string]int64{"n2": 600},
-				TransactionsRecovered: 600, TransactionsApplied: 600, Unsent: 512, RowsCompared: 1200, RowsRepaired: 2,
+				TransactionsRecovered: 600, TransactionsApplied: 600, Unsent: topology.Unsent{UnsentBytes: new(int64(512)), UnsentAsOf: at}, RowsCompared: 1200, RowsRepaired: 2,
 				Conflicts: &events.Conflicts{
 					Total:  2,
 					Counts: []topology.ConflictCount{{Table: "public.account", Kind: "update_newer", Action: topology.ActionKept, Count: 2}},

@@ -275,7 +275,7 @@ func (a *Agent) startKeeper(ctx context.Context) (err error) {
 		}
 	}
 	a.keeper, err = keeper.New(keeper.Options{
-		Node: a.node, Peers: peers, Store: keeperStore{engine: a.engine, node: a.node},
+		Node: a.node, Peers: peers, Store: keeperStore{engine: a.engine, node: a.node, ends: a.memory.ends},
 		Interval: a.cfg.Keeper.Interval, Limits: keeper.Limits{WarnBytes: a.cfg.Slots.WarnBytes},
 		OnEvent: a.slotEvent, Log: a.log.With("component", "keeper"),
 	})

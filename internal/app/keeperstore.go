@@ -15,6 +15,8 @@ import (
 type keeperStore struct {
 	engine *native.Engine
 	node   string
+	// ends is told what the samples show of the log.
+	ends *logEnds
 }
 
 // Sample implements keeper.Store. A node that is not ready for recoveries is
@@ -24,6 +26,7 @@ func (k keeperStore) Sample(ctx context.Context) (keeper.Sample, error) {
 	if !n.Reachable {
 		return keeper.Sample{}, fmt.Errorf("cannot read %s: %s", k.node, n.Problem)
 	}
+	k.ends.readOwn(k.node, n, time.Now())
 	if f, blocked := n.Blocked(); blocked {
 		return keeper.Sample{}, fmt.Errorf("%s is not ready (%s): %s; %s", k.node, f.Code, f.Detail, f.Remedy)
 	}

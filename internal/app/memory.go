@@ -18,6 +18,8 @@ import (
 type memory struct {
 	path string
 	log  *slog.Logger
+	// ends are the ends of the nodes' logs, which others tell at any time.
+	ends *logEnds
 
 	mu    sync.Mutex
 	state remembered
@@ -37,6 +39,8 @@ type remembered struct {
 	// Sightings has, for each node that came back and each survivor that was
 	// fenced off from it then, the end of its log as it was first read.
 	Sightings map[string]map[string]planner.Sighting `json:"sightings,omitempty"`
+	// Ends has how far each node is known to have written its log.
+	Ends map[string]topology.LogEnd `json:"ends,omitempty"`
 }
 
 func openMemory(path string, log *slog.Logger) (*memory, error) {
@@ -54,6 +58,7 @@ func openMemory(path string, log *slog.Logger) (*memory, error) {
 	if m.state.Providers == nil {
 		m.state.Providers = map[string]string{}
 	}
+	m.ends = newLogEnds(m.state.Ends)
 	return m, nil
 }
 
@@ -63,6 +68,7 @@ func (m *memory) node(name string) topology.Memory {
 	defer m.mu.Unlock()
 	mem := m.state.Nodes[name]
 	mem.Confirmed = maps.Clone(mem.Confirmed)
+	mem.End = m.ends.of(name)
 	return mem
 }
 
@@ -169,6 +175,12 @@ func (m *memory) sighted(node string) map[string]planner.Sighting {
 func (m *memory) save() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// That an end was heard of once more is nothing to be written for.
+	if ends := m.ends.All(); !maps.EqualFunc(m.state.Ends, ends, func(x, y topology.LogEnd) bool {
+		return x.Identity == y.Identity && x.Flushed == y.Flushed
+	}) {
+		m.state.Ends, m.dirty = ends, true
+	}
 	if !m.dirty {
 		return
 	}

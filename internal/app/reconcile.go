@@ -104,6 +104,9 @@ func (a *Agent) observe(ctx context.Context) topology.Observation {
 	if ctx.Err() == nil {
 		a.view.observed(obs, time.Now())
 	}
+	if own, ok := obs.Node(a.node); ok {
+		a.memory.ends.readOwn(a.node, own, time.Now())
+	}
 	return obs
 }
 
@@ -111,7 +114,7 @@ func (a *Agent) observe(ctx context.Context) topology.Observation {
 // rest on a life that ended while the servers were read.
 func (a *Agent) situation(ctx context.Context) situation {
 	obs := a.observe(ctx)
-	return situation{self: a.node, agents: a.healers(), verdicts: a.detector.Verdicts(), obs: obs}
+	return situation{self: a.node, agents: a.healers(), verdicts: a.detector.Verdicts(), obs: obs, at: time.Now()}
 }
 
 // handle plans for one trigger and runs the plan.
@@ -240,6 +243,9 @@ func recoveryOf(p planner.Plan, out executor.Outcome) (api.Recovery, bool) {
 	r := api.Recovery{
 		ID: p.ID, Kind: string(p.Kind), Node: p.Node, State: state, Source: out.Plan.Source,
 		Started: out.Started, Duration: api.Duration(out.Duration),
+	}
+	if p.Kind == planner.Recovery {
+		r.Unsent = out.Plan.Unsent
 	}
 	met := executor.Conflicts(out.Steps)
 	r.Conflicts, r.ConflictCounts = met.Total(), met.Counts

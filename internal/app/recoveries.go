@@ -45,7 +45,7 @@ func runOf(p executor.Past) api.Run {
 	if !ended {
 		r = api.Recovery{
 			Kind: string(p.Kind), Node: p.Node, State: string(p.State), Source: p.Plan.Source,
-			Started: p.Started, Duration: api.Duration(p.Duration), Error: p.Error, Hint: p.Hint,
+			Started: p.Started, Duration: api.Duration(p.Duration), Error: p.Error, Hint: p.Hint, Unsent: p.Plan.Unsent,
 		}
 		if p.State == "" {
 			r.State = api.RecoveryRunning

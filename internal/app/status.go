@@ -21,10 +21,16 @@ func (a *Agent) Status(context.Context) api.Status {
 		Feeds: feedsOf(obs),
 	}
 	_, s.Paused = a.control.Get(control.Pause, "", time.Now())
-	agents := a.detector.Agents()
-	for _, v := range a.detector.Verdicts() {
+	agents, verdicts := a.detector.Agents(), a.detector.Verdicts()
+	unsent := situation{verdicts: verdicts, obs: obs}.unsent(a.memory.node)
+	for _, v := range verdicts {
 		state, _ := obs.Node(v.Node)
-		s.Nodes = append(s.Nodes, nodeOf(v, state, slices.Contains(agents, v.Node)))
+		n := nodeOf(v, state, slices.Contains(agents, v.Node))
+		n.Unsent = unsent[v.Node]
+		if end := a.memory.ends.of(v.Node); end.Flushed != 0 {
+			n.LogEnd = &end
+		}
+		s.Nodes = append(s.Nodes, n)
 	}
 	s.Witnesses = witnessesOf(a.cfg.WitnessNames(), agents)
 	if a.capped() {

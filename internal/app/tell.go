@@ -81,6 +81,7 @@ func (a *Agent) learn(s situation) {
 		for _, n := range s.obs.Nodes {
 			if n.Reachable && s.life(n.Name) == detector.LifeUp && !s.fenced(n.Name) {
 				a.memory.learn(n.Name, native.MemoryOf(n))
+				a.memory.ends.read(n, s.at)
 			}
 		}
 	}
@@ -126,6 +127,7 @@ func recoveryFrom(e events.Event) (api.Recovery, bool) {
 		}
 		r := recoveryAt(e, "recovery", api.RecoveryVerified, d.DurationMS)
 		r.Source, r.Transactions, r.Applied, r.Repaired = d.Source, d.TransactionsRecovered, d.TransactionsApplied, d.RowsRepaired
+		r.Unsent = d.Unsent
 		conflictsFrom(&r, d.Conflicts)
 		return r, true
 	case events.NodeRejoined:

@@ -2,6 +2,7 @@ package app
 
 import (
 	"slices"
+	"time"
 
 	"healer/detector"
 	"healer/planner"
@@ -15,6 +16,8 @@ type situation struct {
 	agents   []string
 	verdicts []detector.Verdict
 	obs      topology.Observation
+	// at is when obs was made.
+	at time.Time
 }
 
 // lives returns the node's life; unknown when there is no verdict.
@@ -101,6 +104,17 @@ func (s situation) admissible() []string {
 		n, _ := s.obs.Node(v.Node)
 		if v.Life == detector.LifeReturning && n.Reachable && !s.fenced(v.Node) {
 			out = append(out, v.Node)
+		}
+	}
+	return out
+}
+
+// unsent is what no survivor has, for each node that is lost or fenced off.
+func (s situation) unsent(memory func(string) topology.Memory) map[string]topology.Unsent {
+	lost, out := s.lost(), map[string]topology.Unsent{}
+	for _, n := range s.obs.Nodes {
+		if slices.Contains(lost, n.Name) || s.fenced(n.Name) {
+			out[n.Name] = planner.Unsent(n.Name, lost, s.obs, memory(n.Name))
 		}
 	}
 	return out

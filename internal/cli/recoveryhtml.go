@@ -55,10 +55,12 @@ func runHTML(r api.Run) g.Node {
 		told += fmt.Sprintf(" Source %s, survivors %s, watermark %s.", r.Source, strings.Join(r.Survivors, ", "), r.Watermark)
 	}
 	told += fmt.Sprintf(" %d transactions carried, %d conflicts, %d rows repaired.", r.Transactions, r.Conflicts, r.Repaired)
+	only := r.UnsentText(r.Node)
 	return g.Group{
 		h.H2(h.ID(r.Run), g.Text(r.Kind+" of "+r.Node+": "), h.Span(h.Class(class(r.State)), g.Text(r.State))),
 		htmldoc.Dim(g.Text("Recovery "), h.Code(g.Text(r.ID)), g.Text(", life "), h.Code(g.Text(r.Incarnation)),
-			g.Text(", run "), h.Code(g.Text(r.Run)), g.Text(told)),
+			g.Text(", run "), h.Code(g.Text(r.Run)), g.Text(told),
+			g.If(only != "", h.Strong(g.Text(" "+only+".")))),
 		g.If(r.Error != "", htmldoc.Loud(g.Text(r.Error), g.If(r.Hint != "", g.Group{h.Br(), h.Strong(g.Text(r.Hint))}))),
 		timelineOf(r).svg(),
 		g.If(len(r.Steps) > 0, g.Group{h.H3(g.Text("Steps")), stepsHTML(r.Steps)}),

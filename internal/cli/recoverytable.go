@@ -61,6 +61,9 @@ func (p *page) run(r api.Run, most int) {
 		p.line(cell{text: fmt.Sprintf("source %s, survivors %s, watermark %s", r.Source, strings.Join(r.Survivors, ", "), r.Watermark)})
 	}
 	p.line(cell{text: fmt.Sprintf("%d transactions carried, %d conflicts, %d rows repaired", r.Transactions, r.Conflicts, r.Repaired)})
+	if only := r.UnsentText(r.Node); only != "" {
+		p.line(cell{text: only})
+	}
 	if r.Error != "" {
 		p.line(cell{r.Error, bad})
 	}

@@ -63,8 +63,15 @@ func (p *page) nodes(s api.Status) {
 		})
 	}
 	p.table([]string{"NODE", "LIFE", "SINCE", "POSTGRES", "READABLE", "READY", "AGENT", "FENCED FROM"}, rows)
-	var findings [][]cell
+	var unsent, findings [][]cell
 	for _, n := range s.Nodes {
+		if text := n.UnsentText(n.Name); text != "" {
+			tell := plain
+			if n.UnsentBytes == nil || *n.UnsentBytes > 0 {
+				tell = warn
+			}
+			unsent = append(unsent, []cell{{text: n.Name}, {text, tell}})
+		}
 		for _, f := range n.Findings {
 			t := warn
 			if f.Blocking {
@@ -73,6 +80,7 @@ func (p *page) nodes(s api.Status) {
 			findings = append(findings, []cell{{text: n.Name}, {f.Code, t}, {text: f.Detail}, {text: f.Remedy}})
 		}
 	}
+	p.table([]string{"NODE", "WHAT NO SURVIVOR HAS OF IT"}, unsent)
 	p.table([]string{"NODE", "FINDING", "DETAIL", "REMEDY"}, findings)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"healer/config"
 	"healer/internal/reach"
@@ -53,17 +54,39 @@ func (m *mesh) learn(ctx context.Context, obs topology.Observation) {
 
 // trigger is the loss of a node, whether it lives or not. Others that do not
 // answer are taken for lost too: nothing can be planned on them.
-func trigger(obs topology.Observation, failed string) planner.Trigger {
+func (m *mesh) trigger(ctx context.Context, obs topology.Observation, failed string) planner.Trigger {
 	t := planner.Trigger{Kind: planner.Recovery, Node: failed, Incarnation: "by hand", Lost: []string{failed}}
 	for _, n := range obs.Nodes {
 		switch {
 		case n.Name == failed && n.Reachable:
 			t.Memory = native.MemoryOf(n)
+			t.Memory.End = topology.LogEnd{Identity: n.Identity, Flushed: n.Flushed, At: time.Now()}
+		case n.Name == failed:
+			t.Memory.End = m.logEnd(ctx, failed)
 		case n.Name != failed && !n.Reachable:
 			t.Lost = append(t.Lost, n.Name)
 		}
 	}
 	return t
+}
+
+// logEnd is the furthest that an agent knows of a node's log; zero when none does.
+func (m *mesh) logEnd(ctx context.Context, node string) topology.LogEnd {
+	ctx, cancel := context.WithTimeout(ctx, agentsWithin)
+	defer cancel()
+	var end topology.LogEnd
+	agents := reach.Agents(ctx, m.cfg)
+	for _, n := range m.cfg.Nodes { // in their order: of several logs the first counts
+		for _, seen := range agents[n.Name].Nodes {
+			if seen.Name != node || seen.LogEnd == nil || n.Name == node {
+				continue
+			}
+			if end.Flushed == 0 || (end.SameLog(*seen.LogEnd) && seen.LogEnd.Flushed > end.Flushed) {
+				end = *seen.LogEnd
+			}
+		}
+	}
+	return end
 }
 
 // known refuses a node that is not in the file.

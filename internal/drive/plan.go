@@ -49,7 +49,7 @@ nothing to do and 2 when there is something.`),
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.run(cmd, func(m *mesh) error { return m.known("failed", *failed) }, func(m *mesh) error {
 			obs := m.observe(cmd.Context())
-			t := trigger(obs, *failed)
+			t := m.trigger(cmd.Context(), obs, *failed)
 			pol := planner.Policy{Mode: planner.ModeAuto, Quorum: planner.Quorum(m.cfg.Detection.Quorum), Rows: m.cfg.Recovery.Fallback == config.CarryRows}
 			p, refusal, err := steps.Plan(cmd.Context(), m.Engine, t, obs, pol)
 			if err != nil {

@@ -138,7 +138,7 @@ func (m *mesh) recover(cmd *cobra.Command, f *flags, o order) error {
 // prepare observes and plans.
 func (m *mesh) prepare(ctx context.Context, o order) (*ran, error) {
 	obs := m.observe(ctx)
-	t := trigger(obs, o.failed)
+	t := m.trigger(ctx, obs, o.failed)
 	t.Incarnation = o.incarnation
 	if n, _ := obs.Node(o.failed); n.Reachable {
 		t.Lost = t.Lost[1:] // whether there is still something to finish is for the planner to say

@@ -69,6 +69,9 @@ func describers() map[events.Kind]func(json.RawMessage) string {
 			for _, u := range v.Uncompared {
 				text += fmt.Sprintf("; %s NOT COMPARED: %s; next: %s", u.Node, u.Why, u.Remedy)
 			}
+			if only := v.UnsentText(v.Node); only != "" {
+				text += "; " + only
+			}
 			return text
 		}),
 		events.RecoveryFailed:    as(failedWords),
