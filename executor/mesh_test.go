@@ -118,7 +118,8 @@ func (m *mesh) observe() topology.Observation {
 
 // plan asks the planner what is to be done.
 func (m *mesh) plan(k planner.Kind) (planner.Plan, *planner.Refusal) {
-	return planner.Make(planner.Trigger{Kind: k, Node: dead, Incarnation: "i.1", Lost: m.lost()},
+	known := topology.Memory{End: topology.LogEnd{Flushed: 42}}
+	return planner.Make(planner.Trigger{Kind: k, Node: dead, Incarnation: "i.1", Lost: m.lost(), Memory: known},
 		m.observe(), planner.Policy{Mode: planner.ModeAuto})
 }
 

@@ -16,6 +16,7 @@ import (
 	"healer/events"
 	"healer/executor"
 	"healer/planner"
+	"healer/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -144,6 +145,7 @@ func TestLanesRunSideBySide(t *testing.T) {
 			Node: dead, Source: "n1", Watermark: 30, Survivors: []string{"n1", "n2", "n3", "n4"},
 			Laggards:              map[string]int64{"n2": 20, "n3": 10, "n4": 5},
 			TransactionsRecovered: 35, TransactionsApplied: 35, RowsCompared: 10, RowsRepaired: 1, DurationMS: 5000, Run: "n1-a",
+			Unsent: topology.Unsent{UnsentBytes: new(int64(12))},
 			PhasesMS: map[string]int64{
 				"fence": 1000, "observe": 0, "clone": 1000, "advance": 1000, "subscribe": 1000, "verify": 1000,
 			},
@@ -158,7 +160,7 @@ func TestLanesRunSideBySide(t *testing.T) {
 			t.Error(diff)
 		}
 		for i, final := range []bool{false, true} {
-			if p := decode[events.Planned](t, b.bus.of(events.RecoveryPlanned)[i]); p.Final != final || len(p.Lanes) != 3 {
+			if p := decode[events.Planned](t, b.bus.of(events.RecoveryPlanned)[i]); p.Final != final || len(p.Lanes) != 3 || p.UnsentBytes == nil || *p.UnsentBytes != 12 {
 				t.Errorf("plan %d: %+v", i, p)
 			}
 		}

@@ -156,7 +156,10 @@ func TestKilledNodeHealsItself(t *testing.T) {
 	c.lag(500)
 	// One transaction that nobody receives before the end: n1 alone has it.
 	c.mesh.Link("n1", "n2").Cut()
+	begin := c.flushed("n1")
 	c.exec("n1", `INSERT INTO account VALUES (60001, 'n1', 1, 'unsent')`)
+	unsent := c.flushed("n1") - begin
+	c.heardOf("n1", begin+unsent, "n2", "n3")
 	before := c.received("n2")
 	if err := c.mesh.Kill(context.Background(), "n1"); err != nil {
 		t.Fatal(err)
@@ -165,6 +168,7 @@ func TestKilledNodeHealsItself(t *testing.T) {
 	if last.Source != "n2" || last.Transactions != 500 {
 		t.Errorf("carried %d transactions from %s: want 500 from n2", last.Transactions, last.Source)
 	}
+	c.onlyThere("n1", last, unsent, "n2", "n3")
 	c.equal("n2", "n3")
 	c.eventually("one agent has run the hook", func() error {
 		files, err := filepath.Glob(ran + "/n1.*.1")
@@ -189,6 +193,7 @@ func TestKilledNodeHealsItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.rejoined("n1")
+	c.nothingOnlyThere("n1", "n2", "n3")
 	c.exec("n1", `INSERT INTO account VALUES (50001, 'n1', 1, 'after')`)
 	c.exec("n3", `INSERT INTO account VALUES (50003, 'n3', 1, 'after')`)
 	c.caughtUp()
