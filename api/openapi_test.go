@@ -248,6 +248,9 @@ func full() api.Status {
 	n.Findings = []topology.Finding{{Code: "grant", Detail: "d", Remedy: "r", Blocking: true}}
 	n.Conditions = []api.Condition{{Code: "flapping", Severity: "warning", Text: "t", Leads: "l"}}
 	n.Flapping = &api.Flapping{Failures: 3, HoldDown: api.Duration(1500 * time.Millisecond), Held: true}
+	n.LogEnd = &topology.LogEnd{Identity: topology.Identity{SystemID: 1 << 63, Timeline: 1, StartedAt: 42}, Flushed: 0x500, At: at}
+	n.Unsent = topology.Unsent{UnsentBytes: new(int64(0)), UnsentAsOf: at}
+	s.Nodes[1].Unsent = topology.Unsent{UnsentUnknown: "u"}
 	s.Feeds = []api.Feed{{Node: "n1", For: "n2", Name: "sub"}}
 	s.Current = &api.Recovery{
 		ID: "r1", Kind: "recovery", Node: "n3", State: api.RecoveryRunning, Step: "subscribe n1->n2", Source: "n1", Started: at,
@@ -294,7 +297,7 @@ func (past) Plans(_ context.Context, failed string) ([]api.Plan, error) {
 		ID: "r1", Kind: "recovery", Node: "n3", Shape: "s", Survivors: []string{"n1", "n2"}, Fenced: true, Source: "n1", Watermark: 9,
 		Lanes:  []api.PlanLane{{Target: "n2", Source: "n1", From: 1, To: 9, Rows: true}},
 		Steps:  []api.PlanStep{{ID: "fence n1", Kind: "fence", Node: "n1", Target: "n2", After: []string{"x"}, Before: "b", Then: "t"}},
-		Unsent: 7, Refusal: &refusal,
+		Unsent: topology.Unsent{UnsentBytes: new(int64(7)), UnsentAsOf: time.Unix(1, 0).UTC()}, Refusal: &refusal,
 	}}, nil
 }
 

@@ -40,10 +40,9 @@ type Plan struct {
 	Source    string       `json:"source,omitempty"`
 	Watermark topology.LSN `json:"watermark"`
 	Lanes     []PlanLane   `json:"lanes"`
-	// Unsent is how many bytes of the lost node's log no survivor is known to have:
-	// they are on that node only, until it returns.
-	Unsent int64      `json:"unsent_bytes"`
-	Steps  []PlanStep `json:"steps"`
+	// Unsent is, of a recovery, what of the lost node's log no survivor has.
+	topology.Unsent
+	Steps []PlanStep `json:"steps"`
 	// Refusal is why the plan is not carried out; nil when nothing stands against it.
 	Refusal *Refusal `json:"refusal,omitempty"`
 }

@@ -58,6 +58,7 @@ func (a *Agent) supposed(obs topology.Observation, failed string) planner.Trigge
 	}
 	if n, _ := obs.Node(failed); n.Reachable {
 		t.Memory = native.MemoryOf(n)
+		t.Memory.End = endOf(n, a.view.observedAt())
 	}
 	return t
 }
