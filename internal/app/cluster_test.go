@@ -47,6 +47,8 @@ type cluster struct {
 	t    *testing.T
 	mesh *localpg.Mesh
 	cfg  *config.Config
+	// cfgs are the files of agents that have another than the rest.
+	cfgs map[string]*config.Config
 
 	mu     sync.Mutex
 	agents map[string]*agent
@@ -127,8 +129,12 @@ func (c *cluster) start(node string) {
 	c.mu.Lock()
 	c.agents[node] = a
 	c.mu.Unlock()
+	cfg := c.cfg
+	if other, ok := c.cfgs[node]; ok {
+		cfg = other
+	}
 	go func() {
-		a.done <- app.Run(ctx, app.Options{Config: c.cfg, Node: node, Witness: witness, DataDir: c.dirs[node], Version: "test", Log: log})
+		a.done <- app.Run(ctx, app.Options{Config: cfg, Node: node, Witness: witness, DataDir: c.dirs[node], Version: "test", Log: log})
 	}()
 }
 

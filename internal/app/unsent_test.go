@@ -5,12 +5,48 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"healer/api"
+	"healer/config"
+	"healer/internal/localpg"
+	"healer/internal/localpg/pgtest"
 	"healer/topology"
 )
+
+// How far a node has written its log the others know from its agent, when they cannot
+// read its server.
+func TestEndOfTheLogIsHeard(t *testing.T) {
+	t.Parallel()
+	var door *localpg.Proxy
+	c := newCluster(t, localpg.Options{Nodes: 2}, func(s *localpg.Server) string {
+		if s.Name() != "n1" {
+			return s.DSN()
+		}
+		door = pgtest.Proxy(t, s.Addr())
+		return fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=app", door.Port())
+	})
+	own := *c.cfg // n1's own agent needs no door
+	own.Nodes = slices.Clone(own.Nodes)
+	own.Nodes[0].DSN = c.mesh.Node("n1").DSN()
+	c.cfgs = map[string]*config.Config{"n1": &own}
+	c.startAll()
+	door.Refuse()
+	c.eventually("n2 cannot read n1", func() error {
+		if n, err := c.sees("n2", "n1"); err != nil || n.Reachable {
+			return fmt.Errorf("it can: %+v, %w", n, err)
+		}
+		return nil
+	})
+	c.exec("n1", `INSERT INTO account VALUES (1, 'n1', 1)`)
+	c.heardOf("n1", c.flushed("n1"), "n2")
+	if n, err := c.sees("n2", "n1"); err != nil || n.Reachable {
+		t.Errorf("n2 could read n1 itself: %+v, %v", n, err)
+	}
+}
 
 // flushed is how far a node has flushed its log.
 func (c *cluster) flushed(node string) topology.LSN {

@@ -42,8 +42,8 @@ type process struct {
 	ended time.Time
 }
 
-// newCluster starts that many servers, and the agents.
-func newCluster(t *testing.T, nodes int) *cluster {
+// newCluster starts that many servers, and the agents, with more lines of their file.
+func newCluster(t *testing.T, nodes int, settings ...string) *cluster {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "healer")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", program, "healer/cmd/healer").CombinedOutput(); err != nil {
@@ -63,7 +63,7 @@ func newCluster(t *testing.T, nodes int) *cluster {
 	c.exec(laggard, `select pg_create_logical_replication_slot('`+ownSlot+`', 'pgoutput')`)
 	var b strings.Builder
 	// What is killed over and over on purpose is not to be held down for it.
-	b.WriteString("cluster: attack\ndetection: {flap_after: 1000}\nnodes:\n")
+	b.WriteString("cluster: attack\ndetection: {flap_after: 1000}\n" + strings.Join(settings, "\n") + "\nnodes:\n")
 	addrs := freeAddrs(t, 4*len(c.m.Names()))
 	for i, n := range c.m.Names() {
 		free := addrs[4*i:]
@@ -228,13 +228,18 @@ const leftovers = `select (select count(*) from pg_replication_slots where slot_
 	+ (select count(*) from pg_replication_origin where roname like 'healer:gap:%')
 	+ (select count(*) from pg_locks where locktype = 'advisory')`
 
+// survivors are all but the node that is lost.
+func (c *cluster) survivors() []string {
+	return slices.DeleteFunc(slices.Clone(c.m.Names()), func(n string) bool { return n == lost })
+}
+
 // recovered: the survivors are at one watermark behind their fences, and nothing
 // else is left.
 func (c *cluster) recovered() {
 	c.Helper()
 	c.await("the survivors are healed", func() error {
 		at := map[string]string{}
-		for _, n := range []string{source, laggard} {
+		for _, n := range c.survivors() {
 			err := errors.Join(c.count(n, leftovers), c.count(n, `select 1 - count(*) from pg_replication_origin where roname like 'healer:fence:%'`))
 			if err != nil {
 				return err
@@ -244,8 +249,10 @@ func (c *cluster) recovered() {
 				return err
 			}
 		}
-		if at[source] != at[laggard] {
-			return fmt.Errorf("progress: %v", at)
+		for _, n := range c.survivors() {
+			if at[n] != at[source] {
+				return fmt.Errorf("progress: %v", at)
+			}
 		}
 		return nil
 	})
@@ -401,7 +408,20 @@ func (c *cluster) lose() {
 // compare reads the servers after a round.
 func (c *cluster) compare(g gap) {
 	c.Helper()
-	for _, n := range []string{source, laggard} {
+	c.equal(g)
+	of := c.committed(source, g)
+	for _, n := range c.survivors()[1:] {
+		if diff := cmp.Diff(of, c.committed(n, g)); diff != "" {
+			c.Errorf("transactions on the source (-) and on %s (+):\n%s", n, diff)
+		}
+	}
+}
+
+// equal compares all rows, with the times at which they were written, and what the mesh
+// would forward.
+func (c *cluster) equal(g gap) {
+	c.Helper()
+	for _, n := range c.survivors() {
 		for _, t := range []string{"t", "u"} {
 			if diff := cmp.Diff(c.rows(lost, t, true), c.rows(n, t, true)); diff != "" {
 				c.Errorf("table %s on %s (-) and on %s (+):\n%s", t, lost, n, diff)
@@ -410,9 +430,6 @@ func (c *cluster) compare(g gap) {
 		if got := c.progress(n, false); got < g.Watermark {
 			c.Errorf("progress of %s is %s, behind %s", n, got, g.Watermark)
 		}
-	}
-	if diff := cmp.Diff(c.committed(source, g), c.committed(laggard, g)); diff != "" {
-		c.Errorf("transactions on the source (-) and on the laggard (+):\n%s", diff)
 	}
 	if got := c.messages(laggard, ownSlot, "none"); len(got) != 0 {
 		c.Errorf("the mesh would forward %d messages", len(got))

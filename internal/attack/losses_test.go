@@ -84,10 +84,10 @@ func TestNodesLostInEveryStep(t *testing.T) {
 	}
 }
 
-// TestNodesLostWithoutMajority is about three nodes, of which only one is left: it
-// waits for another, and converges with it.
+// TestNodesLostWithoutMajority is about three nodes, of which only one is left, or
+// four, of which two are: they wait for another, and converge with it.
 func TestNodesLostWithoutMajority(t *testing.T) {
-	c := newCluster(t, 3)
+	c := newCluster(t, nodes(t, 3))
 	dice := random(t)
 	for _, b := range blows()[1:] {
 		all := instants()

@@ -27,7 +27,7 @@ func moments() []string {
 // nothing is left over. HEALER_ATTACK_FULL=1 is for all moments; else each run takes
 // other ones.
 func TestCoordinatorKilledInEveryStep(t *testing.T) {
-	c := newCluster(t, 3)
+	c := newCluster(t, nodes(t, 3))
 	all := moments()
 	if os.Getenv(envFull) == "" {
 		dice := random(t)
@@ -48,6 +48,14 @@ func TestCoordinatorKilledInEveryStep(t *testing.T) {
 
 func (c *cluster) killedAt(moment string) {
 	c.healthy()
+	g := c.fallBehind()
+	c.dieAt(moment)
+	c.whole(g)
+}
+
+// fallBehind lets the laggard miss what the lost node wrote.
+func (c *cluster) fallBehind() gap {
+	c.Helper()
 	g := gap{Floor: c.progress(laggard, false), SourceOrigin: c.origin(source, lost)}
 	c.m.Link(lost, laggard).Cut()
 	for range 20 {
@@ -58,6 +66,13 @@ func (c *cluster) killedAt(moment string) {
 	}
 	c.caughtUp(lost, source)
 	g.Watermark = c.progress(source, false)
+	return g
+}
+
+// dieAt loses the node, and the agent that is at the moment first: the others finish,
+// and both come back.
+func (c *cluster) dieAt(moment string) {
+	c.Helper()
 	c.must(os.WriteFile(c.failpoint, []byte(moment), 0o600))
 	c.lose()
 	dead, at := c.casualty()
@@ -67,7 +82,6 @@ func (c *cluster) killedAt(moment string) {
 	c.start(dead)
 	c.must(c.m.Node(lost).Start(c.Context()))
 	c.healthy()
-	c.whole(g)
 }
 
 // casualty waits for the agent that dies by the failpoint.

@@ -11,11 +11,13 @@ import (
 )
 
 // envFull makes the tests exhaustive where they else take a sample; envSeed
-// repeats a random test, envRounds makes it longer.
+// repeats a random test, envRounds makes it longer, envNodes gives the clusters that
+// may have it so many nodes.
 const (
 	envFull   = "HEALER_ATTACK_FULL"
 	envSeed   = "HEALER_ATTACK_SEED"
 	envRounds = "HEALER_ATTACK_ROUNDS"
+	envNodes  = "HEALER_ATTACK_NODES"
 )
 
 // small is the schema of the walk's gaps.
@@ -56,15 +58,20 @@ func random(t *testing.T) *rand.Rand {
 }
 
 // rounds is how often a random test throws them.
-func rounds(t *testing.T, ordinary int) int {
+func rounds(t *testing.T, ordinary int) int { return number(t, envRounds, ordinary) }
+
+// nodes is how many a cluster has.
+func nodes(t *testing.T, ordinary int) int { return number(t, envNodes, ordinary) }
+
+func number(t *testing.T, env string, ordinary int) int {
 	t.Helper()
-	s := os.Getenv(envRounds)
+	s := os.Getenv(env)
 	if s == "" {
 		return ordinary
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		t.Fatalf("%s: %v", envRounds, err)
+		t.Fatalf("%s: %v", env, err)
 	}
 	return n
 }

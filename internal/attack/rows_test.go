@@ -1,0 +1,52 @@
+package attack
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"healer/internal/localpg"
+)
+
+// TestCoordinatorKilledInRows ends the agent that acts where a gap that no slot has any
+// more is carried as rows: at the bounds of that step, and inside of it, with rows
+// written and the progress not moved, or both. Another one compares anew and finishes:
+// all rows are equal, with the times at which they were written, nothing travels on,
+// and nothing is left over. HEALER_ATTACK_FULL=1 is for all moments; else each run takes
+// another one.
+func TestCoordinatorKilledInRows(t *testing.T) {
+	c := newCluster(t, nodes(t, 3), "recovery: {fallback: rows}")
+	all := []string{"before_apply rows", "after_apply rows"}
+	for _, after := range []int{1, 10, 40, 120, 200} {
+		all = append(all, fmt.Sprintf("inside rows %dms", after))
+	}
+	if os.Getenv(envFull) == "" {
+		dice := random(t)
+		dice.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:min(rounds(t, 1), len(all))]
+	}
+	for _, moment := range all {
+		c.sub(moment, func(l *lab) {
+			c := *c
+			c.lab = l
+			c.killedInRows(moment)
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func (c *cluster) killedInRows(moment string) {
+	c.healthy()
+	g := c.fallBehind()
+	// The keeper may hold it just then; the one that it makes in its place is younger
+	// than the gap.
+	c.await("the recovery slot is gone", func() error {
+		_, err := localpg.Value[string](c.Context(), c.m.Node(source), `select pg_drop_replication_slot('`+recoverySlot+`')::text`)
+		return err
+	})
+	c.dieAt(moment)
+	c.nothingLeft()
+	c.equal(g)
+}
