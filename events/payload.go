@@ -138,6 +138,7 @@ type Dropped struct {
 	// what each survivor will never get.
 	Forced bool   `json:"forced"`
 	Lost   []Lost `json:"lost,omitempty"`
+	topology.Unsent
 }
 
 // Lost is what a survivor lacks of a dropped node, and another one has.

@@ -52,7 +52,9 @@ func (c Config) allLogs(now time.Time) []logEnd {
 	all := c.Logs.All()
 	out := make([]logEnd, 0, len(all))
 	for _, node := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, logEndOf(node, all[node], now))
+		if _, ok := c.member(node); ok { // it may have been taken out of the file
+			out = append(out, logEndOf(node, all[node], now))
+		}
 	}
 	return out
 }

@@ -48,6 +48,11 @@ func TestAgentsWithoutADroppedNode(t *testing.T) {
 	c := newCluster(t, localpg.Options{Nodes: 4}, nil)
 	c.startAll()
 	c.lag(20)
+	for _, n := range []string{"n2", "n4"} {
+		c.mesh.Link("n1", n).Cut()
+	}
+	c.exec("n1", `INSERT INTO account VALUES (60001, 'n1', 1, 'unsent')`)
+	c.heardOf("n1", c.flushed("n1"), "n2", "n3", "n4")
 	if err := c.mesh.Kill(context.Background(), "n1"); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +64,7 @@ func TestAgentsWithoutADroppedNode(t *testing.T) {
 	for _, n := range []string{"n2", "n3", "n4"} {
 		drop = append(drop, "--slot", n+"/"+localpg.SubscriptionName("n1", n))
 	}
-	if code, said := c.command(drop...); code != 0 {
+	if code, said := c.command(drop...); code != 0 || !strings.Contains(said, "its log, which are only on n1, go with it") {
 		t.Fatalf("drop ended with %d:\n%s", code, said)
 	}
 

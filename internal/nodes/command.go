@@ -91,7 +91,8 @@ lost, the majority of the nodes must be there, and the recovery of the node must
 verified on every survivor. It may be killed and run again.
 
 With --force it is dropped without a verified recovery. What then is on one survivor
-and not on another stays so: the command says how much that is.
+and not on another stays so: the command says how much that is. What only the node
+itself had written goes with it in any case: the command says how much, at most.
 
 Afterwards remove the node from the file and restart the agents.`),
 		Example: "  healer node drop n1 --config healer.yaml --dry-run\n  healer node drop n1 --config healer.yaml --yes",
@@ -134,7 +135,7 @@ func (c *common) drop(cmd *cobra.Command, o dropOptions, yes bool) error {
 	if err := m.carryOut(ctx, d); err != nil {
 		return err
 	}
-	data := events.Dropped{Node: o.node, Forced: !d.Verified, Lost: d.Lost}
+	data := events.Dropped{Node: o.node, Forced: !d.Verified, Lost: d.Lost, Unsent: d.Unsent}
 	for _, n := range m.others(o.node) {
 		data.Survivors = append(data.Survivors, n.Name)
 	}
@@ -187,6 +188,9 @@ func (d *dropped) write(w io.Writer) error {
 	}
 	if !d.Verified {
 		fmt.Fprintf(&b, "no verified recovery stands behind this: %s%s\n", d.Why, spelled(d.Lost))
+	}
+	if len(d.Removed) > 0 {
+		fmt.Fprintf(&b, "%s\n", d.goes())
 	}
 	if len(d.Removed) == 0 {
 		fmt.Fprintf(&b, "nothing of %s is left on any survivor\n", d.Node)

@@ -46,7 +46,9 @@ type dropped struct {
 	Verified bool          `json:"verified"`
 	Why      string        `json:"why,omitempty"`
 	Lost     []events.Lost `json:"lost,omitempty"`
-	Removed  []removal     `json:"removed"`
+	// Unsent is what nobody but the node has.
+	topology.Unsent
+	Removed []removal `json:"removed"`
 	// Left are slots on survivors that nobody reads from and of which nobody
 	// knows whether they fed the node.
 	Left []removal `json:"left,omitempty"`
@@ -74,7 +76,7 @@ func (m *mesh) planDrop(ctx context.Context, o dropOptions) (*dropped, error) {
 	if err := m.majority(o.node); err != nil {
 		return nil, err
 	}
-	d := &dropped{Node: o.node, DryRun: o.dryRun, Verified: true, Removed: []removal{}}
+	d := &dropped{Node: o.node, DryRun: o.dryRun, Verified: true, Unsent: m.unsent(o.node), Removed: []removal{}}
 	unread := m.readable(o.node)
 	if err := errors.Join(unread, m.healed(o.node)); err != nil {
 		if unread != nil {
@@ -215,6 +217,31 @@ func (m *mesh) losses(ctx context.Context, node string) []events.Lost {
 		out = append(out, lost)
 	}
 	return out
+}
+
+// unsent is what nobody but the node has, as the agent says that has heard most of it.
+func (m *mesh) unsent(node string) topology.Unsent {
+	out := topology.Unsent{UnsentUnknown: "no agent that answers has heard how far " + node + " had written its log"}
+	var end topology.LSN
+	for _, name := range m.cfg.Names() { // of those that have heard the same, the first
+		for _, n := range m.agents[name].Nodes {
+			if n.Name == node && name != node && n.LogEnd != nil && n.LogEnd.Flushed > end && n.UnsentText(node) != "" {
+				out, end = n.Unsent, n.LogEnd.Flushed
+			}
+		}
+	}
+	return out
+}
+
+// goes says what goes with the node for good.
+func (d *dropped) goes() string {
+	switch {
+	case d.UnsentBytes == nil:
+		return "how much of its log goes with it is not known: " + d.UnsentUnknown
+	case *d.UnsentBytes == 0:
+		return "nothing of its log is known that goes with it"
+	}
+	return fmt.Sprintf("%d bytes of its log, which are only on %s, go with it", *d.UnsentBytes, d.Node)
 }
 
 // spelled says in words what is lost.
