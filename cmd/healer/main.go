@@ -19,6 +19,7 @@ import (
 	"healer/internal/nodes"
 	"healer/internal/tail"
 	"healer/internal/verify"
+	"healer/internal/watch"
 	"healer/postgres"
 )
 
@@ -39,7 +40,7 @@ func run() int {
 		Environ:      os.Environ(),
 		Build:        info,
 		CheckDSN:     checkDSN,
-		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), tail.Command(checkDSN, os.Environ()), doctor.Command(checkDSN), discover.Command(checkDSN, os.Environ())},
+		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), tail.Command(checkDSN, os.Environ()), doctor.Command(checkDSN), discover.Command(checkDSN, os.Environ()), watch.Command(checkDSN, os.Environ())},
 		NodeCommands: nodes.Commands(checkDSN), RecoveryCommands: drive.RecoveryCommands(checkDSN),
 	}
 	return app.Run(ctx, os.Args[1:])

@@ -50,6 +50,7 @@ func planOf(cluster string, m mesh, p ports, environ []string) plan {
 	for i, n := range m.nodes {
 		nameOf[n] = names[i]
 	}
+	m.nodes = slices.SortedStableFunc(slices.Values(m.nodes), func(a, b *node) int { return strings.Compare(nameOf[a], nameOf[b]) })
 	hosts, secret := map[string]int{}, variable(environ, "PGPASSWORD") != ""
 	for i, n := range m.nodes {
 		host := agentHost(n.host())
@@ -57,7 +58,7 @@ func planOf(cluster string, m mesh, p ports, environ []string) plan {
 		clean := n.dsn.without(secrets()...)
 		secret = secret || len(clean) < len(n.dsn)
 		out.Nodes = append(out.Nodes, planned{
-			Name: names[i], Server: n.where(), DSN: clean.String(), SystemID: n.SystemID, Version: n.Version,
+			Name: nameOf[n], Server: n.where(), DSN: clean.String(), SystemID: n.SystemID, Version: n.Version,
 			Gossip: at(p.gossip), API: at(p.api), Client: at(p.nats), Route: at(p.route), Reads: n.readsFrom(nameOf),
 		})
 		hosts[host]++

@@ -1,14 +1,10 @@
 package show
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
-	"healer/events"
-	"healer/internal/words"
+	"healer/internal/draw"
 	"healer/topology"
 )
 
@@ -26,30 +22,13 @@ type board struct {
 	rates   []Rate
 	history map[string][]float64
 	steps   []Step
-	plans   []*plan
+	plans   draw.Plans
 	events  []Happened
 	note    string
 	result  *Result
 	// final is set for the frame that stays, which the result follows.
 	final bool
 	kill  *Killed
-}
-
-// plan is a recovery or a rejoin with its steps, those that wait included.
-type plan struct {
-	id, title string
-	steps     []planStep
-	// end is what came of it; empty while it runs.
-	end string
-}
-
-// planStep is a step of a plan; ended is false while it waits or runs.
-type planStep struct {
-	id, name string
-	ended    bool
-	took     time.Duration
-	figures  string
-	failed   string
 }
 
 // sparks is how many rates the view remembers of a node.
@@ -121,59 +100,7 @@ func (b *board) progress(p Progress) {
 func (b *board) event(h Happened) {
 	b.events = append(b.events, h)
 	b.events = b.events[max(0, len(b.events)-keptEvents):]
-	p := b.plan(h.Event)
-	switch h.Event.Kind() {
-	case events.RecoveryPlanned:
-		var d events.Planned
-		decode(h.Event, &d)
-		p.planned(d, h.Event.Subject)
-	case events.RecoveryStep:
-		var d events.Step
-		decode(h.Event, &d)
-		p.ended(d)
-	case events.RecoveryVerified, events.NodeRejoined, events.RecoveryFailed, events.RecoveryCancelled:
-		p.end = string(h.Event.Kind()) + " " + words.Of(h.Event)
-	}
-}
-
-// plan returns the plan the event belongs to.
-func (b *board) plan(e events.Event) *plan {
-	if e.Recovery == "" {
-		return &plan{}
-	}
-	i := slices.IndexFunc(b.plans, func(p *plan) bool { return p.id == e.Recovery })
-	if i < 0 {
-		b.plans = append(b.plans, &plan{id: e.Recovery, title: "healing of " + e.Subject})
-		i = len(b.plans) - 1
-	}
-	return b.plans[i]
-}
-
-// planned takes over the steps of a plan that is made, or made anew, and keeps
-// what is known of those that have ended.
-func (p *plan) planned(d events.Planned, node string) {
-	p.title = d.Plan + " of " + node
-	was := p.steps
-	p.steps = nil
-	for _, s := range d.Steps {
-		next := planStep{id: s.ID, name: words.Step(events.Step{Kind: s.Kind, Node: s.Node, Target: s.Target})}
-		if i := slices.IndexFunc(was, func(o planStep) bool { return o.id == s.ID }); i >= 0 {
-			next = was[i]
-		}
-		p.steps = append(p.steps, next)
-	}
-}
-
-func (p *plan) ended(d events.Step) {
-	s := planStep{
-		id: d.Step, name: words.Step(d), ended: true, failed: d.Error,
-		took: time.Duration(d.DurationMS) * time.Millisecond, figures: strings.TrimPrefix(words.Figures(d.Figures), ", "),
-	}
-	if i := slices.IndexFunc(p.steps, func(o planStep) bool { return o.id == s.id }); i >= 0 {
-		p.steps[i] = s
-		return
-	}
-	p.steps = append(p.steps, s)
+	b.plans.Take(h.Event)
 }
 
 // cell is how far node has applied origin.
@@ -236,6 +163,3 @@ func size(n uint64) string {
 	}
 	return fmt.Sprintf("%dk", n>>10)
 }
-
-// decode reads an event's data; what cannot be read stays zero.
-func decode(e events.Event, into any) { _ = json.Unmarshal(e.Data, into) }
