@@ -56,6 +56,17 @@ func (r Report) LastBy(author string) (written, deleted int) {
 	return written, deleted
 }
 
+// Unstamped counts the listed differences in which the node has a version whose
+// commit timestamp is not known any more.
+func (r Report) Unstamped(node string) (n int) {
+	for _, d := range r.Differences {
+		if slices.ContainsFunc(d.Versions, func(v Version) bool { return v.Node == node && v.Copies > 0 && v.At == nil }) {
+			n++
+		}
+	}
+	return n
+}
+
 // Table is the part of one table.
 type Table struct {
 	Table  string   `json:"table"`

@@ -34,6 +34,16 @@ type Deletion struct {
 	At             time.Time
 }
 
+// Unstamped is the fault of a holder that does not know the commit timestamps of what it
+// has of a lost node since then: the last update cannot win where nobody knows which it is.
+func Unstamped(holder, lost string, since time.Time, remedy string) error {
+	return &topology.Fault{
+		Class: topology.Permanent, Code: "timestamps_gone", Node: holder, Hint: remedy,
+		Err: fmt.Errorf("%s has no commit timestamps from %s on, when the gap of %s begins: they are kept since track_commit_timestamp was last turned on, "+
+			"and not of rows that were frozen. Its rows would lose to older ones of others", holder, since.Format(time.RFC3339), lost),
+	}
+}
+
 // RowState says what became of a row that was not the same everywhere.
 type RowState string
 

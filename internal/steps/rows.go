@@ -171,7 +171,7 @@ func (r *Run) covered(ctx context.Context, p planner.Plan, l *lane, specs []comp
 
 // deletion says which rows the source lacks because the lost node deleted them: those
 // last written before the first of the gaps that are carried as rows began. Nil when
-// that is not known any more.
+// that is not known any more. It refuses a source that does not know when it got the gap.
 func (r *Run) deletion(ctx context.Context, p planner.Plan, l *lane) (*rescue.Deletion, error) {
 	var since time.Time
 	for _, lane := range p.Lanes {
@@ -189,6 +189,17 @@ func (r *Run) deletion(ctx context.Context, p planner.Plan, l *lane) (*rescue.De
 		if since.IsZero() || last.Before(since) {
 			since = last
 		}
+	}
+	_, sub, err := r.seen(p, l.Source)
+	if err != nil {
+		return nil, err
+	}
+	known, err := r.Engine.Stamped(ctx, l.Source, sub, since)
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		return nil, rescue.Unstamped(l.Source, p.Node, since, "healer node rebuild "+l.Target)
 	}
 	return &rescue.Deletion{Holder: l.Source, Author: p.Node, At: since.Add(time.Microsecond)}, nil
 }

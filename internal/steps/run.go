@@ -44,6 +44,7 @@ type Engine interface {
 
 	Replicas(ctx context.Context, node, provider string) ([]native.Replica, error)
 	LastCommit(ctx context.Context, node string, sub topology.Subscription) (time.Time, error)
+	Stamped(ctx context.Context, node string, sub topology.Subscription, since time.Time) (bool, error)
 }
 
 // Server opens connections to one node. *postgres.Server satisfies it.

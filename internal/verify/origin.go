@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +24,10 @@ type gapRows struct {
 	behind map[string]topology.Subscription
 	// deleted is nil when it is not known when the gap began.
 	deleted *rescue.Deletion
-	done    bool
+	// unstamped is why the rows of the holder may lose to older ones; nil when they do
+	// not.
+	unstamped error
+	done      bool
 	// held are the laggards' apply sessions: they have the lock against recoveries,
 	// and the origin whose progress moves in the end.
 	held map[string]*rescue.Session
@@ -70,6 +74,16 @@ func (m *mesh) gapRows(ctx context.Context, origin string) (*gapRows, error) {
 	if known && len(g.behind) > 0 {
 		// The gap begins behind the last transaction that the last of them has.
 		g.deleted = &rescue.Deletion{Holder: g.holder, Author: origin, At: since.Add(time.Microsecond)}
+		n, _ := m.seen.Node(g.holder)
+		sub, _ := n.From(origin)
+		stamped, err := m.Engine.Stamped(ctx, g.holder, sub, since)
+		if err != nil {
+			return nil, err
+		}
+		if !stamped {
+			g.unstamped = rescue.Unstamped(g.holder, origin, since,
+				"--dry-run lists the rows; rebuild from "+g.holder+" who lacks them: healer node rebuild "+strings.Join(slices.Sorted(maps.Keys(g.behind)), ", then "))
+		}
 	}
 	return g, nil
 }
@@ -82,8 +96,8 @@ func (m *mesh) gapOf(node, origin string) (topology.GapMark, bool) {
 // begin marks the gap, as a recovery does: until it is ended, the node is not taken
 // back.
 func (g *gapRows) begin(ctx context.Context, dry bool) error {
-	if dry {
-		return nil
+	if dry || g.unstamped != nil {
+		return g.refused(dry)
 	}
 	for name, sub := range g.behind {
 		if err := g.hold(ctx, name, sub); err != nil {
@@ -94,6 +108,14 @@ func (g *gapRows) begin(ctx context.Context, dry bool) error {
 		}
 	}
 	return nil
+}
+
+// refused is why nothing may be repaired; a dry run says it in its notes.
+func (g *gapRows) refused(dry bool) error {
+	if dry {
+		return nil
+	}
+	return g.unstamped
 }
 
 // hold takes the apply session of a laggard, as a recovery does: of the two one finds
@@ -153,6 +175,12 @@ func (g *gapRows) notes(report compare.Report) []string {
 	}
 	if g.deleted == nil {
 		out = append(out, "when the gap began is not known any more: rows that "+g.holder+" lacks were put back, although "+g.origin+" may have deleted them")
+	}
+	if n := report.Unstamped(g.holder); n > 0 {
+		out = append(out, fmt.Sprintf("of the listed rows %s has %d without a commit timestamp: who wrote them last there, and when, is not known any more, and they lose to any version of another node that has one", g.holder, n))
+	}
+	if g.unstamped != nil {
+		out = append(out, "NOT TO BE REPAIRED LIKE THIS: "+g.unstamped.Error())
 	}
 	if g.done {
 		out = append(out, fmt.Sprintf("%s count as having all of %s up to %s", strings.Join(names, ", "), g.origin, g.upTo))

@@ -104,3 +104,34 @@ func (e *Engine) LastCommit(ctx context.Context, node string, sub topology.Subsc
 	}
 	return time.UnixMicro(micros).UTC(), nil
 }
+
+// stampedSQL looks for a transaction of an origin whose commit timestamp is known and
+// not later than a time, among those that have one, and the newest five million of them
+// at most. That an older transaction has none is what the control file says as of the
+// last checkpoint, or the function by NULL.
+const stampedSQL = `SELECT to_jsonb(EXISTS (
+	SELECT FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next,
+			(SELECT oldest_commit_ts_xid::text::bigint FROM pg_control_checkpoint()) AS oldest) s,
+		generate_series(greatest(s.next - 5000000, 3,
+			CASE WHEN s.oldest >= 3 THEN s.next - (s.next % 4294967296 - s.oldest + 4294967296) % 4294967296 ELSE 3 END), s.next - 1) x,
+		LATERAL pg_xact_commit_timestamp_origin((x % 4294967296)::text::xid) c
+	WHERE x % 4294967296 >= 3 AND c.roident = (SELECT roident FROM pg_replication_origin WHERE roname = $1)
+		AND (extract(epoch FROM c.timestamp) * 1000000)::bigint <= $2))`
+
+// Stamped reports whether the node knows the commit timestamps of all that it applied of
+// the provider after a time: it does when it knows that of a transaction from before, since
+// it applies them in their order and forgets the oldest first. Rows whose timestamp is
+// forgotten would lose to any older write that has one.
+func (e *Engine) Stamped(ctx context.Context, node string, sub topology.Subscription, since time.Time) (bool, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return false, err
+	}
+	var raw []byte
+	if err := s.Slow(ctx, stampedSQL, []any{sub.Origin, since.UnixMicro()}, &raw); err != nil {
+		return false, err
+	}
+	var known bool
+	err = json.Unmarshal(raw, &known)
+	return known, err
+}
