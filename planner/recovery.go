@@ -130,7 +130,7 @@ func undisturbed(p Plan, t Trigger, all []survivor) *Refusal {
 		}
 	}
 	if t.Held != "" && !p.Fenced {
-		return refuse(RecentlyRecovered, p.Node, "wait, or lower recovery.hold_down",
+		return refuse(RecentlyRecovered, p.Node, "wait, or lower recovery.hold_down in the cluster file and restart the agents",
 			"%s came back only a moment ago and is lost again: its recovery waits until %s", p.Node, t.Held).wait(true)
 	}
 	return nil
