@@ -15,6 +15,7 @@ import (
 	"healer/config"
 	"healer/internal/build"
 	"healer/internal/cli"
+	"healer/internal/drive"
 	"healer/internal/localpg"
 	"healer/internal/nodes"
 	"healer/internal/verify"
@@ -36,7 +37,7 @@ func (c *cluster) command(args ...string) (int, string) {
 	var said bytes.Buffer
 	return cli.App{
 		Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said, Environ: os.Environ(), Build: build.Read("v1"), CheckDSN: check,
-		Commands: []*cobra.Command{verify.Command(check)}, NodeCommands: nodes.Commands(check),
+		Commands: []*cobra.Command{verify.Command(check)}, NodeCommands: nodes.Commands(check), RecoveryCommands: drive.RecoveryCommands(check),
 	}.Run(c.t.Context(), append(args, "--config", path)), said.String()
 }
 

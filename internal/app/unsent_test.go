@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -85,7 +86,7 @@ func identity(c *cluster, node string) topology.Identity {
 }
 
 // onlyThere compares what the agents say that nobody but a lost node has: the
-// recovery, its record and the status, with at least so much.
+// recovery, its record, a plan and the status, with at least so much.
 func (c *cluster) onlyThere(node string, last api.Recovery, least topology.LSN, agents ...string) {
 	c.t.Helper()
 	enough := func(u topology.Unsent) error {
@@ -96,6 +97,10 @@ func (c *cluster) onlyThere(node string, last api.Recovery, least topology.LSN, 
 	}
 	if err := enough(last.Unsent); err != nil {
 		c.t.Errorf("the recovery says %v", err)
+	}
+	var plan topology.Unsent // made by hand, with what the agents know
+	if code, said := c.command("recovery", "plan", "--failed", node, "-o", "json"); code != 0 || json.Unmarshal([]byte(said), &plan) != nil || enough(plan) != nil {
+		c.t.Errorf("a plan made by hand ends with %d and says\n%s", code, said)
 	}
 	for _, agent := range agents {
 		c.eventually(agent+" says what is only on "+node, func() error {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"healer/internal/localpg"
+	"healer/topology"
 )
 
 // TestCoordinatorKilledInRows ends the agent that acts where a gap that no slot has any
@@ -40,12 +41,18 @@ func TestCoordinatorKilledInRows(t *testing.T) {
 func (c *cluster) killedInRows(moment string) {
 	c.healthy()
 	g := c.fallBehind()
-	// The keeper may hold it just then; the one that it makes in its place is younger
-	// than the gap.
-	c.await("the recovery slot is gone", func() error {
-		_, err := localpg.Value[string](c.Context(), c.m.Node(source), `select pg_drop_replication_slot('`+recoverySlot+`')::text`)
-		return err
-	})
+	for _, n := range c.survivors() {
+		if n == laggard {
+			continue
+		}
+		// The keeper may hold it just then; the one that it makes in its place is
+		// younger than the gap.
+		slot := topology.RecoverySlotName("app", n, laggard)
+		c.await("the recovery slot is gone", func() error {
+			_, err := localpg.Value[string](c.Context(), c.m.Node(n), `select pg_drop_replication_slot('`+slot+`')::text`)
+			return err
+		})
+	}
 	c.dieAt(moment)
 	c.nothingLeft()
 	c.equal(g)
