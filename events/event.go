@@ -25,15 +25,18 @@ type Event struct {
 	// Type is "healer.v1." and the kind.
 	Type string `json:"type"`
 	// Subject is the node it is about; for a recovery, the lost node.
-	Subject         string          `json:"subject,omitempty"`
-	Time            time.Time       `json:"time"`
-	DataContentType string          `json:"datacontenttype"`
-	Severity        Severity        `json:"severity"`
-	PartitionKey    string          `json:"partitionkey"`
-	Cluster         string          `json:"cluster"`
-	Incarnation     string          `json:"incarnation,omitempty"`
-	Recovery        string          `json:"recovery,omitempty"`
-	Data            json.RawMessage `json:"data,omitempty"`
+	Subject         string    `json:"subject,omitempty"`
+	Time            time.Time `json:"time"`
+	DataContentType string    `json:"datacontenttype"`
+	Severity        Severity  `json:"severity"`
+	PartitionKey    string    `json:"partitionkey"`
+	Cluster         string    `json:"cluster"`
+	Incarnation     string    `json:"incarnation,omitempty"`
+	Recovery        string    `json:"recovery,omitempty"`
+	// TraceParent ties the events of one recovery to its trace (CloudEvents'
+	// Distributed Tracing extension).
+	TraceParent string          `json:"traceparent,omitempty"`
+	Data        json.RawMessage `json:"data,omitempty"`
 }
 
 // Fact is what makes one event the same as another, whoever reports it.
@@ -82,7 +85,7 @@ func New(f Fact, agent string, at time.Time, data any) (Event, error) {
 		SpecVersion: "1.0", ID: f.ID(), Source: "/healer/" + f.Cluster + "/" + agent,
 		Type: "healer.v1." + string(f.Kind), Subject: f.Node, Time: at.UTC(),
 		DataContentType: "application/json", Severity: sev, PartitionKey: f.Node,
-		Cluster: f.Cluster, Incarnation: f.Incarnation, Recovery: f.Recovery,
+		Cluster: f.Cluster, Incarnation: f.Incarnation, Recovery: f.Recovery, TraceParent: traceParent(f.Recovery),
 	}
 	if data != nil {
 		raw, err := json.Marshal(data)

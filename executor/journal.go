@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"time"
 
 	"healer/planner"
@@ -62,6 +63,18 @@ type Recorder interface {
 	// Record appends the entries as one group. It does not wait for a disk or a
 	// network: what it has taken survives the end of the process.
 	Record(entries ...Entry) error
+}
+
+// Recorders are several as one.
+type Recorders []Recorder
+
+// Record implements Recorder.
+func (rs Recorders) Record(entries ...Entry) error {
+	var errs []error
+	for _, r := range rs {
+		errs = append(errs, r.Record(entries...))
+	}
+	return errors.Join(errs...)
 }
 
 // note records an entry. Nothing depends on it: the catalogs decide.

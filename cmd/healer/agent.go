@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"healer/internal/app"
 	"healer/internal/build"
 	"healer/internal/cli"
+	"healer/internal/tracing"
 )
 
 // agentCommand runs the agent of one node until it is told to stop.
@@ -38,6 +40,10 @@ have a majority when one is lost, and changes nothing anywhere.`,
 			return err
 		}
 		log, err := logger(cmd.ErrOrStderr(), *level, *form)
+		if err != nil {
+			return cli.Usage(cmd, err)
+		}
+		traces, err := tracing.FromEnviron(os.Getenv)
 		switch {
 		case err != nil:
 			return cli.Usage(cmd, err)
@@ -46,7 +52,7 @@ have a majority when one is lost, and changes nothing anywhere.`,
 		case *dir == "":
 			return cli.Usage(cmd, errors.New("the agent needs --data-dir DIR"))
 		}
-		return app.Run(cmd.Context(), app.Options{Config: c, Node: *node, Witness: *witness, DataDir: *dir, Version: info.Version, Log: log})
+		return app.Run(cmd.Context(), app.Options{Config: c, Node: *node, Witness: *witness, DataDir: *dir, Version: info.Version, Tracing: traces, Log: log})
 	}
 	return cmd
 }

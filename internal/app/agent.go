@@ -19,6 +19,7 @@ import (
 	"healer/internal/hooks"
 	"healer/internal/steps"
 	"healer/internal/supervisor"
+	"healer/internal/tracing"
 	"healer/keeper"
 	"healer/postgres"
 	"healer/postgres/native"
@@ -40,6 +41,8 @@ type Options struct {
 	DataDir string
 	// Version is shown in the status.
 	Version string
+	// Tracing is where the spans of recoveries go.
+	Tracing tracing.Settings
 	Log     *slog.Logger
 }
 
@@ -76,6 +79,7 @@ type Agent struct {
 	broker   *natsbus.Server
 	bus      *natsbus.Bus
 	journal  *executor.Journal
+	tracer   *tracing.Tracer
 	book     *book
 	gossip   *gossip.Gossip
 	detector *detector.Detector
@@ -177,7 +181,7 @@ func (a *Agent) close() error {
 	return errors.Join(errs...)
 }
 
-func (a *Agent) openDir(_ context.Context, o Options) (err error) {
+func (a *Agent) openDir(ctx context.Context, o Options) (err error) {
 	if a.dir, err = openDataDir(o.DataDir, a.cfg.Cluster, a.node); err != nil {
 		return err
 	}
@@ -201,6 +205,8 @@ func (a *Agent) openDir(_ context.Context, o Options) (err error) {
 	}
 	a.onClose("journal", func(context.Context) error { return a.journal.Close() })
 	a.recall()
+	a.tracer = tracing.Start(ctx, tracing.Options{Settings: o.Tracing, Cluster: a.cfg.Cluster, Version: a.version, Log: a.log})
+	a.onClose("tracing", a.tracer.Stop)
 	return nil
 }
 
