@@ -23,6 +23,7 @@ import (
 	"healer/internal/broker"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
+	"healer/internal/tracing"
 )
 
 // waitLimit bounds every wait of these tests. It is generous: it ends a test
@@ -49,6 +50,8 @@ type cluster struct {
 	cfg  *config.Config
 	// cfgs are the files of agents that have another than the rest.
 	cfgs map[string]*config.Config
+	// spans are where agents send their traces.
+	spans tracing.Settings
 
 	mu     sync.Mutex
 	agents map[string]*agent
@@ -134,7 +137,7 @@ func (c *cluster) start(node string) {
 		cfg = other
 	}
 	go func() {
-		a.done <- app.Run(ctx, app.Options{Config: cfg, Node: node, Witness: witness, DataDir: c.dirs[node], Version: "test", Log: log})
+		a.done <- app.Run(ctx, app.Options{Config: cfg, Node: node, Witness: witness, DataDir: c.dirs[node], Version: "test", Tracing: c.spans, Log: log})
 	}()
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"healer/api"
 	"healer/config"
+	"healer/events"
 	"healer/internal/localpg"
 )
 
@@ -152,6 +153,8 @@ func TestKilledNodeHealsItself(t *testing.T) {
 	c.cfg.Hooks = []config.Hook{{
 		On: "recovery.verified", Exec: []string{"/bin/sh", "-c", `cat > "$0/$HEALER_NODE.$HEALER_AGENT.$HEALER_TRY"`, ran}, Timeout: waitLimit,
 	}}
+	spans := collectTraces(t)
+	c.spans = spans.Settings
 	c.startAll()
 	c.lag(500)
 	// One transaction that nobody receives before the end: n1 alone has it.
@@ -170,6 +173,12 @@ func TestKilledNodeHealsItself(t *testing.T) {
 	}
 	c.onlyThere("n1", last, unsent, "n2", "n3")
 	c.equal("n2", "n3")
+	c.eventually("the recovery is traced", func() error {
+		if !spans.has(last.ID, `"verify n`) {
+			return fmt.Errorf("no trace %s with a step of verification", events.TraceID(last.ID))
+		}
+		return nil
+	})
 	c.eventually("one agent has run the hook", func() error {
 		files, err := filepath.Glob(ran + "/n1.*.1")
 		if err != nil || len(files) != 1 {

@@ -113,7 +113,7 @@ func TestARunBecomesATrace(t *testing.T) {
 			ids[id] = name
 		}
 		parent, _ := m["parentSpanId"].(string)
-		status, _ := m["status"].(map[string]any)["message"].(string) //nolint:errcheck // as above
+		status, _ := m["status"].(map[string]any)["message"].(string)
 		events, _ := m["events"].([]any)
 		out := seen{Name: name, Parent: ids[parent], Status: status, Attributes: map[string]any{}, Events: len(events)}
 		for _, a := range m["attributes"].([]any) { //nolint:errcheck // as above
