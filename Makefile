@@ -61,6 +61,11 @@ test: postgres ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" fo
 	set -x
 	go test $$race -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) $(ARGS) $(PKG)
 
+# The console's page in a real browser. ARGS="-args -shots DIR" keeps pictures of it.
+.PHONY: test-console
+test-console: ## Run the console in headless Chromium (Debian: apt-get install chromium)
+	go test -tags console -count 1 ./api/console $(ARGS)
+
 # What differs between the versions of PostgreSQL: what the log has of each change,
 # prepared transactions, large values, and who may do what.
 OLDER_MAJORS := 16 17

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"healer/api/console"
 	"healer/docs"
 )
 
@@ -40,7 +41,10 @@ type route struct {
 }
 
 func routes(o Options, metrics prometheus.Gatherer) []route {
+	page := console.Handler()
 	out := []route{
+		{"GET /{$}", page},
+		{"GET /console/{file}", page},
 		{"GET /livez", http.HandlerFunc(livez)},
 		{"GET /readyz", readyz(o.Source)},
 		{"GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: promLog{o}, MaxRequestsInFlight: 4})},

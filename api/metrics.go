@@ -40,6 +40,7 @@ func gauges() []struct {
 		{"missing_bytes", "Bytes of the origin's log that a peer has applied and the node has not.", []string{"origin", "node"}},
 		{"lost_unsent_bytes", "Bytes of the log of a lost or fenced off node that no survivor is known to have; none while that is not known.", []string{"node"}},
 		{"slot_retained_bytes", "WAL held back by a slot that Healer keeps.", []string{"node", "for", "kind"}},
+		{"slot_lag_bytes", "How far the slot's confirmed position is behind the end of the node's log.", []string{"node", "for", "kind"}},
 		{"slot_at_risk", "1 when the slot holds back more WAL than the configured limit, or loses it.", []string{"node", "for", "kind"}},
 		{"recovery_running", "1 while a recovery or a rejoin of the node runs.", []string{"node", "kind"}},
 		{"refusals", "Standing refusals of the planner.", []string{"subject", "reason"}},
@@ -132,16 +133,18 @@ func collectNodes(s Status, set func(string, float64, ...string)) {
 }
 
 func collectRecoveries(s Status, set func(string, float64, ...string)) {
-	// A peer may have a clone for each lost origin: the series is their sum.
+	// A peer may have a clone for each lost origin: the series is their sum, or the worst.
 	type key struct{ node, to, kind string }
-	retained, risk := map[key]int64{}, map[key]bool{}
+	retained, lag, risk := map[key]int64{}, map[key]uint64{}, map[key]bool{}
 	for _, sl := range s.Slots {
 		k := key{sl.Node, sl.For, string(sl.Kind)}
 		retained[k] += sl.RetainedBytes
+		lag[k] = max(lag[k], sl.Lag)
 		risk[k] = risk[k] || sl.AtRisk || sl.WALStatus == "lost" || sl.WALStatus == "unreserved"
 	}
 	for k, n := range retained {
 		set("slot_retained_bytes", float64(n), k.node, k.to, k.kind)
+		set("slot_lag_bytes", float64(lag[k]), k.node, k.to, k.kind)
 		set("slot_at_risk", one(risk[k]), k.node, k.to, k.kind)
 	}
 	if r := s.Current; r != nil {

@@ -312,6 +312,11 @@ type ask struct {
 func asks() []ask {
 	shown := map[string]string{"Authorization": "Bearer s3cret"}
 	out := []ask{
+		{route: "GET /", code: 200},
+		{route: "GET /console/{file}", path: "/console/main.js", code: 200},
+		{route: "GET /console/{file}", path: "/console/console.css", code: 200},
+		{route: "GET /console/{file}", path: "/console/icon.svg", code: 200},
+		{route: "GET /console/{file}", path: "/console/..%2fconsole.go", code: 404},
 		{route: "GET /livez", code: 200},
 		{route: "GET /readyz", path: "/readyz?verbose", code: 503},
 		{route: "GET /metrics", code: 200},

@@ -181,6 +181,9 @@ type Slot struct {
 	Confirmed topology.LSN `json:"confirmed"`
 	// RetainedBytes is the WAL the slot holds back.
 	RetainedBytes int64 `json:"retained_bytes"`
+	// Lag is how far Confirmed is behind the end of Node's log: by a slot of the mesh,
+	// what For has not confirmed to have.
+	Lag uint64 `json:"lag_bytes"`
 	// WALStatus is reserved, extended, unreserved or lost.
 	WALStatus string `json:"wal_status"`
 	// AtRisk is true from the configured limit of retained WAL on.

@@ -109,6 +109,7 @@ func slotsOf(obs topology.Observation, warn int64) []api.Slot {
 			rows = append(rows, api.Slot{
 				Node: n.Name, For: s.To, Name: s.Name, Kind: s.Kind, Confirmed: s.Confirmed,
 				RetainedBytes: s.RetainedBytes, WALStatus: s.WALStatus, AtRisk: s.RetainedBytes >= warn,
+				Lag: uint64(max(n.Flushed, s.Confirmed) - s.Confirmed),
 			})
 		}
 	}
