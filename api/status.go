@@ -71,7 +71,7 @@ type Status struct {
 	// Current is the recovery under way; nil when there is none.
 	Current *Recovery `json:"current,omitempty"`
 	// Refusals are the planner's standing "no"s, one for each lost or
-	// returned node it would act on.
+	// returned node, whichever agent acts.
 	Refusals []Refusal `json:"refusals"`
 	// Last is the latest recovery that has ended; nil when none has.
 	Last   *Recovery `json:"last,omitempty"`
@@ -251,6 +251,9 @@ type Refusal struct {
 	// approval; empty when none does.
 	Recovery string `json:"recovery,omitempty"`
 	Plan     string `json:"plan,omitempty"`
+	// By is the agent that was refused, where the one that answers has it from there;
+	// empty when it sees the same itself.
+	By string `json:"by,omitempty"`
 }
 
 // NATS is the agent's link to its event bus. Healing does not depend on it.

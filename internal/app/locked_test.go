@@ -3,11 +3,13 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"healer/api"
 	"healer/internal/localpg"
 )
 
@@ -32,18 +34,21 @@ func TestLockedTableOnTheSourceDelays(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := fmt.Sprint(stranger.PgConn().PID())
-	c.eventually("the recovery says whom it waits for", func() error {
-		s, err := c.status("n2")
-		if err != nil {
-			return err
-		}
-		for _, r := range s.Refusals {
-			if r.Subject == "n1" && r.Reason == "table_locked" && r.Node == "n2" && r.Wait &&
-				strings.Contains(r.Why, "public.entry") && strings.Contains(r.Remedy, "pg_terminate_backend("+pid+")") {
-				return nil
+	c.eventually("every agent says whom the recovery waits for", func() error {
+		for _, agent := range []string{"n1", "n2", "n3"} {
+			s, err := c.status(agent)
+			if err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(s.Refusals, func(r api.Refusal) bool {
+				return r.Subject == "n1" && r.Reason == "table_locked" && r.Node == "n2" && r.Wait &&
+					strings.Contains(r.Why, "public.entry") && strings.Contains(r.Remedy, "pg_terminate_backend("+pid+")") &&
+					(r.By == "n2") == (agent != "n2") // it is read by the one that acts
+			}) {
+				return fmt.Errorf("the agent of %s: current %+v, last %+v, refusals %+v", agent, s.Current, s.Last, s.Refusals)
 			}
 		}
-		return fmt.Errorf("current %+v, last %+v, refusals %+v", s.Current, s.Last, s.Refusals)
+		return nil
 	})
 	for _, n := range []string{"n2", "n3"} {
 		if value[bool](c, n, `SELECT subenabled FROM pg_subscription WHERE subname = $1`, localpg.SubscriptionName(n, "n1")) {
@@ -55,4 +60,12 @@ func TestLockedTableOnTheSourceDelays(t *testing.T) {
 	}
 	c.recovered("n2", "n1", "n2", "n3")
 	c.equal("n2", "n3")
+	c.eventually("nobody shows it any more", func() error {
+		for _, agent := range []string{"n1", "n2", "n3"} {
+			if s, err := c.status(agent); err != nil || len(s.Refusals) > 0 {
+				return fmt.Errorf("the agent of %s: %v, refusals %+v", agent, err, s.Refusals)
+			}
+		}
+		return nil
+	})
 }

@@ -5,31 +5,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"healer/api"
 	"healer/internal/localpg"
 )
 
-// refusedFor waits until an agent refuses something about the node for that
-// reason: the one that acts does.
+// refusedFor waits until all agents show that something about the node is refused for
+// that reason, with a remedy, whichever of them acts.
 func (c *cluster) refusedFor(node, reason string) {
 	c.t.Helper()
 	c.eventually(fmt.Sprintf("%s is refused: %s", node, reason), func() error {
-		var seen []api.Refusal
 		for _, n := range c.cfg.Nodes {
 			s, err := c.status(n.Name)
 			if err != nil {
 				return err
 			}
-			for _, r := range s.Refusals {
-				if r.Subject == node && r.Reason == reason {
-					return nil
-				}
+			if !slices.ContainsFunc(s.Refusals, func(r api.Refusal) bool {
+				return r.Subject == node && r.Reason == reason && r.Why != "" && r.Remedy != ""
+			}) {
+				return fmt.Errorf("the agent of %s shows %+v", n.Name, s.Refusals)
 			}
-			seen = append(seen, s.Refusals...)
 		}
-		return fmt.Errorf("refusals %+v", seen)
+		return nil
 	})
 }
 

@@ -32,7 +32,10 @@ func (a *Agent) Plans(_ context.Context, failed string) ([]api.Plan, error) {
 func (a *Agent) foresee(t planner.Trigger, obs topology.Observation) (planner.Plan, *planner.Refusal) {
 	pol := a.policyFor(t.Node, obs)
 	p, refusal := planner.Make(t, obs, pol)
-	if refusal != nil && refusal.Reason == planner.ModeAdvises && a.approved(p.ID)[p.Shape()] {
+	if refusal == nil || refusal.Reason != planner.ModeAdvises {
+		return p, refusal
+	}
+	if shapes := a.approved(p.ID); shapes[p.Shape()] || (len(shapes) > 0 && marked(obs, p.Node, true)) {
 		pol.Approved = []string{p.ID}
 		return planner.Make(t, obs, pol)
 	}

@@ -69,8 +69,9 @@ func (a *Agent) pass(ctx context.Context) {
 		a.attempts.forget()
 	}
 	triggers := s.triggers(a.memory.node)
-	a.view.keepRefusals(triggers)
+	a.view.keepRefusals(a.cfg.Cluster, triggers)
 	if !s.coordinates() {
+		a.standBy(triggers, s.obs)
 		return
 	}
 	a.closeCancellations(s)
@@ -78,6 +79,21 @@ func (a *Agent) pass(ctx context.Context) {
 		if ctx.Err() == nil {
 			a.handle(ctx, a.presence.complete(t, a.memory, a.cfg.Recovery.HoldDown, time.Now()), s.obs)
 		}
+	}
+}
+
+// standBy notes what stands in the way as this agent sees it, which another acts on:
+// whoever asks any agent is to be told, with NATS or without.
+func (a *Agent) standBy(triggers []planner.Trigger, obs topology.Observation) {
+	now := time.Now()
+	for _, t := range triggers {
+		t = a.presence.complete(t, a.memory, a.cfg.Recovery.HoldDown, now)
+		p, refusal := a.foresee(t, obs)
+		if refusal != nil && refusal.Reason == planner.RecoveryUnfinished {
+			t.Kind = planner.Recovery
+			p, refusal = a.foresee(t, obs)
+		}
+		a.view.stand(p, refusal, now)
 	}
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"path"
 	"time"
 
 	"healer/api"
@@ -108,6 +109,7 @@ func (a *Agent) follow(ctx context.Context) {
 		if r, ok := recoveryFrom(e); ok {
 			a.view.ended(r)
 		}
+		a.overhear(e)
 	})
 	if err != nil {
 		a.log.Warn("recoveries of other agents are not shown", "error", err)
@@ -115,6 +117,23 @@ func (a *Agent) follow(ctx context.Context) {
 	}
 	<-ctx.Done()
 	stop()
+}
+
+// overhear notes what other agents were refused. What they have read of the tables this
+// agent has not.
+func (a *Agent) overhear(e events.Event) {
+	switch e.Kind() {
+	case events.RecoveryRefused:
+		var d events.Refused
+		if by := path.Base(e.Source); by != a.node && json.Unmarshal(e.Data, &d) == nil {
+			a.view.hear(api.Refusal{
+				Subject: e.Subject, Reason: d.Reason, Node: d.Blocker, Why: d.Why, Remedy: d.Remedy, Wait: d.Wait,
+				Recovery: e.Recovery, By: by,
+			})
+		}
+	case events.RecoveryStarted, events.RecoveryVerified, events.NodeRejoined:
+		a.view.unhear(e.Subject)
+	}
 }
 
 // recoveryFrom reads the end of a recovery from its event.

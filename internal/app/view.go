@@ -13,12 +13,17 @@ import (
 
 // view is what the agent knows now, written by its loops and read by the API.
 type view struct {
-	mu       sync.Mutex
-	obs      topology.Observation
-	at       time.Time
-	current  *api.Recovery
-	last     *api.Recovery
+	mu      sync.Mutex
+	obs     topology.Observation
+	at      time.Time
+	current *api.Recovery
+	last    *api.Recovery
+	// refusals are this agent's, by node; heard are the last that another agent has
+	// told of. asked are the plans that are asked for now: a refusal of another is
+	// over.
 	refusals map[string]*standing
+	heard    map[string]api.Refusal
+	asked    map[string]bool
 }
 
 // standing is a refusal that holds.
@@ -34,7 +39,9 @@ type standing struct {
 // before anybody is told: most pass within one or two observations.
 const patience = 3 * time.Second
 
-func newView() *view { return &view{refusals: map[string]*standing{}} }
+func newView() *view {
+	return &view{refusals: map[string]*standing{}, heard: map[string]api.Refusal{}, asked: map[string]bool{}}
+}
 
 func (v *view) observed(obs topology.Observation, at time.Time) {
 	v.mu.Lock()
@@ -79,9 +86,31 @@ func (v *view) ended(r api.Recovery) {
 func (v *view) refuse(p planner.Plan, r *planner.Refusal, now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	delete(v.heard, p.Node) // who acts knows better
+	s := v.note(p, r, now)
+	if s == nil || s.told || (r.Wait && !byPolicy(r.Reason) && now.Sub(s.since) < patience) {
+		return false
+	}
+	s.told = true
+	return true
+}
+
+// stand notes what this agent would be refused, if it were the one that acts. Without a
+// refusal another may know of one all the same, who has read the tables, unless
+// nothing is to be done.
+func (v *view) stand(p planner.Plan, r *planner.Refusal, now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.note(p, r, now) == nil && p.Empty() {
+		delete(v.heard, p.Node)
+	}
+}
+
+// note keeps the standing refusal of a plan, and returns nil when there is none.
+func (v *view) note(p planner.Plan, r *planner.Refusal, now time.Time) *standing {
 	if r == nil {
 		delete(v.refusals, p.Node)
-		return false
+		return nil
 	}
 	shape := ""
 	if r.Reason == planner.ModeAdvises {
@@ -93,11 +122,21 @@ func (v *view) refuse(p planner.Plan, r *planner.Refusal, now time.Time) bool {
 		v.refusals[p.Node] = s
 	}
 	s.Refusal, s.recovery, s.shape = *r, p.ID, shape
-	if s.told || (r.Wait && !byPolicy(r.Reason) && now.Sub(s.since) < patience) {
-		return false
-	}
-	s.told = true
-	return true
+	return s
+}
+
+// hear keeps what another agent was refused last about a node.
+func (v *view) hear(r api.Refusal) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.heard[r.Subject] = r
+}
+
+// unhear forgets it: the recovery of the node goes on.
+func (v *view) unhear(node string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.heard, node)
 }
 
 // refuses reports whether a refusal about the node stands.
@@ -125,6 +164,11 @@ func (v *view) snapshot() (topology.Observation, time.Time, *api.Recovery, *api.
 			Recovery: r.recovery, Plan: r.shape,
 		})
 	}
+	for subject, r := range v.heard {
+		if _, own := v.refusals[subject]; !own && v.asked[r.Recovery] {
+			refusals = append(refusals, r)
+		}
+	}
 	slices.SortFunc(refusals, func(a, b api.Refusal) int { return strings.Compare(a.Subject, b.Subject) })
 	current := v.current
 	if current != nil {
@@ -136,12 +180,19 @@ func (v *view) snapshot() (topology.Observation, time.Time, *api.Recovery, *api.
 }
 
 // keepRefusals forgets the refusals about nodes that ask for nothing any more.
-func (v *view) keepRefusals(triggers []planner.Trigger) {
+func (v *view) keepRefusals(cluster string, triggers []planner.Trigger) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for node := range v.refusals {
 		if !slices.ContainsFunc(triggers, func(t planner.Trigger) bool { return t.Node == node }) {
 			delete(v.refusals, node)
+		}
+	}
+	clear(v.asked)
+	for _, t := range triggers {
+		// Before a node is taken back its recovery may have to be finished.
+		for _, k := range []planner.Kind{planner.Recovery, t.Kind} {
+			v.asked[planner.PlanID(cluster, k, t.Node, t.Incarnation)] = true
 		}
 	}
 }
