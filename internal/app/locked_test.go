@@ -62,8 +62,12 @@ func TestLockedTableOnTheSourceDelays(t *testing.T) {
 	c.equal("n2", "n3")
 	c.eventually("nobody shows it any more", func() error {
 		for _, agent := range []string{"n1", "n2", "n3"} {
-			if s, err := c.status(agent); err != nil || len(s.Refusals) > 0 {
-				return fmt.Errorf("the agent of %s: %v, refusals %+v", agent, err, s.Refusals)
+			s, err := c.status(agent)
+			if err != nil {
+				return err
+			}
+			if len(s.Refusals) > 0 {
+				return fmt.Errorf("the agent of %s: refusals %+v", agent, s.Refusals)
 			}
 		}
 		return nil
