@@ -41,6 +41,9 @@ func (a *attempts) failed(plan string, soon bool) {
 	a.plans[plan] = attempt{pause: pause, next: a.now().Add(pause)}
 }
 
+// failing reports whether the last run of the plan did not succeed.
+func (a *attempts) failing(plan string) bool { return a.plans[plan].pause > 0 }
+
 // succeeded forgets the plan's failures.
 func (a *attempts) succeeded(plan string) { delete(a.plans, plan) }
 

@@ -171,11 +171,13 @@ func (r *active) cancel(node string) {
 }
 
 // next are the lost nodes that a recovery of their own is about to fence the survivors
-// off from: allowed, and not refused.
+// off from: allowed, not refused, and not one that has just failed. What waits for them
+// must not wait for ever.
 func (a *Agent) next() (nodes []string) {
 	obs := a.view.observation()
 	for _, t := range a.triggers() {
-		if t.Kind == planner.Recovery && permitted(a.policyFor(t.Node, obs), t.Node) && !a.view.refuses(t.Node) {
+		id := planner.PlanID(a.cfg.Cluster, t.Kind, t.Node, t.Incarnation)
+		if t.Kind == planner.Recovery && permitted(a.policyFor(t.Node, obs), t.Node) && !a.view.refuses(t.Node) && !a.attempts.failing(id) {
 			nodes = append(nodes, t.Node)
 		}
 	}
