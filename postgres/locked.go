@@ -19,7 +19,7 @@ import (
 const CodeLocked = "table_locked"
 
 // blockerPoll is how often a statement that waits is asked for whom.
-const blockerPoll = 200 * time.Millisecond
+const blockerPoll = 500 * time.Millisecond
 
 // JSONOfTables is JSON for statements that lock users' tables, as the views and
 // functions do that look into their definitions. It waits for two seconds (LockWait). Then
