@@ -238,7 +238,7 @@ func (c *cluster) said(agent string) string {
 
 // status asks the agent of a node over HTTP, as an operator does.
 func (c *cluster) status(node string) (api.Status, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return api.FetchStatus(ctx, http.DefaultClient, c.api(node))
 }
