@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"healer/topology"
 )
 
 // statusCollector makes metrics out of the Source's status at every scrape, so
@@ -38,9 +40,11 @@ func gauges() []struct {
 		{"fenced", "1 when the node's subscription to the provider is fenced.", []string{"node", "provider"}},
 		{"progress_lsn_bytes", "The node's progress for the origin, as a byte position in the origin's log.", []string{"origin", "node"}},
 		{"missing_bytes", "Bytes of the origin's log that a peer has applied and the node has not.", []string{"origin", "node"}},
+		{"origin_lag_bytes", "Bytes of the origin's log, as far as it is known, that the node has not applied; not all of them are replicated.", []string{"origin", "node"}},
 		{"lost_unsent_bytes", "Bytes of the log of a lost or fenced off node that no survivor is known to have; none while that is not known.", []string{"node"}},
 		{"slot_retained_bytes", "WAL held back by a slot that Healer keeps.", []string{"node", "for", "kind"}},
 		{"slot_lag_bytes", "How far the slot's confirmed position is behind the end of the node's log.", []string{"node", "for", "kind"}},
+		{"slot_wal_status", "1 for what the server says of the slot's WAL (pg_replication_slots.wal_status): reserved, extended, unreserved or lost.", []string{"node", "for", "kind", "status"}},
 		{"slot_at_risk", "1 when the slot holds back more WAL than the configured limit, or loses it.", []string{"node", "for", "kind"}},
 		{"recovery_running", "1 while a recovery or a rejoin of the node runs.", []string{"node", "kind"}},
 		{"refusals", "Standing refusals of the planner.", []string{"subject", "reason"}},
@@ -102,10 +106,12 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 func collectNodes(s Status, set func(string, float64, ...string)) {
+	ends := map[string]*topology.LogEnd{}
 	for _, n := range s.Nodes {
 		for _, life := range []string{LifeUp, LifeSuspected, LifeFailed, LifeLeft, LifeReturning, LifeUnknown} {
 			set("node_life", one(n.Life == life), n.Name, life)
 		}
+		ends[n.Name] = n.LogEnd
 		set("node_reachable", one(n.Reachable), n.Name)
 		set("node_ready", one(n.Ready), n.Name)
 		set("agent_alive", one(n.AgentAlive), n.Name)
@@ -129,6 +135,9 @@ func collectNodes(s Status, set func(string, float64, ...string)) {
 	for _, p := range s.Progress {
 		set("progress_lsn_bytes", float64(p.LSN), p.Origin, p.Node)
 		set("missing_bytes", float64(p.Missing), p.Origin, p.Node)
+		if end := ends[p.Origin]; end != nil {
+			set("origin_lag_bytes", float64(max(end.Flushed, p.LSN)-p.LSN), p.Origin, p.Node)
+		}
 	}
 }
 
@@ -136,15 +145,23 @@ func collectRecoveries(s Status, set func(string, float64, ...string)) {
 	// A peer may have a clone for each lost origin: the series is their sum, or the worst.
 	type key struct{ node, to, kind string }
 	retained, lag, risk := map[key]int64{}, map[key]uint64{}, map[key]bool{}
+	wal := map[key]map[string]bool{}
 	for _, sl := range s.Slots {
 		k := key{sl.Node, sl.For, string(sl.Kind)}
 		retained[k] += sl.RetainedBytes
 		lag[k] = max(lag[k], sl.Lag)
+		if wal[k] == nil {
+			wal[k] = map[string]bool{}
+		}
+		wal[k][sl.WALStatus] = true
 		risk[k] = risk[k] || sl.AtRisk || sl.WALStatus == "lost" || sl.WALStatus == "unreserved"
 	}
 	for k, n := range retained {
 		set("slot_retained_bytes", float64(n), k.node, k.to, k.kind)
 		set("slot_lag_bytes", float64(lag[k]), k.node, k.to, k.kind)
+		for status := range wal[k] {
+			set("slot_wal_status", 1, k.node, k.to, k.kind, status)
+		}
 		set("slot_at_risk", one(risk[k]), k.node, k.to, k.kind)
 	}
 	if r := s.Current; r != nil {

@@ -87,6 +87,7 @@ type Agent struct {
 	keeper   *keeper.Keeper
 	hooks    *hooks.Hooks
 	api      *api.Server
+	tally    *api.Tally
 
 	// closers end the parts in the order in which they are to be called: the
 	// reverse of that in which they were opened.
@@ -141,7 +142,7 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	a := &Agent{
 		cfg: o.Config, node: o.Node, self: self, witness: o.Witness, version: o.Version, log: o.Log.With("agent", o.Node),
-		view: newView(), book: newBook(), attempts: newAttempts(time.Now), presence: newPresence(),
+		view: newView(), book: newBook(), attempts: newAttempts(time.Now), presence: newPresence(), tally: api.NewTally(),
 		wake: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	defer func() {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"healer/api"
 	"healer/detector"
 	"healer/detector/gossip"
@@ -168,6 +170,7 @@ func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
 	a.api, err = api.New(api.Options{
 		Addr: a.self.API, Source: a, Recoveries: a, Plans: a, Events: eventSource{a.bus},
 		Steering: a, Token: a.token, Log: a.log.With("component", "api"),
+		Collectors: []prometheus.Collector{a.tally},
 	})
 	if err != nil {
 		return err

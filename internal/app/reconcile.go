@@ -204,7 +204,7 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 		}
 	}()
 	exec, err := executor.New(executor.Config{
-		Agent: a.node, Handlers: r.Handlers(), Replanner: r, Publisher: a.bus,
+		Agent: a.node, Handlers: r.Handlers(), Replanner: r, Publisher: a.told(),
 		Journal: executor.Recorders{executor.Told{Local: a.journal, Publisher: a.bus, Cluster: a.cfg.Cluster}, a.tracer},
 		Logger:  a.log, Deadlines: steps.Deadlines(a.cfg.Recovery), Lost: a.lost, Failpoint: failpoint(),
 	})

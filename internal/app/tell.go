@@ -24,12 +24,26 @@ func (a *Agent) tell(f events.Fact, data any) {
 // publish hands an event to the bus. Nothing depends on its getting anywhere.
 func (a *Agent) publish(e events.Event, err error) {
 	if err == nil {
-		err = a.bus.Publish(e)
+		err = a.told().Publish(e)
 	}
 	if err != nil {
 		a.log.Error("event is not published", "kind", e.Kind(), "error", err)
 	}
 }
+
+// counted publishes what an agent tells, and counts it.
+type counted struct {
+	bus   events.Publisher
+	tally *api.Tally
+}
+
+// Publish implements events.Publisher.
+func (c counted) Publish(e events.Event) error {
+	c.tally.Count(e)
+	return c.bus.Publish(e)
+}
+
+func (a *Agent) told() events.Publisher { return counted{a.bus, a.tally} }
 
 // slotEvent tells of a slot. It is called by the keeper.
 func (a *Agent) slotEvent(e keeper.Event) {
