@@ -37,6 +37,11 @@ help: ## List the targets
 build: ## Build bin/healer: static, without paths of this machine
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/healer ./cmd/healer
 
+.PHONY: man
+man: build ## Write the manual pages to bin/man
+	mkdir -p bin/man
+	bin/healer man --dir bin/man
+
 .PHONY: postgres
 postgres: $(PG_STAMP) ## Install the PostgreSQL servers for demo and tests
 

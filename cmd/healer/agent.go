@@ -18,8 +18,9 @@ import (
 // agentCommand runs the agent of one node until it is told to stop.
 func agentCommand(info build.Info) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "agent --config FILE --node NAME --data-dir DIR [--witness]",
-		Short: "Run the agent of one node",
+		Use:     "agent --config FILE --node NAME --data-dir DIR [--witness]",
+		Short:   "Run the agent of one node",
+		Example: "  healer agent --config /etc/healer.yaml --node n1 --data-dir /var/lib/healer\n  healer agent --witness --config /etc/healer.yaml --node w1 --data-dir /var/lib/healer",
 		Long: `Run the agent of one node until SIGINT or SIGTERM. It watches the mesh, keeps
 recovery slots on its own node, and, as the first by name of the agents that live,
 recovers what the loss of a node left different. It logs to standard error.

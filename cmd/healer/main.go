@@ -34,16 +34,23 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	info := build.Read(version)
-	app := cli.App{
+	return newApp().Run(ctx, os.Args[1:])
+}
+
+// newApp is the command line with all of its commands.
+func newApp() cli.App {
+	info, environ := build.Read(version), os.Environ()
+	return cli.App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Environ:      os.Environ(),
-		Build:        info,
-		CheckDSN:     checkDSN,
-		Commands:     []*cobra.Command{demo.Command(), agentCommand(info), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), tail.Command(checkDSN, os.Environ()), doctor.Command(checkDSN), discover.Command(checkDSN, os.Environ()), watch.Command(checkDSN, os.Environ())},
+		Environ:  environ,
+		Build:    info,
+		CheckDSN: checkDSN,
+		Commands: []*cobra.Command{
+			discover.Command(checkDSN, environ), agentCommand(info), watch.Command(checkDSN, environ), tail.Command(checkDSN, environ),
+			doctor.Command(checkDSN), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), demo.Command(),
+		},
 		NodeCommands: nodes.Commands(checkDSN), RecoveryCommands: drive.RecoveryCommands(checkDSN),
 	}
-	return app.Run(ctx, os.Args[1:])
 }
 
 // checkDSN reads a DSN as the driver will, without connecting.

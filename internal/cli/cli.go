@@ -87,11 +87,10 @@ Healer watches an active-active PostgreSQL cluster. When a node is lost, it find
 every transaction of that node which some survivor has and another lacks, carries
 it across exactly once, proves the survivors equal, and takes the node back when
 it returns.`),
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args:              subcommand,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          subcommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
@@ -100,8 +99,10 @@ it returns.`),
 	root.AddCommand(a.Commands...)
 	root.AddCommand(
 		a.statusCommand(), a.pauseCommand(), a.resumeCommand(), a.recoveryCommand(), a.nodeCommand(),
-		a.configCommand(), a.gossipCommand(), a.grantsCommand(), a.versionCommand(),
+		a.configCommand(), a.gossipCommand(), a.grantsCommand(), a.versionCommand(), a.manCommand(),
 	)
+	documented(root)
+	a.complete(root)
 	return root
 }
 

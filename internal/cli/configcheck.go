@@ -31,8 +31,9 @@ type checked struct {
 
 func (a App) configCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "check --config FILE",
-		Short: "Report everything that is wrong with the file, without connecting anywhere",
+		Use:     "check --config FILE",
+		Short:   "Report everything that is wrong with the file, without connecting anywhere",
+		Example: "  healer config check --config healer.yaml",
 		Long: "Report everything that is wrong with the file, without connecting anywhere.\n" +
 			"Exits 0 when an agent would start with it, 1 when it would not.",
 		Args: NoArgs,

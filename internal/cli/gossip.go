@@ -19,8 +19,9 @@ func (a App) gossipCommand() *cobra.Command {
 
 func gossipKeygenCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "keygen",
-		Short: "Print a fresh key for the file named by gossip.keys",
+		Use:     "keygen",
+		Short:   "Print a fresh key for the file named by gossip.keys",
+		Example: "  (umask 077; healer gossip keygen > /etc/healer/gossip.keys)",
 		Long: `Print a fresh random key of 32 bytes, in base64, for the file named by gossip.keys.
 Nothing is written: put the key into the file on every node, one key a line. The
 first key of a file is the one that its agent sends with, all of them are accepted.

@@ -20,8 +20,9 @@ type granted struct {
 
 func (a App) grantsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "grants --config FILE",
-		Short: "Print the SQL that gives Healer's role all it needs, and no more",
+		Use:     "grants --config FILE",
+		Short:   "Print the SQL that gives Healer's role all it needs, and no more",
+		Example: "  healer grants --config healer.yaml \n   psql -v ON_ERROR_STOP=1 -h n1 -d app\n  healer grants --config healer.yaml --role ops -o json",
 		Long: `Print the SQL that gives Healer's role all it needs, and no more, without connecting
 anywhere. A superuser runs it in the database of each node, and again when what is
 replicated has a new owner:

@@ -25,8 +25,9 @@ func (a App) nodeCommand() *cobra.Command {
 
 func (a App) maintenanceCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "maintenance NODE (--for DURATION | --end) (--config FILE | --api HOST:PORT)",
-		Short: "Suspend the verdicts about a node for a while",
+		Use:     "maintenance NODE (--for DURATION | --end) (--config FILE | --api HOST:PORT)",
+		Short:   "Suspend the verdicts about a node for a while",
+		Example: "  healer node maintenance n1 --for 30m --reason \"new disk\" --config healer.yaml\n  healer node maintenance n1 --end --config healer.yaml",
 		Long: strings.TrimSpace(`
 Suspend the verdicts about a node for a while: until then no agent concludes that it
 has failed, whatever it looks like, and it is neither fenced off nor taken back. It

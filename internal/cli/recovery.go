@@ -69,9 +69,10 @@ func recoveryFlagsOf(cmd *cobra.Command) recoveryFlags {
 
 func (a App) recoveryHistoryCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "history (--config FILE [--node NAME] | --api HOST:PORT)",
-		Short: "List the runs of recoveries that the agents remember",
-		Args:  NoArgs,
+		Use:     "history (--config FILE [--node NAME] | --api HOST:PORT)",
+		Short:   "List the runs of recoveries that the agents remember",
+		Example: "  healer recovery history --config healer.yaml",
+		Args:    NoArgs,
 	}
 	f := recoveryFlagsOf(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -82,8 +83,9 @@ func (a App) recoveryHistoryCommand() *cobra.Command {
 
 func (a App) recoveryShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show ID (--config FILE [--node NAME] | --api HOST:PORT)",
-		Short: "Show one recovery: its steps, its figures, its conflicts",
+		Use:     "show ID (--config FILE [--node NAME] | --api HOST:PORT)",
+		Short:   "Show one recovery: its steps, its figures, its conflicts",
+		Example: "  healer recovery show last --config healer.yaml\n  healer recovery show last --config healer.yaml -o html > recovery.html",
 		Long: strings.TrimSpace(`
 Show one recovery by the id of it or of one of its runs, or "last": its steps with
 their figures, and what became of each write that met another. All agents of the

@@ -13,8 +13,9 @@ import (
 
 func (a App) pauseCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "pause (--config FILE | --api HOST:PORT) [--node NAME] [--for DURATION]",
-		Short: "Let no recovery begin, of one node or of any",
+		Use:     "pause (--config FILE | --api HOST:PORT) [--node NAME] [--for DURATION]",
+		Short:   "Let no recovery begin, of one node or of any",
+		Example: "  healer pause --config healer.yaml --for 30m --reason \"upgrade\"\n  healer pause --config healer.yaml --node n1",
 		Long: strings.TrimSpace(`
 Let no recovery begin, of one node or of any. Detection goes on, and a recovery that
 is under way finishes. It holds for all agents, until "healer resume" or for the time
@@ -32,9 +33,10 @@ that --for gives.`),
 
 func (a App) resumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "resume (--config FILE | --api HOST:PORT) [--node NAME]",
-		Short: "Let recoveries begin again that were paused",
-		Args:  NoArgs,
+		Use:     "resume (--config FILE | --api HOST:PORT) [--node NAME]",
+		Short:   "Let recoveries begin again that were paused",
+		Example: "  healer resume --config healer.yaml",
+		Args:    NoArgs,
 	}
 	f := a.steerAnyOf(cmd)
 	node := cmd.Flags().String("node", "", "resume the recoveries of this node, which was paused by its name")
@@ -46,8 +48,9 @@ func (a App) resumeCommand() *cobra.Command {
 
 func (a App) approveCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "approve ID (--config FILE [--node NAME] | --api HOST:PORT)",
-		Short: "Run a plan that waits for approval (mode: advise)",
+		Use:     "approve ID (--config FILE [--node NAME] | --api HOST:PORT)",
+		Short:   "Run a plan that waits for approval (mode: advise)",
+		Example: "  healer recovery approve imyqb7k7j4f2mkrzus22s6txvy --config healer.yaml",
 		Long: strings.TrimSpace(`
 Run a plan that waits for approval, in mode: advise. What is approved is the plan as
 it is now, or with --plan the one of that shape, as "healer status -o json" and the
@@ -65,8 +68,9 @@ would run is made anew, and waits for an approval again.`),
 
 func (a App) cancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "cancel ID (--config FILE [--node NAME] | --api HOST:PORT)",
-		Short: "Stop a recovery, and let it not begin again",
+		Use:     "cancel ID (--config FILE [--node NAME] | --api HOST:PORT)",
+		Short:   "Stop a recovery, and let it not begin again",
+		Example: "  healer recovery cancel imyqb7k7j4f2mkrzus22s6txvy --config healer.yaml --dry-run",
 		Long: strings.TrimSpace(`
 Stop a recovery at once, and let it not begin again before "healer recovery ack". What
 was carried stays, and is told; the clones, locks and marks of the recovery are
@@ -83,8 +87,9 @@ they read from it again.`),
 
 func (a App) ackCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "ack (ID | --failed NAME) (--config FILE [--node NAME] | --api HOST:PORT)",
-		Short: "Have a recovery tried again that failed or was cancelled",
+		Use:     "ack (ID | --failed NAME) (--config FILE [--node NAME] | --api HOST:PORT)",
+		Short:   "Have a recovery tried again that failed or was cancelled",
+		Example: "  healer recovery ack --failed n3 --config healer.yaml",
 		Long: strings.TrimSpace(`
 Have a recovery tried again at once that failed or was cancelled. One that failed is
 tried again by itself after a while; this says that what it failed for is dealt with.`),

@@ -46,8 +46,9 @@ type report struct {
 
 func (a App) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "status (--config FILE [--node NAME] | --api HOST:PORT)",
-		Short: "Show the cluster as its agents see it",
+		Use:     "status (--config FILE [--node NAME] | --api HOST:PORT)",
+		Short:   "Show the cluster as its agents see it",
+		Example: "  healer status --config healer.yaml\n  healer status --api 10.0.0.1:8081 -o json",
 		Long: strings.TrimSpace(`
 Show the cluster as its agents see it. All agents of the file are asked; the first
 in its order that answers is shown, and those that do not answer are named.

@@ -7,7 +7,7 @@ import (
 )
 
 func (a App) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Say what this binary is", Args: NoArgs}
+	cmd := &cobra.Command{Use: "version", Short: "Say what this binary is", Example: "  healer version -o json", Args: NoArgs}
 	out := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *out == asJSON {

@@ -16,8 +16,9 @@ import (
 
 func cloneCommand(check config.DSNCheck) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "clone --node SOURCE --for LAGGARD --failed LOST --config FILE",
-		Short: "Copy the recovery slot that a node keeps for another",
+		Use:     "clone --node SOURCE --for LAGGARD --failed LOST --config FILE",
+		Short:   "Copy the recovery slot that a node keeps for another",
+		Example: "  healer slots clone --config healer.yaml --node n2 --for n3 --failed n1 --dry-run",
 		Long: strings.TrimSpace(`
 Copy the recovery slot that SOURCE keeps for LAGGARD, for a recovery of LOST, with the
 plugin pgoutput. The copy has the name that a recovery gives it, so that one finds it,
@@ -160,8 +161,9 @@ func ours(node string, s topology.Slot, again, verb string) error {
 
 func dropCommand(check config.DSNCheck) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "drop --node NODE --slot NAME --config FILE",
-		Short: "Drop a slot",
+		Use:     "drop --node NODE --slot NAME --config FILE",
+		Short:   "Drop a slot",
+		Example: "  healer slots drop --config healer.yaml --node n2 --slot healer_app_clone_n2_n3_n1_c --dry-run",
 		Long: strings.TrimSpace(`
 Drop one of Healer's seeds or clones. A recovery slot, and a slot that is not Healer's,
 is dropped only when its name is repeated with --yes: what it holds for somebody is gone

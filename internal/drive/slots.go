@@ -40,8 +40,9 @@ type slotList struct {
 
 func listCommand(check config.DSNCheck) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "list --config FILE",
-		Short: "List the logical slots of all nodes",
+		Use:     "list --config FILE",
+		Short:   "List the logical slots of all nodes",
+		Example: "  healer slots list --config healer.yaml --all",
 		Long: strings.TrimSpace(`
 List the logical slots of the nodes' databases: Healer's recovery slots, their seeds and
 clones, those that feed the mesh, and with --all those of others. Confirmed and restart

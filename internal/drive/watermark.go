@@ -39,8 +39,9 @@ type reached struct {
 
 func watermarkCommand(check config.DSNCheck) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "watermark --failed NODE --config FILE",
-		Short: "Show how far each survivor is with the node's transactions",
+		Use:     "watermark --failed NODE --config FILE",
+		Short:   "Show how far each survivor is with the node's transactions",
+		Example: "  healer recovery watermark --config healer.yaml --failed n1",
 		Long: strings.TrimSpace(`
 Show the last transaction of the node that each survivor has applied, as the LSN of its
 commit in the node's own log: the least, the greatest, and who could be the source.

@@ -66,7 +66,8 @@ func oneNode(cmd *cobra.Command, args []string) error {
 func listCommand(check config.DSNCheck) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list --config FILE", Short: "List the nodes: who lives, which server it is, who is fenced off from it",
-		Args: cli.NoArgs,
+		Example: "  healer node list --config healer.yaml",
+		Args:    cli.NoArgs,
 	}
 	c := commonFlags(cmd, check)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
