@@ -26,7 +26,7 @@ import (
 var shots = flag.String("shots", "", "keep a picture of every scene in this folder")
 
 // limit bounds what a page takes to show something; it decides nothing.
-const limit = 20 * time.Second
+const limit = time.Minute
 
 // browser is a real one, for all tests.
 func browser(t *testing.T) context.Context {
@@ -125,6 +125,18 @@ func (p *tab) shows(selector string, words ...string) {
 	}
 }
 
+// asks presses a button until the page asks: it may just have been drawn anew.
+func (p *tab) asks(button string) {
+	p.t.Helper()
+	deadline := time.Now().Add(limit)
+	for !got(p, chromedp.Evaluate[bool](`document.querySelector('dialog').open`)) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%s asks nothing", button)
+		}
+		p.do(chromedp.Click(button))
+	}
+}
+
 // fill sets a field.
 func (p *tab) fill(selector, value string) {
 	p.t.Helper()
@@ -182,6 +194,7 @@ func TestScenes(t *testing.T) {
 						p.shows(selector, words...)
 					}
 					p.truth("the page is no wider than the screen", `document.documentElement.scrollWidth <= window.innerWidth`)
+					p.truth("the page ends behind its foot", `document.documentElement.scrollHeight <= Math.max(window.innerHeight, Math.ceil(document.querySelector('footer').getBoundingClientRect().bottom + window.scrollY) + 4)`)
 					if faint := got(p, chromedp.Evaluate[[]string](contrast)); len(faint) > 0 {
 						t.Errorf("hard to read: %s", strings.Join(faint, "; "))
 					}
@@ -243,15 +256,16 @@ func TestSteering(t *testing.T) {
 	p := open(browser(t), t, srv.Addr())
 	p.shows("#verdict-title", "A plan waits for you")
 	p.truth("there is no button to approve", `![...document.querySelectorAll('button')].some((b) => b.textContent.includes('Approve'))`)
-	p.do(chromedp.Click("#unlock"), chromedp.WaitVisible("dialog input"), chromedp.SendKeys("dialog input", "wrong\r"))
+	p.asks("#unlock")
+	p.do(chromedp.SendKeys("dialog input", "wrong\r"))
 	p.shows("dialog .problem", "shows no token, or a wrong one")
 	p.fill("dialog input", "")
 	p.do(chromedp.SendKeys("dialog input", "s3cret\r"))
 	p.shows("#verdict-body", "Approve the plan for n3")
-	p.do(chromedp.Click("#verdict-body button"), chromedp.WaitVisible("dialog button.go"),
-		chromedp.SendKeys("dialog input[name=reason]", "looked at it"), chromedp.Click("dialog button.go"))
+	p.asks("#verdict-body button")
+	p.do(chromedp.SendKeys("dialog input[name=reason]", "looked at it"), chromedp.Click("dialog button.go"))
 	p.shows("#steering-said", "approved")
-	p.do(chromedp.Click("#steering-body button"), chromedp.WaitVisible("dialog select"))
+	p.asks("#steering-body button")
 	p.fill("dialog select", "30m")
 	p.do(chromedp.Click("dialog button.go"))
 	p.shows("#steering-said", "paused")

@@ -183,7 +183,7 @@ func healthyScene() *scene {
 	s := mesh()
 	run := verified(s.At.Add(-26 * time.Hour))
 	s.Last = &run.Recovery
-	return &scene{
+	out := &scene{
 		status: s, runs: []api.Run{run},
 		past: []event{
 			{ago: 5 * time.Hour, kind: events.NodeSuspected, node: "n2", data: map[string]any{"reason": "n1 and n3 wait for an answer"}},
@@ -197,6 +197,10 @@ func healthyScene() *scene {
 			"#past": {"recovery of n2", "subscribe n1 → n3", "600 transactions applied", "public.account"}, "#foot": {"NATS: connected"},
 		},
 	}
+	for i := range 40 { // more than the panel has room for
+		out.past = append(out.past, event{ago: 3*time.Hour + time.Duration(i)*time.Minute, kind: events.SlotCreated, node: "n2", data: map[string]any{"reason": "made anew"}})
+	}
+	return out
 }
 
 func healingScene() *scene {

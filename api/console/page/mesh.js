@@ -58,12 +58,12 @@ function curve(a, b) {
   return { path: `M${p.x.toFixed(1)} ${p.y.toFixed(1)} Q${c.x.toFixed(1)} ${c.y.toFixed(1)} ${q.x.toFixed(1)} ${q.y.toFixed(1)}`, m, nx, ny };
 }
 
-function arrow(l, at, quiet, covered) {
+function arrow(l, at, quiet) {
   const c = curve(at[l.from], at[l.to]), text = label(l);
   const anchor = Math.abs(c.nx) < 0.35 ? 'middle' : c.nx > 0 ? 'start' : 'end';
   return svg('g', { class: `edge ${l.kind}${l.gap > 0 ? ' lacks' : ''}` },
     svg('path', { d: c.path, 'marker-end': `url(#tip-${l.kind})` }, svg('title', {}, `${l.from} to ${l.to}: ${words[l.kind]}${text ? ', ' + text : ''}`)),
-    text && !(l.kind === 'flows' && (quiet || covered)) && svg('text', { x: c.m.x + c.nx * 7, y: c.m.y + c.ny * 11 + 4, 'text-anchor': anchor }, text));
+    text && !quiet && svg('text', { x: c.m.x + c.nx * 7, y: c.m.y + c.ny * 11 + 4, 'text-anchor': anchor }, text));
 }
 
 function disc(n, p, s, middle) {
@@ -90,13 +90,13 @@ export function drawMesh(state) {
   const s = state.status, carrying = lanes(state.run);
   const all = links(s, carrying);
   show('mesh', [s.agent, s.nodes.map((n) => [n.name, n.life, n.agent_alive, n.reachable, n.ready]), s.witnesses, all.map((l) => [l.from, l.to, l.kind, label(l)]), carrying], () => {
-    const names = s.nodes.map((n) => n.name), { at, middle, box } = layout(names), quiet = names.length > 5;
+    const names = s.nodes.map((n) => n.name), { at, middle, box } = layout(names), quiet = (l) => l.kind === 'flows' && (names.length > 5 || (names.length > 3 && l.lag === 0));
     const said = s.nodes.map((n) => `${n.name} is ${n.life}${n.agent_alive ? '' : ', its agent is gone'}`).join('; ') + '. '
       + (all.filter((l) => l.kind !== 'flows').map((l) => `From ${l.from} to ${l.to}: ${label(l)}`).join('; ') || 'All links replicate') + '.';
     const picture = svg('svg', { viewBox: box, role: 'img', 'aria-label': said },
       svg('defs', {}, Object.keys(words).map((k) => svg('marker', { id: 'tip-' + k, class: 'tip ' + k, viewBox: '0 0 8 8', refX: 6, refY: 4, markerWidth: 7, markerHeight: 7, orient: 'auto-start-reverse' },
         svg('path', { d: 'M0 0.6 L8 4 L0 7.4 z' })))),
-      all.map((l) => arrow(l, at, quiet, carrying.some((c) => c.from === l.from && c.to === l.to))),
+      all.map((l) => arrow(l, at, quiet(l) || (l.kind === 'flows' && carrying.some((c) => c.from === l.from && c.to === l.to)))),
       carrying.map((c) => at[c.from] && at[c.to] && svg('g', { class: 'edge carries' }, svg('path', { d: curve(at[c.from], at[c.to]).path, 'marker-end': 'url(#tip-healing)' }, svg('title', {}, `${c.from} gives ${c.to} what it lacks of ${c.origin}`)))),
       s.nodes.map((n) => disc(n, at[n.name], s, middle)));
     const witnesses = (s.witnesses || []).map((x) => `${x.name} ${x.agent_alive ? 'lives' : 'is gone'}`).join(', ');
