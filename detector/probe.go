@@ -70,11 +70,16 @@ func (s *silence) pass(now time.Time) (passed time.Duration, stalled bool) {
 
 func (s *silence) end() { s.last, s.sum = time.Time{}, 0 }
 
+// lookAgain is how soon a server is tried again that ended a session and then cut off
+// the next connection; twice as long each time, up to the interval.
+const lookAgain = 10 * time.Millisecond
+
 // run probes until ctx ends.
 func (p *probeLoop) run(ctx context.Context) {
 	abandon, dial := p.timing.ProbeAbandon, p.timing.firstDial()
 	lost := false  // an open session has ended and no new one was opened yet
 	brief := false // the last session ended before the next probe was due
+	ends := 0      // connections cut off one after the other since a session ended
 	for ctx.Err() == nil {
 		began := p.begin()
 		session, err := p.connect(ctx, abandon, dial)
@@ -89,9 +94,17 @@ func (p *probeLoop) run(ctx context.Context) {
 			}
 			abandon, dial = p.patience(abandon, dial, f.Condition)
 			p.tell(f)
-			p.pause(ctx, p.timing.ProbeInterval-time.Since(began))
+			left := p.timing.ProbeInterval - time.Since(began)
+			if lost && f.Condition == EOF {
+				// A server that is being killed takes connections until its last
+				// process is gone.
+				left = min(left, lookAgain<<min(ends, 10))
+				ends++
+			}
+			p.pause(ctx, left)
 			continue
 		}
+		ends = 0
 		abandon, dial, lost = p.timing.ProbeAbandon, p.timing.firstDial(), true
 		p.converse(ctx, session)
 		session.Close()

@@ -3,6 +3,7 @@ package detector
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -171,6 +172,44 @@ func TestEndOfSessionIsFollowedUp(t *testing.T) {
 			if after[i] != want[i] {
 				t.Errorf("report %d is %v: want %v", i, after[i], want[i])
 			}
+		}
+	})
+}
+
+// A server that is being killed cuts off the next connections as well: it is tried
+// again soon, and less and less often.
+func TestConnectionsCutOffAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dies := time.Now().Add(1050 * time.Millisecond)
+		f := &fakeServer{
+			ping: good,
+			connect: func(context.Context) error {
+				switch gone := time.Since(dies); {
+				case gone < 0:
+					return nil
+				case gone < 25*time.Millisecond:
+					return &ProbeError{EOF, errors.New("cut off")}
+				}
+				return &ProbeError{Refused, errors.New("refused")}
+			},
+			wait: func(ctx context.Context) error {
+				select {
+				case <-time.After(time.Until(dies)):
+					return &ProbeError{EOF, errors.New("eof")}
+				case <-ctx.Done():
+					return nil
+				}
+			},
+		}
+		var after []found
+		for _, r := range loop(t, f, 1200*time.Millisecond) {
+			if r.c != Answered {
+				after = append(after, found{r.at - 1050*time.Millisecond, r.c})
+			}
+		}
+		want := []found{{0, EOF}, {0, EOF}, {10 * time.Millisecond, EOF}, {30 * time.Millisecond, PostmasterGone}}
+		if !slices.Equal(after, want) {
+			t.Errorf("reports %v: want %v", after, want)
 		}
 	})
 }
