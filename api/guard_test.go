@@ -3,7 +3,6 @@ package api_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -126,15 +125,7 @@ func TestGuard(t *testing.T) {
 			if c.host != "" {
 				req.Host = c.host
 			}
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-			res, err := client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer, err := io.ReadAll(res.Body)
-			if err := errors.Join(err, res.Body.Close()); err != nil {
-				t.Fatal(err)
-			}
+			res, answer := do(t, req)
 			if res.StatusCode != c.status || !strings.Contains(string(answer), c.code) {
 				t.Errorf("%d %s: want %d %s", res.StatusCode, answer, c.status, c.code)
 			}

@@ -131,7 +131,7 @@ type spec struct {
 func newSpec(t *testing.T) *spec {
 	t.Helper()
 	s := &spec{doc: document(t), compiler: jsonschema.NewCompiler(), left: map[string]bool{}}
-	seal(s.doc["components"])
+	goschema.Seal(s.doc["components"])
 	s.compiler.AssertFormat()
 	if err := s.compiler.AddResource("file:///openapi.yaml", any(s.doc)); err != nil {
 		t.Fatal(err)
@@ -142,23 +142,6 @@ func newSpec(t *testing.T) *spec {
 		}
 	}
 	return s
-}
-
-// seal makes every object one that has no other fields.
-func seal(doc any) {
-	switch v := doc.(type) {
-	case map[string]any:
-		if _, ok := v["properties"]; ok {
-			v["additionalProperties"] = false
-		}
-		for _, sub := range v {
-			seal(sub)
-		}
-	case []any:
-		for _, sub := range v {
-			seal(sub)
-		}
-	}
 }
 
 // routes are those of the document, as the server writes them.
@@ -362,15 +345,7 @@ func (s *spec) send(t *testing.T, addr string, a ask) {
 	for k, v := range a.header {
 		req.Header.Set(k, v)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(res.Body)
-	if err := errors.Join(err, res.Body.Close()); err != nil {
-		t.Fatal(err)
-	}
+	res, body := do(t, req)
 	if res.StatusCode != a.code {
 		t.Fatalf("%s %s: %d, want %d: %s", method, path, res.StatusCode, a.code, body)
 	}
@@ -438,15 +413,9 @@ func (s *spec) elsewhere(t *testing.T) {
 	}
 }
 
-// away asks under a name that somebody else has pointed here.
-func (s *spec) away(t *testing.T, addr, route string) {
+// do keeps no connection, which would outlive the test.
+func do(t *testing.T, req *http.Request) (*http.Response, []byte) {
 	t.Helper()
-	method, path, _ := strings.Cut(route, " ")
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Host = "rebound.example"
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {
@@ -456,6 +425,19 @@ func (s *spec) away(t *testing.T, addr, route string) {
 	if err := errors.Join(err, res.Body.Close()); err != nil {
 		t.Fatal(err)
 	}
+	return res, body
+}
+
+// away asks under a name that somebody else has pointed here.
+func (s *spec) away(t *testing.T, addr, route string) {
+	t.Helper()
+	method, path, _ := strings.Cut(route, " ")
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "rebound.example"
+	res, body := do(t, req)
 	if err := s.check(route, res.StatusCode, res.Header.Get("Content-Type"), body); err != nil || res.StatusCode != http.StatusForbidden {
 		t.Errorf("%s: %d, %v\n%s", route, res.StatusCode, err, body)
 	}

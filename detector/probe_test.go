@@ -148,14 +148,7 @@ func TestEndOfSessionIsFollowedUp(t *testing.T) {
 				}
 				return &ProbeError{Refused, errors.New("refused")}
 			},
-			wait: func(ctx context.Context) error {
-				select {
-				case <-time.After(time.Until(dies)):
-					return &ProbeError{EOF, errors.New("eof")}
-				case <-ctx.Done():
-					return nil
-				}
-			},
+			wait: endsAt(dies),
 		}
 		var after []found
 		for _, r := range loop(t, f, 1300*time.Millisecond) {
@@ -176,6 +169,18 @@ func TestEndOfSessionIsFollowedUp(t *testing.T) {
 	})
 }
 
+// endsAt is how a session ends whose server dies then.
+func endsAt(dies time.Time) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-time.After(time.Until(dies)):
+			return &ProbeError{EOF, errors.New("eof")}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
 // A server that is being killed cuts off the next connections as well: it is tried
 // again soon, and less and less often.
 func TestConnectionsCutOffAreTriedAgain(t *testing.T) {
@@ -192,14 +197,7 @@ func TestConnectionsCutOffAreTriedAgain(t *testing.T) {
 				}
 				return &ProbeError{Refused, errors.New("refused")}
 			},
-			wait: func(ctx context.Context) error {
-				select {
-				case <-time.After(time.Until(dies)):
-					return &ProbeError{EOF, errors.New("eof")}
-				case <-ctx.Done():
-					return nil
-				}
-			},
+			wait: endsAt(dies),
 		}
 		var after []found
 		for _, r := range loop(t, f, 1200*time.Millisecond) {

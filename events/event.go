@@ -62,12 +62,17 @@ func (f Fact) ID() string {
 // Hash is the deterministic id of a list of words: 128 bits of the SHA-256 of
 // their length-prefixed concatenation, in lower-case base32 without padding.
 func Hash(words ...string) string {
+	enc := base32.StdEncoding.WithPadding(base32.NoPadding)
+	return strings.ToLower(enc.EncodeToString(digest(words)[:16]))
+}
+
+// digest tells ("ab", "c") from ("a", "bc").
+func digest(words []string) []byte {
 	h := sha256.New()
 	for _, w := range words {
 		fmt.Fprintf(h, "%d:%s", len(w), w)
 	}
-	enc := base32.StdEncoding.WithPadding(base32.NoPadding)
-	return strings.ToLower(enc.EncodeToString(h.Sum(nil)[:16]))
+	return h.Sum(nil)
 }
 
 // New makes the event of a fact as agent reports it at the given time. It

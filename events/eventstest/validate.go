@@ -11,6 +11,7 @@ import (
 
 	"healer/events"
 	"healer/events/schema"
+	"healer/internal/goschema"
 )
 
 // Check fails a test whose event is not as its schemas say.
@@ -70,7 +71,7 @@ func compile(name string, read func() ([]byte, error)) (*jsonschema.Schema, erro
 	if err := json.Unmarshal(b, &doc); err != nil {
 		return nil, fmt.Errorf("schema %s: %w", name, err)
 	}
-	seal(doc)
+	goschema.Seal(doc)
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
 	url := "https://healer.invalid/" + name
@@ -82,21 +83,4 @@ func compile(name string, read func() ([]byte, error)) (*jsonschema.Schema, erro
 		compiled.schemas[name] = s
 	}
 	return s, err
-}
-
-// seal makes every object of a schema one that has no other fields.
-func seal(doc any) {
-	switch v := doc.(type) {
-	case map[string]any:
-		if _, ok := v["properties"]; ok {
-			v["additionalProperties"] = false
-		}
-		for _, sub := range v {
-			seal(sub)
-		}
-	case []any:
-		for _, sub := range v {
-			seal(sub)
-		}
-	}
 }

@@ -66,21 +66,7 @@ func TestNodesLostInEveryStep(t *testing.T) {
 	c := newCluster(t, 5)
 	dice := random(t)
 	for _, b := range blows() {
-		all := instants()
-		if os.Getenv(envFull) == "" {
-			dice.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-			all = all[:min(rounds(t, 1), len(all))]
-		}
-		for _, at := range all {
-			c.sub(b.name+"/"+at, func(l *lab) {
-				c := *c
-				c.lab = l
-				c.struck(dice, b, at)
-			})
-			if t.Failed() {
-				return
-			}
-		}
+		c.walk(b.name+"/", some(t, dice, instants(), 1), func(c *cluster, at string) { c.struck(dice, b, at) })
 	}
 }
 
@@ -90,21 +76,8 @@ func TestNodesLostWithoutMajority(t *testing.T) {
 	c := newCluster(t, nodes(t, 3))
 	dice := random(t)
 	for _, b := range blows()[1:] {
-		all := instants()
-		if os.Getenv(envFull) == "" {
-			all = []string{all[dice.IntN(len(all))]}
-		}
 		b.alone, b.back, b.ahead = false, true, 1
-		for _, at := range all {
-			c.sub(b.name+"/"+at, func(l *lab) {
-				c := *c
-				c.lab = l
-				c.struck(dice, b, at)
-			})
-			if t.Failed() {
-				return
-			}
-		}
+		c.walk(b.name+"/", some(t, dice, instants(), 1), func(c *cluster, at string) { c.struck(dice, b, at) })
 	}
 }
 

@@ -2,7 +2,6 @@ package attack
 
 import (
 	"fmt"
-	"os"
 	"testing"
 
 	"healer/internal/localpg"
@@ -21,21 +20,7 @@ func TestCoordinatorKilledInRows(t *testing.T) {
 	for _, after := range []int{1, 10, 40, 120, 200} {
 		all = append(all, fmt.Sprintf("inside rows %dms", after))
 	}
-	if os.Getenv(envFull) == "" {
-		dice := random(t)
-		dice.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		all = all[:min(rounds(t, 1), len(all))]
-	}
-	for _, moment := range all {
-		c.sub(moment, func(l *lab) {
-			c := *c
-			c.lab = l
-			c.killedInRows(moment)
-		})
-		if t.Failed() {
-			return
-		}
-	}
+	c.walk("", some(t, random(t), all, 1), (*cluster).killedInRows)
 }
 
 func (c *cluster) killedInRows(moment string) {

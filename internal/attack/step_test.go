@@ -28,22 +28,7 @@ func moments() []string {
 // other ones.
 func TestCoordinatorKilledInEveryStep(t *testing.T) {
 	c := newCluster(t, nodes(t, 3))
-	all := moments()
-	if os.Getenv(envFull) == "" {
-		dice := random(t)
-		dice.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		all = all[:min(rounds(t, 4), len(all))]
-	}
-	for _, moment := range all {
-		c.sub(moment, func(l *lab) {
-			c := *c
-			c.lab = l
-			c.killedAt(moment)
-		})
-		if t.Failed() {
-			return
-		}
-	}
+	c.walk("", some(t, random(t), moments(), 4), (*cluster).killedAt)
 }
 
 func (c *cluster) killedAt(moment string) {

@@ -60,6 +60,31 @@ func random(t *testing.T) *rand.Rand {
 // rounds is how often a random test throws them.
 func rounds(t *testing.T, ordinary int) int { return number(t, envRounds, ordinary) }
 
+// some are as many of all the moments as there are rounds, in no order; or all of
+// them, when HEALER_ATTACK_FULL is set.
+func some(t *testing.T, dice *rand.Rand, all []string, ordinary int) []string {
+	t.Helper()
+	if os.Getenv(envFull) != "" {
+		return all
+	}
+	dice.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:min(rounds(t, ordinary), len(all))]
+}
+
+// walk strikes at one moment after another, until a test fails.
+func (c *cluster) walk(prefix string, moments []string, strike func(*cluster, string)) {
+	for _, moment := range moments {
+		if c.Failed() {
+			return
+		}
+		c.sub(prefix+moment, func(l *lab) {
+			c := *c
+			c.lab = l
+			strike(&c, moment)
+		})
+	}
+}
+
 // nodes is how many a cluster has.
 func nodes(t *testing.T, ordinary int) int { return number(t, envNodes, ordinary) }
 
