@@ -165,6 +165,7 @@ type Failed struct {
 	Retry bool `json:"retry"`
 	// TransactionsRecovered counts what this run carried across all the same.
 	TransactionsRecovered int64 `json:"transactions_recovered"`
+	topology.Unsent
 	// Conflicts is nil when this run met none.
 	Conflicts  *Conflicts `json:"conflicts,omitempty"`
 	DurationMS int64      `json:"duration_ms"`

@@ -208,6 +208,7 @@ func (r *run) failure(o Outcome) events.Failed {
 		Plan: string(o.Plan.Kind), Node: o.Plan.Node, Reason: codeOf(o.Err), Error: text(o.Err), Hint: hintOf(o.Err),
 		Retry: o.Replan, DurationMS: o.Duration.Milliseconds(), Run: r.id,
 		TransactionsRecovered: sum(o.Steps, FigureTransactions),
+		Unsent:                o.Plan.Unsent,
 		Conflicts:             told(Conflicts(o.Steps)),
 	}
 	if o.State == Cancelled {

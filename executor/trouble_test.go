@@ -125,7 +125,8 @@ func TestPermanentErrorStopsItsLaneOnly(t *testing.T) {
 			t.Errorf("verified %v, remaining %v", v.Survivors, v.Remaining)
 		}
 		f := decode[events.Failed](t, only(t, b.bus, events.RecoveryFailed))
-		if f.Reason != "42501" || f.On != "n3" || f.Hint != "GRANT pg_maintain TO healer" || f.Retry || f.TransactionsRecovered != 20 {
+		if f.Reason != "42501" || f.On != "n3" || f.Hint != "GRANT pg_maintain TO healer" || f.Retry || f.TransactionsRecovered != 20 ||
+			f.UnsentText(dead) != "12 bytes only on "+dead+" until it returns" {
 			t.Errorf("%+v", f)
 		}
 		// The mark of n3 is still there, and the next run takes it from there.
@@ -309,6 +310,11 @@ func TestCancel(t *testing.T) {
 				}
 				if n := b.bus.kinds()[events.RecoveryCancelled]; n != c.told {
 					t.Errorf("%d events of the cancellation: want %d", n, c.told)
+				}
+				for _, e := range b.bus.of(events.RecoveryCancelled) {
+					if f := decode[events.Failed](t, e); f.UnsentText(dead) != "12 bytes only on "+dead+" until it returns" {
+						t.Errorf("it says of what nobody has: %q", f.UnsentText(dead))
+					}
 				}
 				if n := b.bus.kinds()[events.RecoveryFailed]; n != 0 {
 					t.Errorf("%d events of failure", n)

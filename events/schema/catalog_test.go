@@ -114,7 +114,7 @@ func catalog() []entry {
 			events.Failed{
 				Plan: "recovery", Node: "n3", Reason: "constraint_violated", Error: "n2: unique constraint account_owner_key: (owner)=(ada) is there already",
 				Hint: "change or remove one of the two rows", Step: "r7k2c/subscribe/n1/n2", Kind: "subscribe", On: "n2",
-				TransactionsRecovered: 17, DurationMS: 95, Run: "01kc",
+				TransactionsRecovered: 17, Unsent: topology.Unsent{UnsentBytes: new(int64(512)), UnsentAsOf: at}, DurationMS: 95, Run: "01kc",
 			},
 		},
 		{

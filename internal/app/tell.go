@@ -180,7 +180,7 @@ func recoveryFrom(e events.Event) (api.Recovery, bool) {
 		}
 		r := recoveryAt(e, d.Plan, state, d.DurationMS)
 		r.Transactions, r.Applied = d.TransactionsRecovered, d.TransactionsRecovered
-		r.Error, r.Hint = d.Error, d.Hint
+		r.Error, r.Hint, r.Unsent = d.Error, d.Hint, d.Unsent
 		conflictsFrom(&r, d.Conflicts)
 		return r, true
 	}

@@ -109,6 +109,9 @@ func failedWords(f events.Failed) string {
 	if f.Retry {
 		text += " (it is tried again)"
 	}
+	if only := f.UnsentText(f.Node); only != "" {
+		text += "; " + only
+	}
 	return text
 }
 
