@@ -7,5 +7,5 @@
 // says whether trying again can help: Wrap holds the one table of SQLSTATEs.
 //
 // It is the only package, with those below it, that may import pgx. It knows
-// nothing of replication engines; postgres/native and its siblings do.
+// nothing of replication engines; postgres/engine and its dialects do.
 package postgres

@@ -109,3 +109,12 @@ func Ident(name string) string { return pgx.Identifier{name}.Sanitize() }
 // Simple is, as the first argument of Tx.Exec, what allows several statements
 // in one string.
 const Simple = pgx.QueryExecModeSimpleProtocol
+
+// Literal quotes a string constant of SQL.
+func Literal(s string) string {
+	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	if strings.Contains(s, `\`) {
+		return " E" + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
+}

@@ -16,13 +16,14 @@ import (
 	"healer/detector/gossip"
 	"healer/events/natsbus"
 	"healer/executor"
+	"healer/internal/engines"
 	"healer/internal/hooks"
 	"healer/internal/steps"
 	"healer/internal/supervisor"
 	"healer/internal/tracing"
 	"healer/keeper"
 	"healer/postgres"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -75,7 +76,7 @@ type Agent struct {
 
 	servers  map[string]*postgres.Server
 	sessions map[string]steps.Server
-	engine   *native.Engine
+	engine   *engine.Engine
 	broker   *natsbus.Server
 	bus      *natsbus.Bus
 	journal  *executor.Journal
@@ -240,7 +241,7 @@ func (a *Agent) openServers(context.Context, Options) error {
 		}
 		a.servers[n.Name], a.sessions[n.Name] = s, s
 	}
-	a.engine = native.New(native.Options{
+	a.engine = engines.New(a.cfg.Engine, engine.Options{
 		Cluster: a.cfg.Cluster, Servers: a.servers, Providers: a.memory.providers(), Feeds: a.memory.feeds(), Log: a.log,
 	})
 	a.onClose("engine", func(context.Context) error { a.engine.Close(); return nil })

@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"healer/keeper"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
 // keeperStore is the keeper's view of the servers, as the agent of node has it.
 type keeperStore struct {
-	engine *native.Engine
+	engine *engine.Engine
 	node   string
 	// ends is told what the samples show of the log.
 	ends *logEnds

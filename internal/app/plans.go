@@ -6,7 +6,7 @@ import (
 
 	"healer/api"
 	"healer/planner"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -60,7 +60,7 @@ func (a *Agent) supposed(obs topology.Observation, failed string) planner.Trigge
 		}
 	}
 	if n, _ := obs.Node(failed); n.Reachable {
-		t.Memory = native.MemoryOf(n)
+		t.Memory = engine.MemoryOf(n)
 		t.Memory.End = endOf(n, a.view.observedAt())
 	}
 	return t

@@ -12,7 +12,7 @@ import (
 	"healer/events"
 	"healer/executor"
 	"healer/keeper"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 )
 
 // tell publishes a fact as this agent has it.
@@ -95,7 +95,7 @@ func (a *Agent) learn(s situation) {
 	if s.readable() {
 		for _, n := range s.obs.Nodes {
 			if n.Reachable && s.life(n.Name) == detector.LifeUp && !s.fenced(n.Name) {
-				a.memory.learn(n.Name, native.MemoryOf(n))
+				a.memory.learn(n.Name, engine.MemoryOf(n))
 				a.memory.ends.read(n, s.at)
 			}
 		}

@@ -20,6 +20,7 @@ import (
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/postgres/native"
 	"healer/topology"
 )
@@ -48,7 +49,7 @@ func newLab(t *testing.T) *lab {
 		servers[s.Name()] = server
 	}
 	l.try(os.WriteFile(l.file, []byte(b.String()), 0o600))
-	e := native.New(native.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
+	e := native.New(engine.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
 	defer e.Close()
 	for _, node := range l.mesh.Names() {
 		for _, peer := range l.mesh.Names() {

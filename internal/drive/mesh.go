@@ -9,7 +9,7 @@ import (
 	"healer/config"
 	"healer/internal/reach"
 	"healer/planner"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -59,7 +59,7 @@ func (m *mesh) trigger(ctx context.Context, obs topology.Observation, failed str
 	for _, n := range obs.Nodes {
 		switch {
 		case n.Name == failed && n.Reachable:
-			t.Memory = native.MemoryOf(n)
+			t.Memory = engine.MemoryOf(n)
 			t.Memory.End = topology.LogEnd{Identity: n.Identity, Flushed: n.Flushed, At: time.Now()}
 		case n.Name == failed:
 			t.Memory.End = m.logEnd(ctx, failed)

@@ -8,12 +8,13 @@ import (
 
 	"healer/internal/localpg"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/postgres/native"
 	"healer/topology"
 )
 
 // engine is another one over the lab's servers, for what no command does.
-func (l *lab) engine() *native.Engine {
+func (l *lab) engine() *engine.Engine {
 	l.t.Helper()
 	servers := map[string]*postgres.Server{}
 	for _, s := range l.mesh.Nodes() {
@@ -22,7 +23,7 @@ func (l *lab) engine() *native.Engine {
 		l.t.Cleanup(server.Close)
 		servers[s.Name()] = server
 	}
-	e := native.New(native.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
+	e := native.New(engine.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
 	l.t.Cleanup(e.Close)
 	return e
 }

@@ -12,7 +12,7 @@ import (
 	"healer/compare"
 	"healer/internal/verify"
 	"healer/postgres"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/postgres/transfer"
 	"healer/topology"
 )
@@ -73,7 +73,7 @@ func (r *rebuild) clear(ctx context.Context) error {
 // source has applied all that came before them: what is not in the snapshot is
 // then in a slot.
 func (r *rebuild) makeSlots(ctx context.Context) error {
-	var pairs []native.Pair
+	var pairs []engine.Pair
 	for _, p := range r.peers {
 		if p == r.source {
 			continue
@@ -81,13 +81,13 @@ func (r *rebuild) makeSlots(ctx context.Context) error {
 		if err := r.Servers[p].CreateSlot(ctx, r.to[p].Slot, "pgoutput"); err != nil {
 			return err
 		}
-		pairs = append(pairs, native.Pair{From: p, To: r.source})
+		pairs = append(pairs, engine.Pair{From: p, To: r.source})
 	}
 	return r.barrier(ctx, pairs)
 }
 
 // barrier is the engine's, bounded.
-func (r *rebuild) barrier(ctx context.Context, pairs []native.Pair) error {
+func (r *rebuild) barrier(ctx context.Context, pairs []engine.Pair) error {
 	limited, cancel := context.WithTimeout(ctx, r.o.catchUp)
 	defer cancel()
 	err := r.Engine.Barrier(limited, pairs)
@@ -239,9 +239,9 @@ func (r *rebuild) catchUp(ctx context.Context) error {
 	if err := r.observe(ctx); err != nil {
 		return err
 	}
-	var pairs []native.Pair
+	var pairs []engine.Pair
 	for _, p := range r.peers {
-		pairs = append(pairs, native.Pair{From: p, To: r.o.node})
+		pairs = append(pairs, engine.Pair{From: p, To: r.o.node})
 	}
 	return r.barrier(ctx, pairs)
 }

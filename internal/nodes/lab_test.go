@@ -24,6 +24,7 @@ import (
 	"healer/internal/localpg/pgtest"
 	"healer/internal/nodes"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/postgres/native"
 )
 
@@ -130,7 +131,7 @@ func (l *lab) fails(words string, args ...string) {
 }
 
 // engine is one of the test's own.
-func (l *lab) engine() *native.Engine {
+func (l *lab) engine() *engine.Engine {
 	l.t.Helper()
 	servers := map[string]*postgres.Server{}
 	for _, n := range l.mesh.Nodes() {
@@ -139,7 +140,7 @@ func (l *lab) engine() *native.Engine {
 		l.t.Cleanup(s.Close)
 		servers[n.Name()] = s
 	}
-	e := native.New(native.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
+	e := native.New(engine.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
 	l.t.Cleanup(e.Close)
 	return e
 }

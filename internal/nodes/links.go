@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"healer/postgres"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -42,9 +42,9 @@ func (r *rebuild) links(ctx context.Context) error {
 // link is how to reads, or is to read, from the provider from: its own
 // subscription, completed by what other nodes' subscriptions to the same provider
 // tell, and by the file.
-func (r *rebuild) link(ctx context.Context, from, to string) (native.Link, error) {
+func (r *rebuild) link(ctx context.Context, from, to string) (engine.Link, error) {
 	name := topology.MeshSlotName(r.Servers[from].Database(), from, to)
-	out := native.Link{Name: name, Slot: name}
+	out := engine.Link{Name: name, Slot: name}
 	if own, ok, err := r.Engine.LinkOf(ctx, to, from); err != nil {
 		return out, err
 	} else if ok {

@@ -10,7 +10,7 @@ import (
 	"healer/api"
 	"healer/events"
 	"healer/planner"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -51,10 +51,10 @@ type rebuild struct {
 	// peers are all nodes but the one that is rebuilt.
 	peers  []string
 	stale  []staleFence
-	tables []native.Replica
+	tables []engine.Replica
 	// to has how the node will read from each peer, back how each peer will read
 	// from the node.
-	to, back map[string]native.Link
+	to, back map[string]engine.Link
 	say      func(format string, args ...any)
 	began    time.Time
 	phases   map[string]int64
@@ -63,7 +63,7 @@ type rebuild struct {
 // planRebuild checks all that can be checked before anything is touched.
 func (m *mesh) planRebuild(ctx context.Context, o rebuildOptions) (*rebuild, error) {
 	r := &rebuild{
-		mesh: m, o: o, result: &rebuilt{Node: o.node}, to: map[string]native.Link{}, back: map[string]native.Link{},
+		mesh: m, o: o, result: &rebuilt{Node: o.node}, to: map[string]engine.Link{}, back: map[string]engine.Link{},
 		say: func(string, ...any) {}, phases: map[string]int64{},
 	}
 	if err := m.known(o.node); err != nil {

@@ -9,14 +9,15 @@ import (
 
 	"healer/api"
 	"healer/config"
+	"healer/internal/engines"
 	"healer/postgres"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
 // Cluster is the servers of a cluster's file, by their names, and the engine.
 type Cluster struct {
-	Engine  *native.Engine
+	Engine  *engine.Engine
 	Servers map[string]*postgres.Server
 }
 
@@ -32,7 +33,7 @@ func Open(c *config.Config, feeds map[string]map[string]string) (*Cluster, error
 		}
 		r.Servers[n.Name] = s
 	}
-	r.Engine = native.New(native.Options{
+	r.Engine = engines.New(c.Engine, engine.Options{
 		Cluster: c.Cluster, Servers: r.Servers, Feeds: feeds, Log: slog.New(slog.DiscardHandler),
 	})
 	return r, nil

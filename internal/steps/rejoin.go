@@ -6,7 +6,7 @@ import (
 
 	"healer/executor"
 	"healer/planner"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -81,7 +81,7 @@ func (r *Run) checkDrain(context.Context, planner.Plan, planner.Step) (bool, str
 }
 
 func (r *Run) applyDrain(ctx context.Context, p planner.Plan, s planner.Step) (executor.Result, error) {
-	pairs := []native.Pair{{From: p.Node, To: s.Node}, {From: s.Node, To: p.Node}}
+	pairs := []engine.Pair{{From: p.Node, To: s.Node}, {From: s.Node, To: p.Node}}
 	if err := r.Engine.Barrier(ctx, pairs); err != nil {
 		return executor.Result{}, err
 	}

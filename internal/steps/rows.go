@@ -11,7 +11,7 @@ import (
 	"healer/executor"
 	"healer/internal/tables"
 	"healer/planner"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -123,8 +123,8 @@ func (r *Run) wholly(ctx context.Context, p planner.Plan, l *lane) (compare.Repo
 }
 
 // exchanging are the pairs of the nodes of which one reads from the other.
-func (r *Run) exchanging(p planner.Plan, nodes []string) ([]native.Pair, error) {
-	var out []native.Pair
+func (r *Run) exchanging(p planner.Plan, nodes []string) ([]engine.Pair, error) {
+	var out []engine.Pair
 	for _, pair := range mutual(nodes) {
 		to, _, err := r.seen(p, pair.To)
 		if err != nil {

@@ -13,12 +13,12 @@ import (
 	"healer/executor"
 	"healer/planner"
 	"healer/postgres"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/rescue"
 	"healer/topology"
 )
 
-// Engine is what the handlers need of the mesh. postgres/native satisfies it.
+// Engine is what the handlers need of the mesh. postgres/engine satisfies it.
 type Engine interface {
 	Observe(ctx context.Context, node string) topology.NodeState
 	ObserveAll(ctx context.Context, lost ...string) topology.Observation
@@ -37,12 +37,12 @@ type Engine interface {
 	Flush(ctx context.Context, node string) (topology.LSN, error)
 	Progress(ctx context.Context, node, originName string, flush bool) (topology.LSN, error)
 	Prepared(ctx context.Context, node string, sub topology.Subscription) ([]string, error)
-	Barrier(ctx context.Context, pairs []native.Pair) error
+	Barrier(ctx context.Context, pairs []engine.Pair) error
 	Tables(ctx context.Context, node string, sub topology.Subscription) ([]topology.TableName, error)
 	Unknown(ctx context.Context, node string, sub topology.Subscription, other string, theirs topology.Subscription) ([]topology.TableName, error)
 	Publications(ctx context.Context, source, target, lost string) ([]string, error)
 
-	Replicas(ctx context.Context, node, provider string) ([]native.Replica, error)
+	Replicas(ctx context.Context, node, provider string) ([]engine.Replica, error)
 	LastCommit(ctx context.Context, node string, sub topology.Subscription) (time.Time, error)
 	Stamped(ctx context.Context, node string, sub topology.Subscription, since time.Time) (bool, error)
 }

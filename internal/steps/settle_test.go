@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 
 	"healer/planner"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -19,13 +19,13 @@ type stuck struct {
 	on string
 	// waits is called when it is stuck.
 	waits  func()
-	passed []native.Pair
+	passed []engine.Pair
 	// changed counts what a release did.
 	changed int
 }
 
-func (e *stuck) Barrier(ctx context.Context, pairs []native.Pair) error {
-	if slices.ContainsFunc(pairs, func(p native.Pair) bool { return p.From == e.on || p.To == e.on }) {
+func (e *stuck) Barrier(ctx context.Context, pairs []engine.Pair) error {
+	if slices.ContainsFunc(pairs, func(p engine.Pair) bool { return p.From == e.on || p.To == e.on }) {
 		e.waits()
 		<-ctx.Done()
 		return ctx.Err()
@@ -57,7 +57,7 @@ func TestSettleGoesOnWithoutTheLost(t *testing.T) {
 		r := New(Options{Engine: e, Trigger: func() planner.Trigger { return planner.Trigger{Lost: *lost.Load()} }})
 		p := planner.Plan{Survivors: []string{"n2", "n3", "n4"}}
 		at, err := r.settle(t.Context(), p, "n2")
-		want := []native.Pair{{From: "n2", To: "n3"}, {From: "n3", To: "n2"}}
+		want := []engine.Pair{{From: "n2", To: "n3"}, {From: "n3", To: "n2"}}
 		if err != nil || at != 7 || !slices.Equal(e.passed, want) {
 			t.Errorf("at %v, %v; waited for %v, want %v", at, err, e.passed, want)
 		}

@@ -7,7 +7,7 @@ import (
 
 	"healer/executor"
 	"healer/planner"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -134,12 +134,12 @@ func closeAll(ctx context.Context, peers []rescue.Peer) {
 }
 
 // mutual lists both directions of every pair of nodes.
-func mutual(nodes []string) []native.Pair {
-	var pairs []native.Pair
+func mutual(nodes []string) []engine.Pair {
+	var pairs []engine.Pair
 	for _, a := range nodes {
 		for _, b := range nodes {
 			if a != b {
-				pairs = append(pairs, native.Pair{From: a, To: b})
+				pairs = append(pairs, engine.Pair{From: a, To: b})
 			}
 		}
 	}

@@ -6,23 +6,23 @@ import (
 	"strings"
 
 	"healer/compare"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
 // replica is one direction in which a table is replicated.
 type replica struct {
 	node, provider string
-	native.Replica
+	engine.Replica
 }
 
-// Engine tells what a node receives from another. postgres/native satisfies it.
+// Engine tells what a node receives from another. postgres/engine satisfies it.
 type Engine interface {
-	Replicas(ctx context.Context, node, provider string) ([]native.Replica, error)
+	Replicas(ctx context.Context, node, provider string) ([]engine.Replica, error)
 }
 
 // Of are the tables that the pairs of nodes exchange.
-func Of(ctx context.Context, e Engine, pairs []native.Pair) ([]compare.Spec, error) {
+func Of(ctx context.Context, e Engine, pairs []engine.Pair) ([]compare.Spec, error) {
 	var all []replica
 	for _, p := range pairs {
 		got, err := e.Replicas(ctx, p.To, p.From)

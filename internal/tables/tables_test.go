@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"healer/compare"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -15,7 +15,7 @@ func name(n string) topology.TableName { return topology.TableName{Schema: "publ
 // TestSpecs unites what each direction carries of a table.
 func TestSpecs(t *testing.T) {
 	part := func(node, provider, table string, columns []string, filter string) replica {
-		return replica{node, provider, native.Replica{TableName: name(table), Columns: columns, Filter: filter}}
+		return replica{node, provider, engine.Replica{TableName: name(table), Columns: columns, Filter: filter}}
 	}
 	got := specs([]replica{
 		part("n2", "n1", "b", []string{"a", "b", "c"}, "x > 1"),

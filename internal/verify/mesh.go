@@ -13,7 +13,7 @@ import (
 	"healer/internal/reach"
 	"healer/internal/tables"
 	"healer/postgres"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -22,7 +22,7 @@ type mesh struct {
 	*reach.Cluster
 	// nodes are those compared, sorted; pairs what they receive from one another.
 	nodes []string
-	pairs []native.Pair
+	pairs []engine.Pair
 	seen  topology.Observation
 	// origin is the lost node whose rows are carried; empty when none's are.
 	origin string
@@ -107,7 +107,7 @@ func (m *mesh) findPairs() error {
 	for i, a := range m.nodes {
 		for _, b := range m.nodes[i+1:] {
 			joined := false
-			for _, p := range []native.Pair{{From: a, To: b}, {From: b, To: a}} {
+			for _, p := range []engine.Pair{{From: a, To: b}, {From: b, To: a}} {
 				n, _ := m.seen.Node(p.To)
 				if _, ok := n.From(p.From); ok {
 					m.pairs, joined = append(m.pairs, p), true

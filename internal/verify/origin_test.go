@@ -20,6 +20,7 @@ import (
 	"healer/internal/localpg/pgtest"
 	"healer/internal/verify"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/postgres/native"
 	"healer/topology"
 )
@@ -28,7 +29,7 @@ import (
 type rig struct {
 	*testing.T
 	*localpg.Mesh
-	engine *native.Engine
+	engine *engine.Engine
 	file   string
 }
 
@@ -55,7 +56,7 @@ func newRig(t *testing.T) *rig {
 	}
 	r.file = filepath.Join(t.TempDir(), "healer.yaml")
 	r.must(os.WriteFile(r.file, []byte(file.String()), 0o600))
-	r.engine = native.New(native.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
+	r.engine = native.New(engine.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(r.engine.Close)
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -33,7 +34,7 @@ func TestBarrierUnderLoad(t *testing.T) {
 	defer func() { stop(); <-done }()
 	for i := range 10 {
 		exec(t, mesh.Node("n1"), "INSERT INTO kv VALUES ($1, 'before')", i)
-		try(t, e.Barrier(ctx, []Pair{{"n1", "n2"}, {"n2", "n1"}}))
+		try(t, e.Barrier(ctx, []engine.Pair{{From: "n1", To: "n2"}, {From: "n2", To: "n1"}}))
 		if n := value[int](t, mesh.Node("n2"), "SELECT count(*)::int FROM kv WHERE k = $1", i); n != 1 {
 			t.Fatalf("row %d was not there after the barrier", i)
 		}
@@ -48,11 +49,11 @@ func TestBarrierWaitsForAStalledLink(t *testing.T) {
 	exec(t, mesh.Node("n1"), "INSERT INTO kv VALUES (1, 'x')")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*pollEvery)
 	defer cancel()
-	if err := e.Barrier(ctx, []Pair{{"n1", "n2"}}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := e.Barrier(ctx, []engine.Pair{{From: "n1", To: "n2"}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("through a cut link: %v", err)
 	}
 	try(t, mesh.Link("n1", "n2").Heal())
-	try(t, e.Barrier(t.Context(), []Pair{{"n1", "n2"}}))
+	try(t, e.Barrier(t.Context(), []engine.Pair{{From: "n1", To: "n2"}}))
 	if n := value[int](t, mesh.Node("n2"), "SELECT count(*)::int FROM kv WHERE k = 1"); n != 1 {
 		t.Error("not there after the barrier")
 	}
@@ -67,9 +68,9 @@ func TestBarrierAndDisabledSubscriptions(t *testing.T) {
 	_, err := e.Fence(ctx, "n1", sub, topology.Identity{})
 	try(t, err)
 	try(t, mesh.Kill(ctx, "n3"))
-	try(t, e.Barrier(ctx, []Pair{{"n3", "n1"}, {"n2", "n1"}, {"n1", "n2"}}))
+	try(t, e.Barrier(ctx, []engine.Pair{{From: "n3", To: "n1"}, {From: "n2", To: "n1"}, {From: "n1", To: "n2"}}))
 	other := subscribed(t, e, "n1", "n2")
 	exec(t, mesh.Node("n1"), fmt.Sprintf("ALTER SUBSCRIPTION %s DISABLE", other.Name))
-	wantFault(t, e.Barrier(ctx, []Pair{{"n2", "n1"}}), topology.Permanent, "subscription_disabled")
-	wantFault(t, e.Barrier(ctx, []Pair{{"n1", "n9"}}), topology.Permanent, "unknown_node")
+	wantFault(t, e.Barrier(ctx, []engine.Pair{{From: "n2", To: "n1"}}), topology.Permanent, "subscription_disabled")
+	wantFault(t, e.Barrier(ctx, []engine.Pair{{From: "n1", To: "n9"}}), topology.Permanent, "unknown_node")
 }

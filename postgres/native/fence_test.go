@@ -9,13 +9,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
 var lostID = topology.Identity{SystemID: 42, Timeline: 3}
 
 // fenced checks that subscription and mark agree, and that nothing runs.
-func wantFenced(t *testing.T, e *Engine, node, lost string, fence topology.Fence) {
+func wantFenced(t *testing.T, e *engine.Engine, node, lost string, fence topology.Fence) {
 	t.Helper()
 	// A worker that the launcher started for what it read before the fence may
 	// show for a moment: it ends when it reads the subscription itself.
@@ -33,13 +34,13 @@ func wantFenced(t *testing.T, e *Engine, node, lost string, fence topology.Fence
 }
 
 // made is the transaction that made the fence, as it is observed.
-func made(t *testing.T, e *Engine, node, lost string) uint32 {
+func made(t *testing.T, e *engine.Engine, node, lost string) uint32 {
 	t.Helper()
 	fence, _ := observed(t, e, node).FenceOf(lost)
 	return fence.Made
 }
 
-func wantOpen(t *testing.T, e *Engine, node, lost string) {
+func wantOpen(t *testing.T, e *engine.Engine, node, lost string) {
 	t.Helper()
 	n := observed(t, e, node)
 	if sub, ok := n.From(lost); !ok || !sub.Enabled || len(n.Fences) > 0 {
@@ -55,7 +56,7 @@ func TestFenceOfADeadNodeTwiceAndBack(t *testing.T) {
 	try(t, mesh.Kill(ctx, "n3"))
 	var fences [4]topology.Fence
 	var wg sync.WaitGroup
-	for i, agent := range []*Engine{e, other, e, other} {
+	for i, agent := range []*engine.Engine{e, other, e, other} {
 		wg.Go(func() {
 			var err error
 			if fences[i], err = agent.Fence(ctx, "n1", sub, lostID); err != nil {

@@ -135,9 +135,3 @@ func TestEchoingSubscriptionBlocks(t *testing.T) {
 		t.Errorf("still %+v", f)
 	}
 }
-
-func TestOldServerBlocks(t *testing.T) {
-	if f := versionFinding(150013); !f.Blocking || f.Code != "version" || !strings.Contains(f.Detail, "PostgreSQL 15") {
-		t.Errorf("%+v", f)
-	}
-}

@@ -13,11 +13,12 @@ import (
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
 // inspected is what is known of a node's tables for a recovery of n3.
-func inspected(t *testing.T, e *Engine, node string) *topology.Schema {
+func inspected(t *testing.T, e *engine.Engine, node string) *topology.Schema {
 	t.Helper()
 	seen := e.ObserveAll(t.Context())
 	for _, n := range seen.Nodes {

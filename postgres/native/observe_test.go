@@ -17,6 +17,7 @@ import (
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -55,7 +56,7 @@ func TestObserveAllKnowsTheWholeMesh(t *testing.T) {
 			if !ok || slot.Name != localpg.SubscriptionName(peer, n.Name) || slot.Confirmed == 0 {
 				t.Errorf("%s: slot for %s: %+v, %v", n.Name, peer, slot, ok)
 			}
-			if m := MemoryOf(n); m.Identity != n.Identity || m.Flushed != n.Flushed || m.Confirmed[peer] != slot.Confirmed {
+			if m := engine.MemoryOf(n); m.Identity != n.Identity || m.Flushed != n.Flushed || m.Confirmed[peer] != slot.Confirmed {
 				t.Errorf("memory of %s: %+v", n.Name, m)
 			}
 		}
@@ -131,8 +132,7 @@ func TestObserveIsCheap(t *testing.T) {
 	mesh := sharedMesh(t)
 	e := engineOf(t, mesh, nil)
 	observed(t, e, "n1")
-	s, err := e.server("n1")
-	try(t, err)
+	s := serverOf(t, mesh, "n1")
 	backends := func() (n int) {
 		try(t, s.JSON(t.Context(), &n, "SELECT to_jsonb(count(*)) FROM pg_stat_activity WHERE application_name = 'healer'"))
 		return n
@@ -178,7 +178,7 @@ func TestEngineLeavesNothingBehind(t *testing.T) {
 		try(t, err)
 		servers[n.Name()] = s
 	}
-	e := New(Options{Servers: servers, Log: slog.New(slog.DiscardHandler)})
+	e := New(engine.Options{Servers: servers, Log: slog.New(slog.DiscardHandler)})
 	e.ObserveAll(t.Context())
 	e.Close()
 	e.Observe(t.Context(), "n1") // too late, and harmless
@@ -206,18 +206,5 @@ func TestObserveTimelineHistory(t *testing.T) {
 	}
 	if again := observed(t, e, "n1"); !cmp.Equal(again.Forks, n.Forks) {
 		t.Errorf("again: %+v", again.Forks)
-	}
-}
-
-func TestParseHistory(t *testing.T) {
-	got, err := parseHistory("1\t0/3000148\tno recovery target specified\n\n# note\n2\t1/A0000000\tbefore 2024\n")
-	want := []topology.Fork{{Timeline: 1, SwitchLSN: 0x3000148}, {Timeline: 2, SwitchLSN: 0x1A0000000}}
-	if err != nil || !cmp.Equal(got, want) {
-		t.Errorf("%v %v", got, err)
-	}
-	for _, bad := range []string{"1", "x\t0/1\ty", "1\t01\ty"} {
-		if _, err := parseHistory(bad); err == nil {
-			t.Errorf("%q: no error", bad)
-		}
 	}
 }

@@ -30,23 +30,6 @@ func TestProviderBehindAProxyIsAsked(t *testing.T) {
 	}
 }
 
-func TestProviderOfADSN(t *testing.T) {
-	mesh := shared.Mesh(t, "direct", localpg.Options{Nodes: 2})
-	e := engineOf(t, mesh, nil)
-	s, err := e.server("n1")
-	try(t, err)
-	subs, err := e.subscriptions(t.Context(), s)
-	try(t, err)
-	// Without having asked anybody.
-	if got := e.providers.of("n1", subs[0]); got != "n2" {
-		t.Errorf("provider %q", got)
-	}
-	// The same host and port, seen from the other node, are not that node.
-	if got := e.providers.of("n2", subs[0]); got != "" {
-		t.Errorf("a node does not read from itself: %q", got)
-	}
-}
-
 // With its provider dead nothing tells but memory, or the mark of a fence; and
 // nothing is guessed.
 func TestProviderThatIsDead(t *testing.T) {

@@ -10,10 +10,11 @@ import (
 
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
-func ensured(t *testing.T, e *Engine, node string, want bool) {
+func ensured(t *testing.T, e *engine.Engine, node string, want bool) {
 	t.Helper()
 	changed, err := e.EnsurePublication(t.Context(), node)
 	if err != nil || changed != want {
@@ -22,7 +23,7 @@ func ensured(t *testing.T, e *Engine, node string, want bool) {
 }
 
 // known waits until the engine knows who every subscription reads from.
-func known(t *testing.T, e *Engine, mesh *localpg.Mesh) {
+func known(t *testing.T, e *engine.Engine, mesh *localpg.Mesh) {
 	t.Helper()
 	for _, node := range mesh.Names() {
 		for _, peer := range mesh.Names() {
@@ -176,25 +177,5 @@ func TestPublicationsThatDifferAreAFault(t *testing.T) {
 	wantFault(t, err, topology.Permanent, "publications_differ")
 	if n := value[int](t, mesh.Node("n1"), fmt.Sprintf("SELECT count(*)::int FROM pg_publication WHERE pubname = '%s'", pubAll)); n != 0 {
 		t.Error("made one all the same")
-	}
-}
-
-func TestMergeIsAUnion(t *testing.T) {
-	a := topology.TableName{Schema: "s", Name: "a"}
-	p := published{
-		{TableName: a, Publication: "x", Filter: "k > 1", Insert: true},
-		{TableName: a, Publication: "y", Filter: "k < 0", Delete: true},
-	}
-	got, ok := merge(p, a)
-	want := shape{TableName: a, Publication: "x", Filter: "(k > 1) OR (k < 0)", Insert: true, Delete: true}
-	if !ok || !cmp.Equal(got, want) {
-		t.Errorf("%+v %v", got, ok)
-	}
-	p = append(p, shape{TableName: a, Publication: "z", Update: true})
-	if got, _ := merge(p, a); got.Filter != "" || !got.Update {
-		t.Errorf("%+v", got)
-	}
-	if _, ok := merge(p, topology.TableName{Schema: "s", Name: "b"}); ok {
-		t.Error("a table nobody publishes")
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -24,12 +25,12 @@ func TestReplicas(t *testing.T) {
 	exec(t, mesh.Node("n2"), "ALTER SUBSCRIPTION "+localpg.SubscriptionName("n2", "n1")+" SET PUBLICATION "+localpg.Publication+", small, more")
 	e := engineOf(t, mesh, nil)
 	subscribed(t, e, "n2", "n1")
-	want := []Replica{
+	want := []engine.Replica{
 		{TableName: topology.TableName{Schema: "public", Name: "Few"}, Filter: "(k < 5) OR (k > 9)"},
 		{TableName: topology.TableName{Schema: "public", Name: "kv"}},
 		{TableName: topology.TableName{Schema: "public", Name: "part"}, Columns: []string{"k", "v"}, Filter: "(k > 0)"},
 	}
-	var got []Replica
+	var got []engine.Replica
 	within(t, "the new tables are copied", func() bool {
 		var err error
 		got, err = e.Replicas(t.Context(), "n2", "n1")

@@ -12,7 +12,14 @@ import (
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/topology"
+)
+
+const (
+	pollEvery  = 20 * time.Millisecond
+	pubAll     = "healer"
+	pubInserts = "healer_inserts"
 )
 
 var shared pgtest.Shared
@@ -36,7 +43,7 @@ func ownMesh(t *testing.T, links bool) *localpg.Mesh {
 	}})
 }
 
-func engineOf(t *testing.T, mesh *localpg.Mesh, remembered map[string]string) *Engine {
+func engineOf(t *testing.T, mesh *localpg.Mesh, remembered map[string]string) *engine.Engine {
 	t.Helper()
 	dsns := make(map[string]string)
 	for _, n := range mesh.Nodes() {
@@ -45,7 +52,7 @@ func engineOf(t *testing.T, mesh *localpg.Mesh, remembered map[string]string) *E
 	return engineFor(t, dsns, remembered)
 }
 
-func engineFor(t *testing.T, dsns, remembered map[string]string) *Engine {
+func engineFor(t *testing.T, dsns, remembered map[string]string) *engine.Engine {
 	t.Helper()
 	servers := make(map[string]*postgres.Server)
 	for name, dsn := range dsns {
@@ -56,7 +63,7 @@ func engineFor(t *testing.T, dsns, remembered map[string]string) *Engine {
 		t.Cleanup(s.Close)
 		servers[name] = s
 	}
-	e := New(Options{Cluster: "test", Servers: servers, Providers: remembered, Log: slog.New(slog.DiscardHandler)})
+	e := New(engine.Options{Cluster: "test", Servers: servers, Providers: remembered, Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(e.Close)
 	return e
 }
@@ -90,7 +97,7 @@ func value[T any](t *testing.T, s *localpg.Server, sql string, args ...any) T {
 }
 
 // observed reads a node that must be reachable.
-func observed(t *testing.T, e *Engine, node string) topology.NodeState {
+func observed(t *testing.T, e *engine.Engine, node string) topology.NodeState {
 	t.Helper()
 	n := e.Observe(t.Context(), node)
 	if !n.Reachable {
@@ -100,7 +107,7 @@ func observed(t *testing.T, e *Engine, node string) topology.NodeState {
 }
 
 // subscribed is a node's subscription to the provider, once it is known.
-func subscribed(t *testing.T, e *Engine, node, provider string) topology.Subscription {
+func subscribed(t *testing.T, e *engine.Engine, node, provider string) topology.Subscription {
 	t.Helper()
 	var sub topology.Subscription
 	within(t, fmt.Sprintf("%s is known to read from %s", node, provider), func() (ok bool) {
@@ -123,4 +130,13 @@ func try(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// serverOf is a handle of the test's own.
+func serverOf(t *testing.T, mesh *localpg.Mesh, node string) *postgres.Server {
+	t.Helper()
+	s, err := postgres.Open(node, mesh.Node(node).DSN())
+	try(t, err)
+	t.Cleanup(s.Close)
+	return s
 }

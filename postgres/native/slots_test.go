@@ -10,6 +10,7 @@ import (
 
 	"healer/internal/localpg"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -19,7 +20,7 @@ const (
 	clone = "healer_app_clone_n1_n2_n3_c"
 )
 
-func slotOf(t *testing.T, e *Engine, node, name string) (topology.Slot, bool) {
+func slotOf(t *testing.T, e *engine.Engine, node, name string) (topology.Slot, bool) {
 	t.Helper()
 	slots, err := e.Slots(t.Context(), node)
 	try(t, err)
@@ -146,8 +147,7 @@ func TestDropOfAHeldSlot(t *testing.T) {
 	try(t, e.CreateSeed(ctx, "n1", "n2"))
 	try(t, e.Promote(ctx, "n1", "n2"))
 	try(t, e.CloneSlot(ctx, "n1", rec, clone))
-	s, err := e.server("n1")
-	try(t, err)
+	s := serverOf(t, mesh, "n1")
 	for _, slot := range []string{clone, rec} {
 		conn, err := s.Replication(ctx)
 		try(t, err)
@@ -184,12 +184,12 @@ func TestLostSlotsAreReplacedAndNotCloned(t *testing.T) {
 		exec(t, n1, "SELECT pg_switch_wal()")
 		exec(t, n1, "CHECKPOINT")
 		r, _ := slotOf(t, e, "n1", rec)
-		return r.WALStatus == lost
+		return r.WALStatus == "lost"
 	})
 	wantFault(t, e.CloneSlot(ctx, "n1", rec, clone), topology.Permanent, "slot_lost")
 	try(t, e.CreateSeed(ctx, "n1", "n2"))
 	try(t, e.Promote(ctx, "n1", "n2"))
-	if r, ok := slotOf(t, e, "n1", rec); !ok || r.WALStatus == lost {
+	if r, ok := slotOf(t, e, "n1", rec); !ok || r.WALStatus == "lost" {
 		t.Errorf("recovery slot %+v %v", r, ok)
 	}
 }

@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -81,8 +81,8 @@ func (p *providers) close() {
 // key names a subscription and where its connection string leads, so that a
 // subscription altered to read from elsewhere is a new question. It holds no
 // password: it is written to disk.
-func (p *providers) key(node string, s subscription) string {
-	return fmt.Sprintf("%s/%d/%s@%s", node, s.OID, s.Name, p.leads(s.ConnInfo))
+func (p *providers) key(node string, s Subscription) string {
+	return fmt.Sprintf("%s/%d/%s@%s", node, s.ID, s.Name, p.leads(s.ConnInfo))
 }
 
 // leads is a hash of where a connection string leads. Strings are parsed once:
@@ -103,8 +103,8 @@ func (p *providers) leads(conninfo string) string {
 
 func fenceKey(node string, oid uint32) string { return fmt.Sprintf("%s/%d", node, oid) }
 
-// of returns the provider of a node's subscription, or "" when it is unknown.
-func (p *providers) of(node string, s subscription) string {
+// of returns the provider of a node's Subscription, or "" when it is unknown.
+func (p *providers) of(node string, s Subscription) string {
 	k := p.key(node, s)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,12 +117,12 @@ func (p *providers) of(node string, s subscription) string {
 	if name := p.configured(node, s); name != "" {
 		return name
 	}
-	return p.fenced[fenceKey(node, s.OID)]
+	return p.fenced[fenceKey(node, s.ID)]
 }
 
 // configured is the node whose DSN leads where the subscription's connection
 // string leads. Never the node itself: "localhost" there is not here.
-func (p *providers) configured(node string, s subscription) string {
+func (p *providers) configured(node string, s Subscription) string {
 	if s.ConnInfo == "" {
 		return ""
 	}
@@ -158,7 +158,7 @@ func (p *providers) met(node string, w who) {
 // learn takes note of a node's subscriptions and asks, in the background, for
 // the providers that no server has told in this life. It waits a moment for
 // those that are unknown otherwise and asked for the first time.
-func (p *providers) learn(ctx context.Context, node string, subs []subscription, fences []topology.Fence) {
+func (p *providers) learn(ctx context.Context, node string, subs []Subscription, fences []topology.Fence) {
 	p.note(node, subs, fences)
 	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
@@ -175,7 +175,7 @@ func (p *providers) learn(ctx context.Context, node string, subs []subscription,
 }
 
 // note learns from fence marks and forgets subscriptions that are gone.
-func (p *providers) note(node string, subs []subscription, fences []topology.Fence) {
+func (p *providers) note(node string, subs []Subscription, fences []topology.Fence) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.fenced, func(k, _ string) bool { return strings.HasPrefix(k, node+"/") })
@@ -198,7 +198,7 @@ func (p *providers) note(node string, subs []subscription, fences []topology.Fen
 
 // ask starts to ask for the subscription's provider unless that is known, being
 // asked, or was asked a moment ago. first is true when it never was before.
-func (p *providers) ask(node string, s subscription) (done <-chan struct{}, first bool) {
+func (p *providers) ask(node string, s Subscription) (done <-chan struct{}, first bool) {
 	if s.ConnInfo == "" {
 		return nil, false
 	}
@@ -222,7 +222,7 @@ func (p *providers) ask(node string, s subscription) (done <-chan struct{}, firs
 }
 
 // answer asks the other end who it is and finds it among the nodes.
-func (p *providers) answer(node string, s subscription, k string, a *asking) {
+func (p *providers) answer(node string, s Subscription, k string, a *asking) {
 	ctx, cancel := context.WithTimeout(p.ctx, askLimit)
 	defer cancel()
 	name, err := p.identify(ctx, node, s)
@@ -244,7 +244,7 @@ func (p *providers) answer(node string, s subscription, k string, a *asking) {
 	}
 }
 
-func (p *providers) identify(ctx context.Context, node string, s subscription) (string, error) {
+func (p *providers) identify(ctx context.Context, node string, s Subscription) (string, error) {
 	var far who
 	if err := postgres.Ask(ctx, s.ConnInfo, &far, whoSQL); err != nil {
 		return "", err

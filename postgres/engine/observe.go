@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -15,8 +15,6 @@ import (
 const (
 	// observeLimit bounds one observation whose context has no deadline.
 	observeLimit = 5 * time.Second
-	// minVersion is the first server with subscriptions of origin = none.
-	minVersion = 160000
 )
 
 // Observe reads one node, within ctx and at most five seconds. It never fails:
@@ -80,25 +78,26 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 		Name: node, Database: s.Database(), Reachable: true, Identity: b.identity(), Version: b.Version,
 		InRecovery: b.InRecovery, Flushed: b.Flushed,
 	}
-	if b.Version < minVersion {
-		n.Findings = []topology.Finding{versionFinding(b.Version)}
+	t := tongue{e.choose(b), b.grants()}
+	if unfit := t.unfit(b); unfit != nil {
+		n.Findings = []topology.Finding{*unfit}
 		return n, nil
 	}
 	e.mu.Lock()
-	e.grants[node] = b.grants()
+	e.tongues[node] = t
 	e.mu.Unlock()
 	var c catalog
-	if err := s.JSON(ctx, &c, b.grants().catalogSQL()); err != nil {
+	if err := s.JSON(ctx, &c, t.catalogSQL()); err != nil {
 		return topology.NodeState{}, err
 	}
 	n.Fences, n.Gaps = marksOf(s.Database(), c)
 	n.Bars = bars(s.Database(), c.Marks)
 	e.providers.learn(ctx, node, c.Subscriptions, n.Fences)
-	n.Subscriptions = e.exported(node, c.Subscriptions)
+	n.Subscriptions = e.exported(t, node, c.Subscriptions)
 	e.feed(node, n.Subscriptions)
 	n.Slots = c.Slots
 	e.classify(node, n.Slots)
-	n.Findings = findings(b, c, n, len(e.names)-1)
+	n.Findings = findings(t, b, c, n, len(e.names)-1)
 	forks, err := e.history(ctx, s, n.Identity)
 	if err != nil {
 		n.Findings = append(n.Findings, historyFinding(n.Identity.Timeline, err))
@@ -108,26 +107,26 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 }
 
 // exported turns subscriptions into the vocabulary's.
-func (e *Engine) exported(node string, subs []subscription) []topology.Subscription {
+func (e *Engine) exported(d Dialect, node string, subs []Subscription) []topology.Subscription {
 	out := make([]topology.Subscription, len(subs))
 	for i, s := range subs {
 		out[i] = topology.Subscription{
-			Name: s.Name, ID: s.OID, Provider: e.providers.of(node, s), Enabled: s.Enabled,
-			Origin: originName(s.OID), Slot: s.Slot, Publications: s.Publications,
-			Progress: s.Progress, Worker: s.state(),
+			Name: s.Name, ID: s.ID, Provider: e.providers.of(node, s), Enabled: s.Enabled,
+			Origin: s.Origin, Slot: s.Slot, Publications: s.Publications,
+			Progress: s.Progress, Worker: s.State(d),
 		}
 	}
 	return out
 }
 
-// marksOf reads the marks of this database. A fence's subscription is found by
+// marksOf reads the marks of this database. A fence's Subscription is found by
 // its oid: it may have been renamed since; it has no name when it was dropped.
 func marksOf(database string, c catalog) ([]topology.Fence, []topology.GapMark) {
 	fences, gaps := []topology.Fence{}, []topology.GapMark{}
 	for _, name := range c.Marks {
 		if f, ok := mark.ParseFence(database, name); ok {
 			for _, s := range c.Subscriptions {
-				if s.OID == f.Subscription {
+				if s.ID == f.Subscription {
 					f.Fence.Subscription = s.Name
 				}
 			}
@@ -141,12 +140,23 @@ func marksOf(database string, c catalog) ([]topology.Fence, []topology.GapMark) 
 	return fences, gaps
 }
 
-func versionFinding(version int) topology.Finding {
-	return topology.Finding{
-		Code: "version", Blocking: true,
-		Detail: fmt.Sprintf("PostgreSQL %d: subscriptions without echo need 16", version/10000),
-		Remedy: "upgrade to PostgreSQL 16 or newer",
+// unfit is why nothing can be read of the engine on a server.
+func (t tongue) unfit(b base) *topology.Finding {
+	oldest, why := t.Oldest()
+	switch {
+	case b.Version < oldest:
+		return &topology.Finding{
+			Code: "version", Blocking: true,
+			Detail: fmt.Sprintf("PostgreSQL %d: %s %d", b.Version/10000, why, oldest/10000),
+			Remedy: fmt.Sprintf("upgrade to PostgreSQL %d or newer", oldest/10000),
+		}
+	case t.Extension() != "" && !b.has(t.Extension()):
+		return &topology.Finding{
+			Code: "engine_missing", Blocking: true, Detail: "the database has no extension " + t.Extension(),
+			Remedy: "CREATE EXTENSION " + t.Extension() + ", or engine: auto in the cluster's file",
+		}
 	}
+	return nil
 }
 
 func historyFinding(timeline uint32, err error) topology.Finding {

@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -44,7 +44,7 @@ func (e *Engine) ProgressAll(ctx context.Context, node string) (map[string]topol
 		if provider == "" {
 			continue
 		}
-		if all[provider], err = s.Progress(ctx, originName(sub.OID), true); err != nil {
+		if all[provider], err = s.Progress(ctx, sub.Origin, true); err != nil {
 			return nil, err
 		}
 	}
@@ -69,14 +69,17 @@ func (e *Engine) UnmarkGap(ctx context.Context, node, origin string, to topology
 // node holds for the subscription, and whose outcome it has not received; only
 // subscriptions with two_phase have any.
 func (e *Engine) Prepared(ctx context.Context, node string, sub topology.Subscription) ([]string, error) {
-	// The name is the one that apply workers give.
-	const sql = `SELECT coalesce(jsonb_agg(substring(gid FROM '[0-9]+$') ORDER BY gid), '[]')
-		FROM pg_prepared_xacts WHERE database = current_database() AND gid ~ ('^pg_gid_' || $1 || '_[0-9]+$')`
-	return with(e, node, func(s *postgres.Server) ([]string, error) {
-		var xids []string
-		err := s.JSON(ctx, &xids, sql, strconv.FormatUint(uint64(sub.ID), 10))
-		return xids, err
-	})
+	s, err := e.server(node)
+	if err != nil {
+		return nil, err
+	}
+	t, err := e.tongue(ctx, s)
+	if err != nil || t.Dialect.Prepared() == "" {
+		return nil, err
+	}
+	var xids []string
+	err = s.JSON(ctx, &xids, t.Dialect.Prepared(), strconv.FormatUint(uint64(sub.ID), 10))
+	return xids, err
 }
 
 // lastCommitSQL looks at the newest transactions for those of an origin. Commit

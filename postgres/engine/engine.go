@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -14,6 +14,9 @@ import (
 
 // Options configure an Engine.
 type Options struct {
+	// Dialects are the engines that the nodes may run, PostgreSQL's own first; of
+	// several, each node's catalogs tell which it is.
+	Dialects []Dialect
 	// Cluster is the cluster's name, for observations.
 	Cluster string
 	// Servers are the configured nodes by name. The caller closes them, after
@@ -29,13 +32,14 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Engine answers what planner, executor and keeper ask of a mesh of native
-// logical replication. It is safe for concurrent use.
+// Engine answers what planner, executor and keeper ask of a mesh. It is safe for
+// concurrent use.
 type Engine struct {
-	cluster string
-	servers map[string]*postgres.Server
-	names   []string
-	log     *slog.Logger
+	dialects []Dialect
+	cluster  string
+	servers  map[string]*postgres.Server
+	names    []string
+	log      *slog.Logger
 
 	providers *providers
 
@@ -43,8 +47,8 @@ type Engine struct {
 	// feeds has, by provider and slot, the peer whose subscription the slot
 	// feeds: what makes a slot a mesh slot.
 	feeds map[string]map[string]string
-	// grants has, by node, what the role may read; learned by Observe.
-	grants map[string]grants
+	// tongues has, by node, how it is talked to; learned by Observe.
+	tongues map[string]tongue
 	// forks has, by node, the history of the timeline it was last seen on.
 	forks map[string]history
 }
@@ -52,11 +56,11 @@ type Engine struct {
 // New makes an engine. Close it.
 func New(o Options) *Engine {
 	e := &Engine{
-		cluster: o.Cluster, servers: o.Servers, log: o.Log,
-		names:  slices.Sorted(maps.Keys(o.Servers)),
-		feeds:  make(map[string]map[string]string),
-		grants: make(map[string]grants),
-		forks:  make(map[string]history),
+		dialects: o.Dialects, cluster: o.Cluster, servers: o.Servers, log: o.Log,
+		names:   slices.Sorted(maps.Keys(o.Servers)),
+		feeds:   make(map[string]map[string]string),
+		tongues: make(map[string]tongue),
+		forks:   make(map[string]history),
 	}
 	for provider, slots := range o.Feeds {
 		e.feeds[provider] = maps.Clone(slots)
@@ -86,17 +90,23 @@ func (e *Engine) server(node string) (*postgres.Server, error) {
 	return s, nil
 }
 
-// grantsOf returns what the role may read on the node, asking if need be.
-func (e *Engine) grantsOf(ctx context.Context, s *postgres.Server) (grants, error) {
+// tongue is the engine that a node runs, and what the role may read there.
+type tongue struct {
+	Dialect
+	grants Grants
+}
+
+// tongue returns how a node is talked to, asking if need be.
+func (e *Engine) tongue(ctx context.Context, s *postgres.Server) (tongue, error) {
 	e.mu.Lock()
-	g, ok := e.grants[s.Name()]
+	t, ok := e.tongues[s.Name()]
 	e.mu.Unlock()
 	if ok {
-		return g, nil
+		return t, nil
 	}
 	b, err := readBase(ctx, s)
 	if err != nil {
-		return grants{}, err
+		return tongue{}, err
 	}
-	return b.grants(), nil
+	return tongue{e.choose(b), b.grants()}, nil
 }

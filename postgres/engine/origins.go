@@ -1,12 +1,10 @@
-package native
+package engine
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"healer/postgres"
 	"healer/postgres/mark"
@@ -20,7 +18,7 @@ func (e *Engine) SourceOrigin(ctx context.Context, node, provider string) (strin
 	if err != nil {
 		return "", err
 	}
-	return originName(sub.OID), nil
+	return sub.Origin, nil
 }
 
 // OriginMap tells who wrote a row: for each replication origin of the node by
@@ -32,13 +30,17 @@ func (e *Engine) OriginMap(ctx context.Context, node string) (map[uint32]string,
 	if err != nil {
 		return nil, err
 	}
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	subs, err := e.subscriptions(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	byOID := make(map[uint32]string)
+	byID := make(map[uint32]string)
 	for _, sub := range subs {
-		byOID[sub.OID] = e.providers.of(node, sub)
+		byID[sub.ID] = e.providers.of(node, sub)
 	}
 	var idents map[string]uint32
 	const sql = `SELECT coalesce(jsonb_object_agg(roname, roident::bigint), '{}') FROM pg_replication_origin`
@@ -47,41 +49,26 @@ func (e *Engine) OriginMap(ctx context.Context, node string) (map[uint32]string,
 	}
 	authors := make(map[uint32]string)
 	for name, ident := range idents {
-		if author := authorOf(name, byOID); author != "" {
+		author, ok := mark.ParseRepair(name)
+		if !ok {
+			id, _ := t.Author(name, subs)
+			author = byID[id]
+		}
+		if author != "" {
 			authors[ident] = author
 		}
 	}
 	return authors, nil
 }
 
-// authorOf reads the name of an origin: pg_<suboid> for an apply worker,
-// pg_<suboid>_<reloid> for the copy of a table, or a repair.
-func authorOf(origin string, providers map[uint32]string) string {
-	if author, ok := mark.ParseRepair(origin); ok {
-		return author
-	}
-	rest, ok := strings.CutPrefix(origin, "pg_")
-	if !ok {
-		return ""
-	}
-	head, _, _ := strings.Cut(rest, "_")
-	oid, err := strconv.ParseUint(head, 10, 32)
-	if err != nil {
-		return ""
-	}
-	return providers[uint32(oid)]
-}
-
-const tablesSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object('schema', n.nspname, 'name', c.relname)
-		ORDER BY n.nspname, c.relname), '[]')
-	FROM pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-	WHERE r.srsubid::bigint = $1 AND ($2 OR r.srsubstate IN ('r', 's'))`
+const tablesSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object('schema', r.schema, 'name', r.name) ORDER BY r.schema, r.name), '[]')
+	FROM (%s) AS r WHERE $2 OR r.ready`
 
 // Tables are the tables that the node receives through the subscription. A
 // table whose first copy is not finished is not among them: its changes are
 // contained in the copy still to come, and Observe reports it.
 func (e *Engine) Tables(ctx context.Context, node string, sub topology.Subscription) ([]topology.TableName, error) {
-	return with(e, node, func(s *postgres.Server) ([]topology.TableName, error) { return tables(ctx, s, sub.ID) })
+	return with(e, node, func(s *postgres.Server) ([]topology.TableName, error) { return e.tablesOf(ctx, s, sub.ID, false) })
 }
 
 // Unknown are the tables that other receives through its subscription and that
@@ -96,12 +83,12 @@ func (e *Engine) Unknown(ctx context.Context, node string, sub topology.Subscrip
 	if err != nil {
 		return nil, err
 	}
-	return with(e, node, func(s *postgres.Server) ([]topology.TableName, error) { return unknown(ctx, s, sub.ID, got) })
+	return with(e, node, func(s *postgres.Server) ([]topology.TableName, error) { return e.unknown(ctx, s, sub.ID, got) })
 }
 
 // unknown leaves of the tables those that a subscription does not know.
-func unknown(ctx context.Context, s *postgres.Server, oid uint32, tables []topology.TableName) ([]topology.TableName, error) {
-	known, err := tablesOf(ctx, s, oid, true)
+func (e *Engine) unknown(ctx context.Context, s *postgres.Server, id uint32, tables []topology.TableName) ([]topology.TableName, error) {
+	known, err := e.tablesOf(ctx, s, id, true)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +101,8 @@ func samePublications(a, b []string) bool {
 
 // receives are the tables that a peer receives from an author, and those that it
 // would if it had them, going by what node receives.
-func (e *Engine) receives(ctx context.Context, peer *postgres.Server, from subscription, node, author string) ([]topology.TableName, error) {
-	need, err := tables(ctx, peer, from.OID)
+func (e *Engine) receives(ctx context.Context, peer *postgres.Server, from Subscription, node, author string) ([]topology.TableName, error) {
+	need, err := e.tablesOf(ctx, peer, from.ID, false)
 	if err != nil {
 		return nil, err
 	}
@@ -129,24 +116,23 @@ func (e *Engine) receives(ctx context.Context, peer *postgres.Server, from subsc
 	case !samePublications(own.Publications, from.Publications):
 		return need, nil
 	}
-	here, err := tables(ctx, s, own.OID)
+	here, err := e.tablesOf(ctx, s, own.ID, false)
 	if err != nil {
 		return nil, err
 	}
-	more, err := unknown(ctx, peer, from.OID, here)
+	more, err := e.unknown(ctx, peer, from.ID, here)
 	return append(need, more...), err
-}
-
-func tables(ctx context.Context, s *postgres.Server, oid uint32) ([]topology.TableName, error) {
-	return tablesOf(ctx, s, oid, false)
 }
 
 // tablesOf reads the tables of a subscription, also those not ready if all are
 // asked for.
-func tablesOf(ctx context.Context, s *postgres.Server, oid uint32, all bool) ([]topology.TableName, error) {
-	var names []topology.TableName
-	err := s.JSON(ctx, &names, tablesSQL, int64(oid), all)
+func (e *Engine) tablesOf(ctx context.Context, s *postgres.Server, id uint32, all bool) ([]topology.TableName, error) {
+	t, err := e.tongue(ctx, s)
 	if err != nil {
+		return nil, err
+	}
+	var names []topology.TableName
+	if err := s.JSON(ctx, &names, fmt.Sprintf(tablesSQL, t.Tables("$1::bigint")), int64(id), all); err != nil {
 		return nil, fmt.Errorf("tables of the subscription: %w", err)
 	}
 	return names, nil

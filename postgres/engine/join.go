@@ -1,11 +1,10 @@
-package native
+package engine
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"healer/postgres"
 	"healer/topology"
@@ -20,7 +19,7 @@ type Link struct {
 	Publications []string
 }
 
-// LinkOf returns how the node's subscription to the provider reads from it; false
+// LinkOf returns how the node's Subscription to the provider reads from it; false
 // when there is none, or its connection string cannot be read.
 func (e *Engine) LinkOf(ctx context.Context, node, provider string) (Link, bool, error) {
 	_, sub, err := e.reading(ctx, node, provider)
@@ -37,6 +36,13 @@ func (e *Engine) Published(ctx context.Context, node string, publications []stri
 	s, err := e.server(node)
 	if err != nil {
 		return nil, err
+	}
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if !t.Decodable() {
+		return nil, Unsupported(t.Name(), "join a node again", "join it by hand, as the engine's own documentation has it")
 	}
 	var there []string
 	const sql = `SELECT coalesce(jsonb_agg(pubname), '[]') FROM pg_publication WHERE pubname = ANY ($1)`
@@ -77,30 +83,39 @@ func (e *Engine) Join(ctx context.Context, node string, l Link, from topology.LS
 	if err != nil {
 		return 0, err
 	}
-	quoted := make([]string, len(l.Publications))
-	for i, p := range l.Publications {
-		quoted[i] = postgres.Ident(p)
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	create, err := t.Create(l)
+	if err != nil {
+		return 0, err
 	}
 	err = s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error {
 		if replace != 0 {
-			if err := dropSubscription(ctx, tx, s, replace); err != nil {
+			if err := dropSubscription(ctx, tx, s, t, replace); err != nil {
 				return err
 			}
 		}
-		_, err := tx.Exec(ctx, "CREATE SUBSCRIPTION "+postgres.Ident(l.Name)+" CONNECTION "+literal(l.ConnInfo)+
-			" PUBLICATION "+strings.Join(quoted, ", ")+
-			" WITH (enabled = false, create_slot = false, copy_data = false, origin = none, slot_name = "+literal(l.Slot)+")", postgres.Simple)
-		if err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, `SELECT oid::bigint FROM pg_subscription WHERE subname = $1
-			AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`, l.Name).Scan(&id)
+		_, err := tx.Exec(ctx, create, postgres.Simple)
+		return err
 	})
-	if err != nil || from == 0 {
-		return id, err
+	if err != nil {
+		return 0, err
+	}
+	subs, err := e.subscriptions(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	at := slices.IndexFunc(subs, func(sub Subscription) bool { return sub.Name == l.Name })
+	if at < 0 {
+		return 0, topology.Faultf(topology.Transient, "no_subscription", "%s: subscription %q has gone since it was made", node, l.Name)
+	}
+	if from == 0 {
+		return subs[at].ID, nil
 	}
 	// Not within the transaction: the position would not be taken back with it.
-	return id, s.Exec(ctx, "SELECT pg_replication_origin_advance($1, $2::pg_lsn)", originName(id), from.String())
+	return subs[at].ID, s.Exec(ctx, "SELECT pg_replication_origin_advance($1, $2::pg_lsn)", subs[at].Origin, from.String())
 }
 
 // Enable lets a subscription of that oid run.
@@ -109,21 +124,16 @@ func (e *Engine) Enable(ctx context.Context, node string, id uint32) error {
 	if err != nil {
 		return err
 	}
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return err
+	}
 	return s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error {
-		now, err := lookup(ctx, tx, s, id)
+		now, err := lookup(ctx, tx, s, t, id)
 		if err != nil || now.enabled {
 			return err
 		}
-		_, err = tx.Exec(ctx, "ALTER SUBSCRIPTION "+postgres.Ident(now.name)+" ENABLE")
+		_, err = tx.Exec(ctx, t.Enable(now.name))
 		return err
 	})
-}
-
-// literal quotes a string constant.
-func literal(s string) string {
-	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(s, `\`) {
-		return " E" + strings.ReplaceAll(quoted, `\`, `\\`)
-	}
-	return quoted
 }

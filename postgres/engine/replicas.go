@@ -1,11 +1,10 @@
-package native
+package engine
 
 import (
 	"context"
 	"slices"
 	"strings"
 
-	"healer/postgres"
 	"healer/topology"
 )
 
@@ -26,11 +25,11 @@ func (e *Engine) Replicas(ctx context.Context, node, provider string) ([]Replica
 	if err != nil {
 		return nil, err
 	}
-	names, err := tables(ctx, s, sub.OID)
+	names, err := e.tablesOf(ctx, s, sub.ID, false)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := with(e, provider, func(s *postgres.Server) (published, error) { return readPublished(ctx, s, sub.Publications) })
+	lines, err := e.sends(ctx, provider, sub.Publications)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -30,13 +30,17 @@ func (e *Engine) Drain(ctx context.Context, node string, sub topology.Subscripti
 	if err != nil {
 		return topology.WorkerNone, err
 	}
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return topology.WorkerNone, err
+	}
 	end := time.Now().Add(limit)
 	for idle := 0; ; {
-		now, _, err := e.byOID(ctx, s, sub.ID)
+		now, _, err := e.byID(ctx, s, sub.ID)
 		if err != nil {
 			return topology.WorkerNone, err
 		}
-		state := now.state()
+		state := now.State(t)
 		if state == topology.WorkerIdle {
 			idle++
 		} else {
@@ -72,23 +76,27 @@ func (e *Engine) Fence(ctx context.Context, node string, sub topology.Subscripti
 		return topology.Fence{}, topology.Faultf(topology.Permanent, "no_provider",
 			"%s: subscription %q cannot be fenced: which node it reads from is unknown", node, sub.Name)
 	}
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return topology.Fence{}, err
+	}
 	var fence topology.Fence
 	err = s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error {
-		fence, err = fenceTx(ctx, tx, s, sub, lost)
+		fence, err = fenceTx(ctx, tx, s, t, sub, lost)
 		return err
 	})
 	if err != nil {
 		return topology.Fence{}, err
 	}
-	return fence, e.awaitStop(ctx, s, sub.ID)
+	return fence, e.awaitStop(ctx, s, t, sub.ID)
 }
 
-func fenceTx(ctx context.Context, tx postgres.Tx, s *postgres.Server, sub topology.Subscription, lost topology.Identity) (topology.Fence, error) {
+func fenceTx(ctx context.Context, tx postgres.Tx, s *postgres.Server, t tongue, sub topology.Subscription, lost topology.Identity) (topology.Fence, error) {
 	marks, err := postgres.LockMarks(ctx, tx, mark.FencesOf(s.Database(), sub.ID))
 	if err != nil {
 		return topology.Fence{}, err
 	}
-	now, err := lookup(ctx, tx, s, sub.ID)
+	now, err := lookup(ctx, tx, s, t, sub.ID)
 	if err != nil {
 		return topology.Fence{}, err
 	}
@@ -123,7 +131,7 @@ func fenceTx(ctx context.Context, tx postgres.Tx, s *postgres.Server, sub topolo
 		}
 	}
 	if now.enabled {
-		_, err = tx.Exec(ctx, "ALTER SUBSCRIPTION "+postgres.Ident(now.name)+" DISABLE")
+		_, err = tx.Exec(ctx, t.Disable(now.name))
 	}
 	return fence, err
 }
@@ -140,6 +148,10 @@ func (e *Engine) Unfence(ctx context.Context, node string, fence topology.Fence)
 	if !ok {
 		return topology.Faultf(topology.Permanent, "bad_mark", "%q is not a fence mark of database %s", fence.Mark, s.Database())
 	}
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return err
+	}
 	return s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error {
 		marks, err := postgres.LockMarks(ctx, tx, mark.FencesOf(s.Database(), m.Subscription))
 		if err != nil {
@@ -155,11 +167,11 @@ func (e *Engine) Unfence(ctx context.Context, node string, fence topology.Fence)
 		if err := postgres.DropMark(ctx, tx, fence.Mark); err != nil {
 			return err
 		}
-		now, err := lookup(ctx, tx, s, m.Subscription)
+		now, err := lookup(ctx, tx, s, t, m.Subscription)
 		if err != nil || !now.exists || now.enabled {
 			return err
 		}
-		_, err = tx.Exec(ctx, "ALTER SUBSCRIPTION "+postgres.Ident(now.name)+" ENABLE")
+		_, err = tx.Exec(ctx, t.Enable(now.name))
 		return err
 	})
 }
@@ -171,9 +183,9 @@ type found struct {
 	enabled bool
 }
 
-// lookup reads a subscription by its oid: a name may have changed.
-func lookup(ctx context.Context, tx postgres.Tx, s *postgres.Server, oid uint32) (found, error) {
-	rows, err := tx.Query(ctx, `SELECT subname::text, subenabled FROM pg_subscription WHERE oid::bigint = $1::bigint`, int64(oid))
+// lookup reads a subscription by its id: a name may have changed.
+func lookup(ctx context.Context, tx postgres.Tx, s *postgres.Server, t tongue, id uint32) (found, error) {
+	rows, err := tx.Query(ctx, t.Find(), int64(id))
 	if err != nil {
 		return found{}, err
 	}
@@ -188,28 +200,22 @@ func lookup(ctx context.Context, tx postgres.Tx, s *postgres.Server, oid uint32)
 	return f, rows.Err()
 }
 
-// endConnectingSQL ends the workers of a disabled subscription that still try to
-// reach a publisher who does not answer. They have received nothing, so nothing
-// is lost with them; but they hold the origin, which the recovery needs, for as
-// long as TCP keeps trying.
-const endConnectingSQL = `SELECT to_jsonb(count(pg_terminate_backend(w.pid)))
-	FROM pg_stat_subscription w JOIN pg_stat_activity a ON a.pid = w.pid
-	JOIN pg_subscription s ON s.oid = w.subid AND NOT s.subenabled
-	WHERE w.subid::bigint = $1 AND a.backend_type LIKE 'logical replication%' AND lower(a.wait_event) LIKE 'libpqwalreceiver%'`
-
 // awaitStop waits until no worker of a disabled subscription is left: a worker
-// looks at its subscription again before each transaction it begins.
-func (e *Engine) awaitStop(ctx context.Context, s *postgres.Server, oid uint32) error {
+// looks at its subscription again before each transaction it begins. Those that still
+// try to reach a publisher who does not answer are ended: they have received nothing,
+// so nothing is lost with them; but they hold the origin, which the recovery needs, for
+// as long as TCP keeps trying.
+func (e *Engine) awaitStop(ctx context.Context, s *postgres.Server, t tongue, id uint32) error {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
 	for {
-		now, ok, err := e.byOID(ctx, s, oid)
+		now, ok, err := e.byID(ctx, s, id)
 		if err == nil && (!ok || len(now.Workers) == 0) {
 			return nil
 		}
-		if err == nil && now.stopped() {
+		if err == nil && now.Stopped(t) {
 			var ended int
-			err = s.JSON(ctx, &ended, endConnectingSQL, int64(oid))
+			err = s.JSON(ctx, &ended, t.EndConnecting(), int64(id))
 		}
 		if err == nil {
 			err = postgres.Pause(ctx, pollEvery)

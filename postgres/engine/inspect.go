@@ -1,7 +1,8 @@
-package native
+package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -22,7 +23,7 @@ func (e *Engine) Inspect(ctx context.Context, obs topology.Observation, origin s
 		if serves(obs, obs.Nodes[i].Name, origin) {
 			names = served(obs, obs.Nodes[i].Name)
 		}
-		v, err := readTables(ctx, s, sub.ID, names, topology.RecoveryLock(origin))
+		v, err := e.readTables(ctx, s, sub.ID, names, topology.RecoveryLock(origin))
 		v.sub, views[i] = sub, &v
 		return err
 	})
@@ -117,7 +118,7 @@ type tableView struct {
 const viewSQL = `SELECT jsonb_build_object(
 	'ready', (SELECT coalesce(jsonb_agg(t) FILTER (WHERE ready), '[]') FROM rels),
 	'known', (SELECT coalesce(jsonb_agg(t), '[]') FROM rels),
-	'published', (` + publishedSQL + `),
+	'published', (` + PublishedSQL + `),
 	'slots', (SELECT coalesce(jsonb_object_agg(slot_name, age(catalog_xmin)), '{}')
 		FROM pg_replication_slots WHERE database = current_database() AND catalog_xmin IS NOT NULL),
 	'held', EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -126,13 +127,15 @@ const viewSQL = `SELECT jsonb_build_object(
 FROM (SELECT) one`
 
 const relsSQL = `WITH rels AS (
-	SELECT jsonb_build_object('schema', n.nspname, 'name', c.relname) AS t, r.srsubstate IN ('r', 's') AS ready
-	FROM pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-	WHERE r.srsubid::bigint = $2) `
+	SELECT jsonb_build_object('schema', r.schema, 'name', r.name) AS t, r.ready FROM (%s) AS r) `
 
-func readTables(ctx context.Context, s *postgres.Server, oid uint32, publications []string, lock int64) (tableView, error) {
+func (e *Engine) readTables(ctx context.Context, s *postgres.Server, id uint32, publications []string, lock int64) (tableView, error) {
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return tableView{}, err
+	}
 	var v tableView
-	err := s.JSONOfTables(ctx, &v, relsSQL+viewSQL, publications, int64(oid), lock)
+	err = s.JSONOfTables(ctx, &v, fmt.Sprintf(relsSQL, t.Tables("$2::bigint"))+viewSQL, publications, int64(id), lock)
 	return v, err
 }
 

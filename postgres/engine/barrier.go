@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -43,7 +43,7 @@ func (e *Engine) Barrier(ctx context.Context, pairs []Pair) error {
 // passage is a pair with its subscription.
 type passage struct {
 	Pair
-	sub subscription
+	sub Subscription
 }
 
 // open looks up the pairs' subscriptions and leaves the fenced ones out.
@@ -58,7 +58,7 @@ func (e *Engine) open(ctx context.Context, pairs []Pair) ([]passage, error) {
 			open = append(open, passage{p, sub})
 			continue
 		}
-		fenced, err := isFenced(ctx, s, sub.OID)
+		fenced, err := isFenced(ctx, s, sub.ID)
 		if err != nil {
 			return nil, err
 		}

@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"fmt"
@@ -21,8 +21,8 @@ func settingNames() []string {
 
 // findings are the prerequisites the server does not meet. Blocking is what
 // would make a recovery impossible or, worse, wrong.
-func findings(b base, c catalog, n topology.NodeState, peers int) []topology.Finding {
-	out := slices.Concat(settings(b), privileges(b), room(b, c, n, peers), subscriptionFindings(c, n))
+func findings(d Dialect, b base, c catalog, n topology.NodeState, peers int) []topology.Finding {
+	out := slices.Concat(settings(b), privileges(b), room(b, c, n, peers), subscriptionFindings(d, c, n))
 	if b.InRecovery {
 		out = append(out, topology.Finding{
 			Code: "in_recovery", Blocking: true, Detail: "the server is a standby",
@@ -115,28 +115,12 @@ func room(b base, c catalog, n topology.NodeState, peers int) []topology.Finding
 	return out
 }
 
-func subscriptionFindings(c catalog, n topology.NodeState) []topology.Finding {
+func subscriptionFindings(d Dialect, c catalog, n topology.NodeState) []topology.Finding {
 	var out []topology.Finding
 	for i, s := range c.Subscriptions {
-		name := postgres.Ident(s.Name)
-		if !s.Owned {
-			out = append(out, topology.Finding{
-				Code: "subscription_owner", Blocking: true,
-				Detail: fmt.Sprintf("Healer's role is no member of the owner of subscription %q and cannot fence it", s.Name),
-				Remedy: "ALTER SUBSCRIPTION " + name + " OWNER TO ..., or GRANT its owner to Healer's role",
-			})
-		}
-		if n.Subscriptions[i].Provider == "" {
-			continue
-		}
-		if s.Forwards != "none" {
-			out = append(out, topology.Finding{
-				Code: "subscription_origin", Blocking: true,
-				Detail: fmt.Sprintf("subscription %q also receives what its provider applied: changes echo", s.Name),
-				Remedy: "ALTER SUBSCRIPTION " + name + " SET (origin = none)",
-			})
-		}
-		if s.Unready > 0 {
+		known := n.Subscriptions[i].Provider != ""
+		out = append(out, d.Findings(s, known)...)
+		if known && s.Unready > 0 {
 			out = append(out, topology.Finding{
 				Code:   "table_copy",
 				Detail: fmt.Sprintf("%d tables of subscription %q are not copied yet and are left out of a recovery", s.Unready, s.Name),

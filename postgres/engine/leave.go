@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -16,22 +16,24 @@ func (e *Engine) DropSubscription(ctx context.Context, node string, id uint32) e
 	if err != nil {
 		return err
 	}
-	return s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error { return dropSubscription(ctx, tx, s, id) })
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return err
+	}
+	return s.Tx(ctx, []string{postgres.LockWait}, func(tx postgres.Tx) error { return dropSubscription(ctx, tx, s, t, id) })
 }
 
-func dropSubscription(ctx context.Context, tx postgres.Tx, s *postgres.Server, id uint32) error {
+func dropSubscription(ctx context.Context, tx postgres.Tx, s *postgres.Server, t tongue, id uint32) error {
 	marks, err := postgres.LockMarks(ctx, tx, mark.FencesOf(s.Database(), id))
 	if err != nil {
 		return err
 	}
-	now, err := lookup(ctx, tx, s, id)
+	now, err := lookup(ctx, tx, s, t, id)
 	if err != nil {
 		return err
 	}
 	if now.exists {
-		name := postgres.Ident(now.name)
-		_, err := tx.Exec(ctx, "ALTER SUBSCRIPTION "+name+" DISABLE; ALTER SUBSCRIPTION "+name+
-			" SET (slot_name = NONE); DROP SUBSCRIPTION "+name, postgres.Simple)
+		_, err := tx.Exec(ctx, t.Drop(now.name), postgres.Simple)
 		if err != nil {
 			return err
 		}
@@ -98,7 +100,7 @@ func (e *Engine) ForgetMark(ctx context.Context, node, other, name string) error
 	})
 }
 
-// DropMeshSlot drops a slot that feeds another node's subscription, of whatever
+// DropMeshSlot drops a slot that feeds another node's Subscription, of whatever
 // name: the caller answers for it. One that is gone is no error; one that a
 // session reads from is a transient fault when ctx ends.
 func (e *Engine) DropMeshSlot(ctx context.Context, node, name string) error {

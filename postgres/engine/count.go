@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -25,7 +25,15 @@ func (e *Engine) CountForeign(ctx context.Context, node, slot string, sub topolo
 	if err != nil {
 		return 0, err
 	}
-	ours, err := readPublished(ctx, s, append([]string{pubAll, pubInserts}, sub.Publications...))
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	sets := []string{pubAll, pubInserts}
+	if t.Decodable() {
+		sets = append(sets, sub.Publications...)
+	}
+	ours, err := readPublished(ctx, s, sets)
 	if err != nil {
 		return 0, err
 	}

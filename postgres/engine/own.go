@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // readOwn reads Healer's publications as they are in the transaction.
 func readOwn(ctx context.Context, tx postgres.Tx) (published, error) {
 	var p published
-	err := txJSON(ctx, tx, &p, publishedSQL, []string{pubAll, pubInserts})
+	err := txJSON(ctx, tx, &p, PublishedSQL, []string{pubAll, pubInserts})
 	return p, err
 }
 

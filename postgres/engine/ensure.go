@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"cmp"
@@ -109,11 +109,19 @@ func (e *Engine) wish(ctx context.Context, w *wishes, node, peer, author string)
 	if err != nil {
 		return err
 	}
-	theirs, err := with(e, author, func(s *postgres.Server) (published, error) { return readPublished(ctx, s, from.Publications) })
+	theirs, err := e.sends(ctx, author, from.Publications)
 	if err != nil {
 		return err
 	}
-	ours, err := with(e, node, func(s *postgres.Server) (published, error) { return readPublished(ctx, s, via.Publications) })
+	ours, err := e.sends(ctx, node, via.Publications)
+	if err != nil {
+		return err
+	}
+	s, err := e.server(node)
+	if err != nil {
+		return err
+	}
+	d, err := e.tongue(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -131,7 +139,7 @@ func (e *Engine) wish(ctx context.Context, w *wishes, node, peer, author string)
 		}
 		w.tables[t] = shape
 		here, ok := merge(ours, t)
-		if !ok || !whole(here) || !whole(shape) || here.Truncate != shape.Truncate {
+		if !ok || !d.Decodable() || !whole(here) || !whole(shape) || here.Truncate != shape.Truncate {
 			w.served = false
 		}
 	}

@@ -1,7 +1,8 @@
-package native
+package engine
 
 import (
 	"context"
+	"slices"
 
 	"healer/postgres"
 	needed "healer/postgres/grants"
@@ -25,6 +26,9 @@ type base struct {
 	ConnInfo   bool              `json:"conninfo"`
 	ReplicaSet *bool             `json:"replica_role"`
 	Settings   map[string]string `json:"settings"`
+	// Subscribes is set when the database has subscriptions of PostgreSQL's own.
+	Subscribes bool     `json:"subscribes"`
+	Extensions []string `json:"extensions"`
 	// Functions has null for a function that this version does not have.
 	Functions map[string]*bool `json:"functions"`
 }
@@ -38,15 +42,17 @@ func (b base) may(function string) bool {
 	return ok != nil && *ok
 }
 
-// grants are the privileges that decide which catalogs a query can name.
-type grants struct {
-	progress bool // pg_show_replication_origin_status
-	conninfo bool // pg_subscription.subconninfo
+// Grants are the privileges that decide which catalogs a query can name.
+type Grants struct {
+	Progress bool // pg_show_replication_origin_status
+	ConnInfo bool // pg_subscription.subconninfo
 }
 
-func (b base) grants() grants {
-	return grants{progress: b.may(fnOriginStatus), conninfo: b.ConnInfo}
+func (b base) grants() Grants {
+	return Grants{Progress: b.may(fnOriginStatus), ConnInfo: b.ConnInfo}
 }
+
+func (b base) has(extension string) bool { return slices.Contains(b.Extensions, extension) }
 
 // started is the postmaster's start in microseconds: exact, so that every
 // observer has the same number.
@@ -72,6 +78,8 @@ const baseSQL = `SELECT jsonb_build_object(
 	'conninfo', has_column_privilege('pg_subscription', 'subconninfo', 'SELECT'),
 	'replica_role', CASE WHEN current_setting('server_version_num')::int >= 150000 THEN
 		has_parameter_privilege('session_replication_role', 'SET') END,
+	'subscribes', EXISTS (SELECT FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())),
+	'extensions', (SELECT coalesce(jsonb_agg(extname), '[]') FROM pg_extension),
 	'settings', (SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE name = ANY ($1)),
 	'functions', (SELECT jsonb_object_agg(f, has_function_privilege(to_regprocedure(f)::oid, 'EXECUTE')) FROM unnest($2::text[]) f)
 ) FROM pg_roles r WHERE r.rolname = current_user`

@@ -1,4 +1,4 @@
-package native
+package engine
 
 import (
 	"context"
@@ -38,6 +38,13 @@ func (e *Engine) Publications(ctx context.Context, source, target, lost string) 
 	_, via, err := e.reading(ctx, target, source)
 	if err != nil {
 		return nil, err
+	}
+	d, err := e.tongue(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if !d.Decodable() {
+		via.Publications = nil
 	}
 	published, err := readPublished(ctx, s, append([]string{pubAll, pubInserts}, via.Publications...))
 	if err != nil {
@@ -146,10 +153,11 @@ const publishedAgeSQL = `least(CASE WHEN age(p.xmin) < 0 THEN 2147483647 ELSE ag
 			WHERE s.pnpubid = p.oid AND s.pnnspid = c.relnamespace
 		) ages) END)`
 
-// pg_publication_tables lists what a publication really publishes: the root of
+// PublishedSQL is the query for how the publications of the names in parameter 1
+// publish; a line for each table of each. pg_publication_tables lists what a publication really publishes: the root of
 // a partitioned table or its leaves, as the publication has it, and the tables
 // of schemas and of FOR ALL TABLES one by one.
-const publishedSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
+const PublishedSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 		'schema', t.schemaname, 'name', t.tablename, 'publication', t.pubname,
 		'filter', coalesce(t.rowfilter, ''),
 		'columns', CASE WHEN EXISTS (
@@ -173,6 +181,21 @@ const publishedSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 
 func readPublished(ctx context.Context, s *postgres.Server, names []string) (published, error) {
 	var p published
-	err := s.JSONOfTables(ctx, &p, publishedSQL, names)
+	err := s.JSONOfTables(ctx, &p, PublishedSQL, names)
+	return p, err
+}
+
+// sends reads what a node sends to who subscribes to those sets.
+func (e *Engine) sends(ctx context.Context, node string, sets []string) (published, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return nil, err
+	}
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var p published
+	err = s.JSONOfTables(ctx, &p, t.Sends(), sets)
 	return p, err
 }
