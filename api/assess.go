@@ -179,7 +179,7 @@ func assessProgress(s Status) (critical, degraded []string) {
 		if p.Missing == 0 || i < 0 || s.Nodes[i].Life != LifeFailed {
 			continue
 		}
-		degraded = append(degraded, fmt.Sprintf("%s: lacks %d bytes of %s", p.Node, p.Missing, p.Origin))
+		degraded = append(degraded, fmt.Sprintf("%s: lacks %s of %s", p.Node, topology.SizeText(p.Missing), p.Origin))
 	}
 	return nil, degraded
 }
@@ -194,7 +194,7 @@ func assessSlots(s Status) (critical, degraded []string) {
 		case sl.WALStatus == "unreserved":
 			critical = append(critical, fmt.Sprintf("%s: slot %s is about to lose its WAL", sl.Node, sl.Name))
 		case sl.AtRisk:
-			degraded = append(degraded, fmt.Sprintf("%s: slot %s holds back %d bytes of WAL", sl.Node, sl.Name, sl.RetainedBytes))
+			degraded = append(degraded, fmt.Sprintf("%s: slot %s holds back %s of WAL", sl.Node, sl.Name, topology.SizeText(sl.RetainedBytes)))
 		}
 	}
 	return critical, degraded

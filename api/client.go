@@ -64,16 +64,21 @@ func post(ctx context.Context, client *http.Client, addr, path, token string, in
 		return fmt.Errorf("the answer of %s broke off: %w", addr, err)
 	}
 	if res.StatusCode != http.StatusOK {
-		var p Problem
-		if json.Unmarshal(answer, &p) != nil || p.Error == "" {
-			return fmt.Errorf("%s answered %s: is it the API of a healer agent?", addr, res.Status)
-		}
-		return &topology.Fault{Class: topology.Permanent, Code: p.Code, Hint: p.Hint, Err: errors.New(p.Error)}
+		return refusal(addr, res.Status, answer)
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("%s does not answer %s as an agent does: is it the API of a healer agent?", addr, path)
 	}
 	return nil
+}
+
+// refusal is the no of an agent.
+func refusal(addr, status string, answer []byte) error {
+	var p Problem
+	if json.Unmarshal(answer, &p) != nil || p.Error == "" {
+		return fmt.Errorf("%s answered %s: is it the API of a healer agent?", addr, status)
+	}
+	return &topology.Fault{Class: topology.Permanent, Code: p.Code, Hint: p.Hint, Err: errors.New(p.Error)}
 }
 
 // fetch reads a page of an agent into out. is reports whether what was read is what

@@ -41,6 +41,7 @@ func gauges() []struct {
 		{"progress_lsn_bytes", "The node's progress for the origin, as a byte position in the origin's log.", []string{"origin", "node"}},
 		{"missing_bytes", "Bytes of the origin's log that a peer has applied and the node has not.", []string{"origin", "node"}},
 		{"origin_lag_bytes", "Bytes of the origin's log, as far as it is known, that the node has not applied; not all of them are replicated.", []string{"origin", "node"}},
+		{"origin_lag_seconds", "How long before the last reading of the origin its log went beyond what the node has of it; 0 when it has all.", []string{"origin", "node"}},
 		{"lost_unsent_bytes", "Bytes of the log of a lost or fenced off node that no survivor is known to have; none while that is not known.", []string{"node"}},
 		{"slot_retained_bytes", "WAL held back by a slot that Healer keeps.", []string{"node", "for", "kind"}},
 		{"slot_lag_bytes", "How far the slot's confirmed position is behind the end of the node's log.", []string{"node", "for", "kind"}},
@@ -135,6 +136,9 @@ func collectNodes(s Status, set func(string, float64, ...string)) {
 	for _, p := range s.Progress {
 		set("progress_lsn_bytes", float64(p.LSN), p.Origin, p.Node)
 		set("missing_bytes", float64(p.Missing), p.Origin, p.Node)
+		if p.Lag != nil {
+			set("origin_lag_seconds", time.Duration(*p.Lag).Seconds(), p.Origin, p.Node)
+		}
 		if end := ends[p.Origin]; end != nil {
 			set("origin_lag_bytes", float64(max(end.Flushed, p.LSN)-p.LSN), p.Origin, p.Node)
 		}

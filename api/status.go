@@ -156,11 +156,15 @@ type Subscription struct {
 type Progress struct {
 	Origin string `json:"origin"`
 	Node   string `json:"node"`
-	// LSN is the node's progress, in the origin's log.
+	// LSN is the node's progress, in the origin's log; 0/0 while it is not known or
+	// nothing of the origin was applied.
 	LSN topology.LSN `json:"lsn"`
 	// Missing is how many bytes of the origin's log lie between LSN and the
 	// most advanced peer: 0 when no peer has more.
 	Missing uint64 `json:"missing_bytes"`
+	// Lag is how long before the agent's last reading of the origin its log went beyond
+	// what the node has of it; 0 when it has not, absent while it is not known.
+	Lag *Duration `json:"lag,omitempty"`
 }
 
 // Feed is a slot of the mesh: Node feeds the subscription of For through it.

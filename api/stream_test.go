@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,37 @@ func TestEventsStay(t *testing.T) {
 		if got := readBlock(t, r); strings.HasPrefix(got, "event: node.failed\n") {
 			return
 		}
+	}
+}
+
+// FollowEvents hands over what the stream has, and says why it ends.
+func TestFollowEvents(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f := &feed{joined: make(chan chan<- events.Event, 1)}
+	srv := serve(t, api.Options{Source: &source{}, Events: f})
+	go func() {
+		out := <-f.joined
+		out <- told(t, events.NodeFailed, at)
+		out <- told(t, events.RecoveryStep, at.Add(time.Second))
+		close(out)
+	}()
+	var got []events.Kind
+	connected := 0
+	err := api.FollowEvents(t.Context(), http.DefaultClient, srv.Addr(), at.Add(-time.Hour), func() { connected++ }, func(e events.Event) { got = append(got, e.Kind()) })
+	if err == nil || !strings.Contains(err.Error(), "broke off") || connected != 1 {
+		t.Errorf("connected %d times, %v", connected, err)
+	}
+	if !slices.Equal(got, []events.Kind{events.NodeFailed, events.RecoveryStep}) {
+		t.Errorf("got %v", got)
+	}
+	if from, replay := f.asked[0].From.Replay(); !replay || !from.Equal(at.Add(-time.Hour)) {
+		t.Errorf("asked for %+v", f.asked[0])
+	}
+
+	deaf := serve(t, api.Options{Source: &source{}})
+	err = api.FollowEvents(t.Context(), http.DefaultClient, deaf.Addr(), at, func() { connected++ }, func(events.Event) {})
+	if err == nil || connected != 1 {
+		t.Errorf("an agent without events: %v", err)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 type Tally struct {
 	suspicions, cleared, failures        *prometheus.CounterVec
 	recoveries, conflicts                *prometheus.CounterVec
-	transactions, rows, repaired         prometheus.Counter
+	transactions, rows, bytes, repaired  prometheus.Counter
 	detection, recoverySeconds, stepTime *prometheus.HistogramVec
 
 	mu        sync.Mutex
@@ -45,6 +45,7 @@ func NewTally() *Tally {
 		stepTime:        times("step_seconds", "How long a step of a plan took, over all its attempts.", long, "step", "result"),
 		transactions:    one("replayed_transactions_total", "Transactions of lost nodes that this agent applied on laggards."),
 		rows:            one("replayed_rows_total", "Row changes of lost nodes that this agent applied on laggards."),
+		bytes:           one("replayed_bytes_total", "Size of those row changes, as the source's log decodes to them."),
 		conflicts:       vec("conflicts_total", "Writes of a lost node that met another's, by what was done.", "kind", "action"),
 		repaired:        one("repaired_rows_total", "Rows that replay alone would have left different."),
 		suspected:       map[string]time.Time{},
@@ -54,7 +55,7 @@ func NewTally() *Tally {
 func (t *Tally) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		t.suspicions, t.cleared, t.failures, t.detection, t.recoveries, t.recoverySeconds, t.stepTime,
-		t.transactions, t.rows, t.conflicts, t.repaired,
+		t.transactions, t.rows, t.bytes, t.conflicts, t.repaired,
 	}
 }
 
@@ -135,6 +136,7 @@ func (t *Tally) step(e events.Event) {
 	if d.State == "done" && d.Kind == "subscribe" {
 		t.transactions.Add(float64(max(0, d.Figures["transactions"])))
 		t.rows.Add(float64(max(0, d.Figures["rows"])))
+		t.bytes.Add(float64(max(0, d.Figures["bytes"])))
 	}
 	if slices.Contains([]string{"verify", "rows"}, d.Kind) {
 		t.repaired.Add(float64(max(0, d.Figures["rows_repaired"])))

@@ -32,7 +32,7 @@ func TestTally(t *testing.T) {
 	tell(time.Second, events.NodeSuspected, nil)
 	tell(1100*time.Millisecond, events.NodeSuspected, nil)
 	tell(1300*time.Millisecond, events.NodeFailed, nil)
-	tell(2*time.Second, events.RecoveryStep, events.Step{Kind: "subscribe", State: "done", DurationMS: 500, Figures: map[string]int64{"transactions": 40, "rows": 90}})
+	tell(2*time.Second, events.RecoveryStep, events.Step{Kind: "subscribe", State: "done", DurationMS: 500, Figures: map[string]int64{"transactions": 40, "rows": 90, "bytes": 7000}})
 	tell(2*time.Second, events.RecoveryStep, events.Step{Kind: "verify", State: "done", DurationMS: 50, Figures: map[string]int64{"rows_repaired": 3}})
 	tell(2*time.Second, events.RecoveryVerified, events.Verified{DurationMS: 700, Conflicts: &events.Conflicts{Total: 2, Counts: []topology.ConflictCount{
 		{Table: "a", Kind: "update_newer", Action: "kept", Count: 1}, {Table: "b", Kind: "update_newer", Action: "kept", Count: 1},
@@ -53,6 +53,7 @@ func TestTally(t *testing.T) {
 		`healer_recoveries_total{kind="rejoin",reason="",result="done"} 1`,
 		`healer_recoveries_total{kind="rejoin",reason="cancelled",result="cancelled"} 1`,
 		`healer_repaired_rows_total 3`,
+		`healer_replayed_bytes_total 7000`,
 		`healer_replayed_rows_total 90`,
 		`healer_replayed_transactions_total 40`,
 		`healer_detection_seconds_bucket{node="n3",le="0.2"} 0`,

@@ -162,7 +162,7 @@ func (l *lane) watchRisk(slots []topology.Slot) {
 		l.k.log.Info("slot is no longer at risk", "node", l.k.node, "peer", l.peer)
 		return
 	}
-	why := fmt.Sprintf("it retains %d MiB of WAL", worst.RetainedBytes>>20)
+	why := fmt.Sprintf("it retains %s of WAL", topology.SizeText(worst.RetainedBytes))
 	if risk != "retained" {
 		why += " and its wal_status is " + risk
 	}

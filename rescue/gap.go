@@ -81,6 +81,9 @@ type Report struct {
 	Keys string `json:"keys"`
 	// Rows counts the row changes applied now, conflicts among them.
 	Rows int64 `json:"rows"`
+	// Bytes is the size of the row changes applied now, as the source's log decodes to
+	// them (messages of pgoutput).
+	Bytes int64 `json:"bytes"`
 	// Tables has the tables with changes applied now, sorted by name.
 	Tables []TableReport `json:"tables,omitempty"`
 	// Conflicts are those of the transactions applied now, and the one that

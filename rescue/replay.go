@@ -71,7 +71,9 @@ func pass(ctx context.Context, s *Session, stream *Stream, gap Gap, report *Repo
 	r.touched = newTouchedIn(gap.Spill)
 	r.clashes, app.clashes = known, known
 	known.removed, known.kept = r.displaced, r.keptOff
+	r.progress = func() topology.LSN { return s.progress }
 	err = r.run(ctx, stream)
+	report.Bytes += r.volume.reached(s.progress)
 	if err == nil {
 		err = s.Reach(ctx, gap.Watermark)
 	}
@@ -120,9 +122,12 @@ type replay struct {
 	catalog func(context.Context, topology.TableName) (*table, error)
 	// committed tells whether T really has a transaction; see doubt.go.
 	committed func(ctx context.Context, micros int64, n int) (bool, error)
-	report    *Report
-	touched   *Touched
-	clashes   *clashes
+	// progress is T's, as far as T has answered; volume what is on its way there.
+	progress func() topology.LSN
+	volume   volume
+	report   *Report
+	touched  *Touched
+	clashes  *clashes
 
 	rels  map[uint32]*relation
 	bound map[uint32]*binding
@@ -149,6 +154,7 @@ type transaction struct {
 	// touched is set by the first change of one of T's tables; changes counts them.
 	touched bool
 	changes int
+	bytes   int64
 }
 
 func newReplay(gap Gap, node string, progress topology.LSN, to target,
@@ -157,7 +163,8 @@ func newReplay(gap Gap, node string, progress topology.LSN, to target,
 	r := &replay{
 		gap: gap, node: node, applied: progress, target: to, catalog: catalog,
 		tables: map[topology.TableName]bool{}, report: &Report{}, touched: newTouched(),
-		rels: map[uint32]*relation{}, bound: map[uint32]*binding{},
+		progress: func() topology.LSN { return progress },
+		rels:     map[uint32]*relation{}, bound: map[uint32]*binding{},
 	}
 	for _, t := range gap.Tables {
 		r.tables[t] = true
@@ -200,7 +207,7 @@ func (r *replay) handle(ctx context.Context, m message) error {
 		return r.origin(m)
 	case msgCommit:
 		if r.tx.apply {
-			return r.target.finish(ctx)
+			return r.finish(ctx)
 		}
 	case msgRelation:
 		r.rels[m.rel.id] = m.rel
@@ -286,6 +293,7 @@ func (r *replay) carry(ctx context.Context, m message) error {
 	}
 	r.touch(c, id)
 	r.tx.changes++
+	r.tx.bytes += int64(len(m.raw))
 	r.remember(c)
 	if r.touched.err != nil || !r.tx.apply {
 		return r.touched.err

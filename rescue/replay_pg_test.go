@@ -121,12 +121,16 @@ func TestReplayCarriesTheGapOver(t *testing.T) {
 	if report.Applied == 0 || report.Applied != report.Transactions {
 		t.Errorf("applied %d of %d transactions", report.Applied, report.Transactions)
 	}
+	// Each change is a message of at least its kind, its table and a row.
+	if least := 10 * report.Rows; report.Bytes < least {
+		t.Errorf("%d rows have %d bytes", report.Rows, report.Bytes)
+	}
 	t.Logf("%+v, %d keys touched", report, touched.Len())
 
 	// A second replay of the same gap touches the same keys and changes nothing.
 	again, touchedAgain, err := l.replay()
 	l.must(err)
-	if again.Applied != 0 || again.Rows != 0 || again.Transactions != report.Transactions {
+	if again.Applied != 0 || again.Rows != 0 || again.Bytes != 0 || again.Transactions != report.Transactions {
 		t.Errorf("the second replay did something: %+v", again)
 	}
 	if diff := cmp.Diff(keysOf(touched), keysOf(touchedAgain)); diff != "" {

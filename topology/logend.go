@@ -49,5 +49,5 @@ func (u Unsent) UnsentText(node string) string {
 	case *u.UnsentBytes == 0:
 		return fmt.Sprintf("0 bytes only on %s%s", node, asOf)
 	}
-	return fmt.Sprintf("%d bytes only on %s until it returns%s", *u.UnsentBytes, node, asOf)
+	return fmt.Sprintf("%s only on %s until it returns%s", SizeText(*u.UnsentBytes), node, asOf)
 }

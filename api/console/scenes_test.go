@@ -155,7 +155,18 @@ func lost(s api.Status, fenced bool) api.Status {
 func scenes() map[string]*scene {
 	return map[string]*scene{
 		"healthy": healthyScene(), "healing": healingScene(), "refused": refusedScene(), "paused": pausedScene(), "unreachable": unreachableScene(),
+		"begun": begunScene(),
 	}
+}
+
+// begunScene is a mesh of which no position is known yet.
+func begunScene() *scene {
+	s := healthyScene()
+	for i := range s.status.Progress {
+		s.status.Progress[i].LSN = 0
+	}
+	s.want = map[string][]string{"#mesh": {"From n1 to n2: unknown"}, "#matrix": {"unknown"}}
+	return s
 }
 
 func verified(at time.Time) api.Run {

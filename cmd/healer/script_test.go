@@ -233,6 +233,12 @@ func stuck() api.Status {
 		if s.Progress[i].Origin == "n3" && s.Progress[i].Node == "n2" {
 			s.Progress[i].Missing = 1536
 		}
+		if s.Progress[i].Node == "n1" && s.Progress[i].Origin == "n2" {
+			s.Progress[i].LSN = 0 // nothing of it is known
+		}
+		if s.Progress[i].Node == "n2" && s.Progress[i].Origin == "n1" {
+			s.Progress[i].Lag = new(api.Duration(7 * time.Second))
+		}
 	}
 	s.Slots[0].AtRisk, s.Slots[0].RetainedBytes = true, 3<<30
 	s.Slots[3].WALStatus = "lost"

@@ -60,6 +60,7 @@ type Agent struct {
 	spill    string // for the touched keys of large gaps
 	memory   *memory
 	view     *view
+	lags     *lags
 	attempts *attempts
 	presence *presence
 	// rearmed asks the next pass to try again at once what has failed.
@@ -143,7 +144,7 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	a := &Agent{
 		cfg: o.Config, node: o.Node, self: self, witness: o.Witness, version: o.Version, log: o.Log.With("agent", o.Node),
-		view: newView(), book: newBook(), attempts: newAttempts(time.Now), presence: newPresence(), tally: api.NewTally(),
+		view: newView(), lags: newLags(), book: newBook(), attempts: newAttempts(time.Now), presence: newPresence(), tally: api.NewTally(),
 		wake: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	defer func() {

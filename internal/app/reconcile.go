@@ -118,7 +118,9 @@ func (a *Agent) look(ctx context.Context) {
 func (a *Agent) observe(ctx context.Context) topology.Observation {
 	obs := a.engine.ObserveAll(ctx, failed(a.detector.Verdicts())...)
 	if ctx.Err() == nil {
-		a.view.observed(obs, time.Now())
+		now := time.Now()
+		a.lags.see(obs, now)
+		a.view.observed(obs, now)
 	}
 	if own, ok := obs.Node(a.node); ok {
 		a.memory.ends.readOwn(a.node, own, time.Now())

@@ -17,7 +17,7 @@ func (a *Agent) Status(context.Context) api.Status {
 	s := api.Status{
 		Cluster: a.cfg.Cluster, Agent: a.node, Mode: string(a.cfg.Mode), Version: a.version, At: at,
 		Control: a.control.Active(time.Now()), Current: current, Last: last, Refusals: refusals,
-		Slots: slotsOf(obs, a.cfg.Slots.WarnBytes), Progress: progressOf(obs),
+		Slots: slotsOf(obs, a.cfg.Slots.WarnBytes), Progress: progressOf(obs, a.lags),
 		Feeds: feedsOf(obs),
 	}
 	_, s.Paused = a.control.Get(control.Pause, "", time.Now())
@@ -67,7 +67,7 @@ func nodeOf(v detector.Verdict, n topology.NodeState, agent bool) api.Node {
 }
 
 // progressOf is the matrix of origins and nodes.
-func progressOf(obs topology.Observation) []api.Progress {
+func progressOf(obs topology.Observation, behind *lags) []api.Progress {
 	rows := []api.Progress{}
 	for _, origin := range obs.Nodes {
 		var newest topology.LSN
@@ -78,7 +78,11 @@ func progressOf(obs topology.Observation) []api.Progress {
 				continue
 			}
 			newest = max(newest, sub.Progress)
-			rows = append(rows, api.Progress{Origin: origin.Name, Node: n.Name, LSN: sub.Progress})
+			p := api.Progress{Origin: origin.Name, Node: n.Name, LSN: sub.Progress}
+			if lag, known := behind.of(origin.Name, n.Name); known {
+				p.Lag = (*api.Duration)(&lag)
+			}
+			rows = append(rows, p)
 		}
 		for i := first; i < len(rows); i++ {
 			rows[i].Missing = uint64(newest - rows[i].LSN)

@@ -144,11 +144,23 @@ func progressCell(all []api.Progress, origin, node string) cell {
 	switch {
 	case origin == node || i < 0:
 		return cell{"-", faint}
+	case all[i].LSN == 0 && all[i].Missing == 0:
+		return cell{"unknown", warn}
 	case all[i].Missing > 0:
-		return cell{fmt.Sprintf("%s (-%s)", all[i].LSN, bytes(all[i].Missing)), warn}
+		return cell{fmt.Sprintf("%s (-%s%s)", all[i].LSN, bytes(all[i].Missing), late(all[i], ", ")), warn}
+	case late(all[i], "") != "":
+		return cell{fmt.Sprintf("%s (%s)", all[i].LSN, late(all[i], "")), warn}
 	default:
 		return cell{text: all[i].LSN.String()}
 	}
+}
+
+// late says for how long a node has been behind, from a time on that is no chance.
+func late(p api.Progress, after string) string {
+	if p.Lag == nil || time.Duration(*p.Lag) < 2*time.Second {
+		return ""
+	}
+	return after + time.Duration(*p.Lag).Round(time.Second).String()
 }
 
 func (p *page) slots(s api.Status) {

@@ -241,7 +241,7 @@ func (d *dropped) goes() string {
 	case *d.UnsentBytes == 0:
 		return "nothing of its log is known that goes with it"
 	}
-	return fmt.Sprintf("%d bytes of its log, which are only on %s, go with it", *d.UnsentBytes, d.Node)
+	return fmt.Sprintf("%s of its log, which are only on %s, go with it", topology.SizeText(*d.UnsentBytes), d.Node)
 }
 
 // spelled says in words what is lost.
@@ -252,7 +252,7 @@ func spelled(lost []events.Lost) string {
 		if l.Transactions >= 0 {
 			count = fmt.Sprint(l.Transactions)
 		}
-		parts = append(parts, fmt.Sprintf("%s lacks %d bytes of its log, %s transactions", l.Node, l.Bytes, count))
+		parts = append(parts, fmt.Sprintf("%s lacks %s of its log, %s transactions", l.Node, topology.SizeText(l.Bytes), count))
 	}
 	if len(parts) == 0 {
 		return ""

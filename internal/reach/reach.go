@@ -69,22 +69,30 @@ func (r *Cluster) Observe(ctx context.Context, learn func(context.Context, topol
 	}
 }
 
-// Agents asks all agents of the cluster at once, until ctx ends, and has the status of
-// each that answers, by its node. Agents of another cluster are left out.
+// Agents asks all agents of the cluster at once, those of witnesses too, until ctx ends,
+// and has the status of each that answers, by its name. Agents of another cluster are left
+// out.
 func Agents(ctx context.Context, c *config.Config) map[string]api.Status {
+	at := map[string]string{}
+	for _, n := range c.Nodes {
+		at[n.Name] = n.API
+	}
+	for _, w := range c.Witnesses {
+		at[w.Name] = w.API
+	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	out := map[string]api.Status{}
-	for _, n := range c.Nodes {
+	for name, addr := range at {
 		wg.Go(func() {
-			s, err := api.FetchStatus(ctx, client, n.API)
+			s, err := api.FetchStatus(ctx, client, addr)
 			if err != nil || s.Cluster != c.Cluster {
 				return
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			out[n.Name] = s
+			out[name] = s
 		})
 	}
 	wg.Wait()

@@ -139,13 +139,14 @@ func (r *Run) applySubscribe(ctx context.Context, p planner.Plan, s planner.Step
 		return executor.Result{}, err
 	}
 	return executor.Result{
-		Evidence: fmt.Sprintf("%d of %d transactions of %s applied on %s, %d row changes, %d conflicts, progress %s -> %s, touched keys on %s",
-			report.Applied, report.Transactions, p.Node, l.Target, report.Rows, conflicts.Total(), report.From, report.To, report.Keys),
+		Evidence: fmt.Sprintf("%d of %d transactions of %s applied on %s, %d row changes (%d bytes), %d conflicts, progress %s -> %s, touched keys on %s",
+			report.Applied, report.Transactions, p.Node, l.Target, report.Rows, report.Bytes, conflicts.Total(), report.From, report.To, report.Keys),
 		Conflicts: conflicts,
 		Figures: map[string]int64{
 			executor.FigureMissing:      report.Transactions,
 			executor.FigureTransactions: report.Applied,
 			"rows":                      report.Rows,
+			"bytes":                     report.Bytes,
 			"touched":                   int64(touched.Len()),
 			executor.FigureConflicts:    conflicts.Total(),
 		},

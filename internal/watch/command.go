@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -16,11 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"healer/config"
-	"healer/events"
-	"healer/events/natsbus"
-	"healer/internal/broker"
 	"healer/internal/cli"
-	"healer/internal/reach"
 )
 
 const (
@@ -37,26 +32,28 @@ const (
 // Command is `healer watch`. Environ is as in cli.App.
 func Command(check config.DSNCheck, environ []string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "watch --config FILE",
+		Use:   "watch (--config FILE | --api HOST:PORT)",
 		Short: "Show the cluster on the whole screen while it changes",
 		Long: strings.TrimSpace(`
 Show the cluster on the whole screen while it changes: its nodes, how far each has
 applied every other, the gap, the running plan with its steps, the slots with the WAL
 they hold back, and the events of the last hour as they come in.
 
-All agents of the file are asked; the first in its order that answers is shown, and
-those that do not are named. Events come over NATS. Keys: q ends it, tab and the arrows
+All agents of the file are asked, those of witnesses too; the first in its order that
+answers is shown, and those that do not are named. Events come over NATS. With --api one
+agent is asked for all of it, and no file is needed. Keys: q ends it, tab and the arrows
 go through the panels and scroll, p holds the picture, ? helps.
 
 It needs a terminal: healer status and healer events tail tell the same to programs.
 Exits 0 at q or Ctrl-C, 1 when it cannot run, 64 when wrongly called.`),
-		Example: "  healer watch --config healer.yaml\n  NO_COLOR=1 healer watch --config healer.yaml --interval 5s",
+		Example: "  healer watch --config healer.yaml\n  healer watch --api 10.0.0.1:8081\n  NO_COLOR=1 healer watch --config healer.yaml --interval 5s",
 		Args:    cli.NoArgs,
 	}
 	file := cli.ConfigFlag(cmd)
+	addr := cmd.Flags().String("api", "", "ask the agent at this `HOST:PORT` for everything, without a file")
 	every := cmd.Flags().Duration("interval", time.Second, "ask the agents this often")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := cli.LoadConfig(cmd, *file, check)
+		from, err := sourceOf(cmd, *file, *addr, check)
 		if err != nil {
 			return err
 		}
@@ -69,16 +66,16 @@ Exits 0 at q or Ctrl-C, 1 when it cannot run, 64 when wrongly called.`),
 			return cli.Hint(errors.New("`healer watch` needs a terminal for its input and its output"),
 				"use `healer status`, or `healer events tail` for what happens")
 		}
-		return run(cmd.Context(), c, *every, in, out, environ)
+		return run(cmd.Context(), from, *every, in, out, environ)
 	}
 	return cmd
 }
 
 // run shows the cluster until the operator has seen enough.
-func run(ctx context.Context, c *config.Config, every time.Duration, in, out *os.File, environ []string) error {
+func run(ctx context.Context, from source, every time.Duration, in, out *os.File, environ []string) error {
 	ctx, cancel := context.WithCancel(ctx)
-	m := &model{cluster: c.Cluster, start: time.Now(), now: time.Now()}
-	p := &poller{ctx: ctx, cfg: c, every: every}
+	m := &model{cluster: from.cluster(), start: time.Now(), now: time.Now()}
+	p := &poller{ctx: ctx, from: from, every: every}
 	m.poll = p.next
 	options := []tea.ProgramOption{
 		tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(environ), tea.WithoutSignalHandler(),
@@ -91,7 +88,7 @@ func run(ctx context.Context, c *config.Config, every time.Duration, in, out *os
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		follow(ctx, c, program.Send)
+		from.follow(ctx, program.Send)
 	}()
 	_, err := program.Run()
 	ended := errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil // Ctrl-C, or a signal
@@ -106,7 +103,7 @@ func run(ctx context.Context, c *config.Config, every time.Duration, in, out *os
 // poller asks the agents, the first time at once.
 type poller struct {
 	ctx   context.Context //nolint:containedctx // the life of the command, which its model is not told
-	cfg   *config.Config
+	from  source
 	every time.Duration
 	asked bool
 }
@@ -120,58 +117,8 @@ func (p *poller) next() tea.Cmd {
 	return tea.Sequence(tea.Tick(p.every, func(time.Time) tea.Msg { return p.ask() }), func() tea.Msg { return again{} })
 }
 
-// ask has the status of the first agent in the file's order that answers, and has
-// observed the mesh if any has.
 func (p *poller) ask() reading {
 	ctx, cancel := context.WithTimeout(p.ctx, answerWithin)
 	defer cancel()
-	all := reach.Agents(ctx, p.cfg)
-	r := reading{at: time.Now()}
-	for _, n := range p.cfg.Nodes {
-		s, ok := all[n.Name]
-		switch {
-		case !ok:
-			r.silent = append(r.silent, n.Name)
-		case r.status == nil || (r.status.At.IsZero() && !s.At.IsZero()):
-			r.status = &s
-		}
-	}
-	return r
-}
-
-// follow sends what NATS tells until ctx ends. That it tells nothing keeps nobody from
-// looking at the rest.
-func follow(ctx context.Context, c *config.Config, send func(tea.Msg)) {
-	dial := broker.Dial(c, "healer watch")
-	dial.Log = slog.New(slog.DiscardHandler)
-	client, err := natsbus.Dial(ctx, dial)
-	if err != nil {
-		send(busState{err.Error()})
-		return
-	}
-	defer client.Close()
-	wait, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if err := client.AwaitConnection(wait); err != nil {
-		send(busState{err.Error()})
-	}
-	if err := client.AwaitConnection(ctx); err != nil {
-		return
-	}
-	send(busState{})
-	from := time.Now().Add(-history)
-	for ctx.Err() == nil {
-		for e, err := range events.Seq(ctx, client, events.Filter{From: events.FromTime(from)}) {
-			if err != nil {
-				send(busState{err.Error()})
-				break
-			}
-			send(happened{e})
-			from = e.Time // what comes twice is known by its id
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryEvents):
-		}
-	}
+	return p.from.ask(ctx)
 }

@@ -179,10 +179,18 @@ func (m *model) pause() {
 	m.held = nil
 }
 
+// name is the cluster's, out of the file or as an agent says it.
+func (m *model) name() string {
+	if m.cluster == "" && m.reading.status != nil {
+		return m.reading.status.Cluster
+	}
+	return m.cluster
+}
+
 // View implements tea.Model.
 func (m *model) View() tea.View {
 	v := tea.NewView(m.frame())
 	v.AltScreen = true
-	v.WindowTitle = "healer watch " + m.cluster
+	v.WindowTitle = "healer watch " + draw.Line(m.name())
 	return v
 }

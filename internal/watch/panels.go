@@ -137,6 +137,8 @@ func (m *model) cell(node, origin api.Node, width int) string {
 	sign := link(node, origin.Name)
 	text := p.LSN.String()
 	switch {
+	case p.LSN == 0:
+		text = "unknown"
 	case p.Missing > 0 && width >= 18:
 		text = "−" + size(p.Missing) + " " + text
 	case p.Missing > 0:
@@ -148,7 +150,7 @@ func (m *model) cell(node, origin api.Node, width int) string {
 	switch {
 	case p.Missing > 0 && origin.Life != api.LifeUp:
 		return lipgloss.NewStyle().Bold(true).Foreground(c.Bad).Render(text)
-	case p.Missing > 0, sign != "":
+	case p.Missing > 0, sign != "", p.LSN == 0:
 		return draw.Paint(c.Warn, text)
 	}
 	return draw.Paint(c.Good, text)

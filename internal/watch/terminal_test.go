@@ -198,7 +198,7 @@ func TestTerminal(t *testing.T) {
 			Commands: []*cobra.Command{watch.Command(check, []string{"TERM=xterm-256color"})},
 		}.Run(ctx, []string{"watch", "--config", path, "--interval", "100ms"})
 	}()
-	x.shows("healer app", "by n1", "5.0M", "none in the last hour", "? help")
+	x.shows("healer app", "by n1", "silent: w1", "5.0M", "none in the last hour", "? help")
 
 	bus, err := natsbus.Connect(ctx, natsbus.Options{
 		DialOptions: natsbus.DialOptions{Cluster: "app", InProcess: broker}, Agent: "n1", Replicas: 1, Dir: t.TempDir(),
@@ -221,9 +221,9 @@ func TestTerminal(t *testing.T) {
 	if err := servers["n1"].Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
-	x.shows("silent: n1")
+	x.shows("silent: n1 w1")
 	x.resize(60, 20)
-	x.shows("by n2", "silent: n1", "[nodes]")
+	x.shows("by n2", "silent: n1 w1", "[nodes]")
 	x.press("\t\t")
 	x.shows("[healing]", "nothing to heal")
 	x.press("?")
@@ -243,4 +243,47 @@ func TestTerminal(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// stream has the events that are told.
+type stream chan events.Event
+
+func (s stream) Events(context.Context, events.Filter) (<-chan events.Event, error) { return s, nil }
+
+// TestOneAgent watches by the API of one agent alone: there is no file, and no NATS.
+func TestOneAgent(t *testing.T) {
+	told := make(stream, 1)
+	srv, err := api.New(api.Options{Addr: "127.0.0.1:0", Source: &agent{s: status("n1", api.LifeFailed)}, Events: told, Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		err = srv.Start(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Stop(context.Background()) })
+	x := newTerminal(t)
+	x.resize(110, 34)
+	ended := make(chan int, 1)
+	go func() {
+		ended <- cli.App{
+			Stdin: x.slave, Stdout: x.slave, Stderr: x.slave, Build: build.Read("v1"),
+			Commands: []*cobra.Command{watch.Command(nil, []string{"TERM=xterm-256color"})},
+		}.Run(t.Context(), []string{"watch", "--api", srv.Addr(), "--interval", "100ms"})
+	}()
+	x.shows("healer app", "by n1", "failed", "none in the last hour")
+	e, err := events.New(events.Fact{Cluster: "app", Kind: events.NodeFailed, Node: "n2"}, "n1", time.Now(), events.Judged{Node: "n2", Reason: "connection refused"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told <- e
+	x.shows("node.failed", "connection refused")
+	x.press("q")
+	select {
+	case code := <-ended:
+		if code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("q does not end it:\n%q", x.text())
+	}
 }

@@ -75,7 +75,7 @@ func crop(s string, width, height int) string {
 func (m *model) head(width int) []string {
 	c := draw.Colours()
 	s := m.reading.status
-	left := " " + draw.Bold(draw.Paint(c.Accent, "healer")) + " " + m.cluster
+	left := " " + draw.Bold(draw.Paint(c.Accent, "healer")) + " " + draw.Line(m.name())
 	if s == nil {
 		return []string{left}
 	}

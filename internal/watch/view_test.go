@@ -228,6 +228,23 @@ func TestGapIsRed(t *testing.T) {
 	}
 }
 
+// TestUnknownIsNotGreen: a position that is not known is no good news.
+func TestUnknownIsNotGreen(t *testing.T) {
+	s := mesh("n1", "n2", "n3")
+	m := newModel(110, 34, reading{at: noon(), status: s})
+	good := m.cell(s.Nodes[1], s.Nodes[2], 24)
+	for i := range s.Progress {
+		s.Progress[i].LSN = 0
+	}
+	unknown := m.cell(s.Nodes[1], s.Nodes[2], 24)
+	if bare := strings.TrimSpace(ansi.Strip(unknown)); bare != "unknown" {
+		t.Errorf("it is shown as %q", bare)
+	}
+	if colour := strings.Split(unknown, "unknown")[0]; strings.HasPrefix(good, colour) {
+		t.Errorf("%q has the colour of %q", unknown, good)
+	}
+}
+
 // TestPause holds what comes back, and shows it afterwards.
 func TestPause(t *testing.T) {
 	m := newModel(110, 34, reading{at: noon(), status: mesh("n1", "n2", "n3")}).keys("p")

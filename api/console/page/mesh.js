@@ -27,13 +27,14 @@ function links(s, carrying) {
       const origin = node[sub.provider];
       if (!origin) continue;
       const slot = s.slots.find((x) => x.kind === 'mesh' && x.node === sub.provider && x.for === reader.name);
-      const gap = s.progress.find((p) => p.origin === sub.provider && p.node === reader.name)?.missing_bytes || 0;
+      const at = s.progress.find((p) => p.origin === sub.provider && p.node === reader.name), gap = at?.missing_bytes || 0;
       const l = { from: sub.provider, to: reader.name, lag: slot ? slot.lag_bytes : null, gap: origin.life === 'failed' ? gap : 0 };
       if (carrying.some((c) => c.to === l.to && c.origin === l.from)) l.kind = 'healing';
       else if (sub.fenced) l.kind = 'fenced';
       else if (!sub.enabled) l.kind = 'off';
       else if (!reader.reachable || !origin.reachable || reader.life === 'failed' || origin.life === 'failed') l.kind = 'down';
       else if (sub.worker === 'none') l.kind = 'off';
+      else if (!at || at.lsn === '0/0') l.kind = 'unknown';
       else l.kind = 'flows';
       out.push(l);
     }
@@ -41,7 +42,7 @@ function links(s, carrying) {
   return out;
 }
 
-const words = { flows: 'replicates', healing: 'is being healed', fenced: 'fenced off', off: 'not running', down: 'down' };
+const words = { flows: 'replicates', healing: 'is being healed', fenced: 'fenced off', off: 'not running', down: 'down', unknown: 'unknown' };
 
 function label(l) {
   if (l.kind === 'fenced' || l.kind === 'healing') return l.gap > 0 ? `lacks ${bytes(l.gap)}` : words[l.kind];

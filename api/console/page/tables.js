@@ -10,8 +10,9 @@ export function drawMatrix(s) {
         if (n.name === o.name) return el('td', { class: 'self num' }, '—');
         const p = s.progress.find((x) => x.origin === o.name && x.node === n.name);
         if (!p) return el('td', { class: 'num faint' }, 'none');
-        const lost = o.life === 'failed', gap = p.missing_bytes > 0 && lost;
-        return el('td', { class: 'num' + (gap ? ' gap' : '') }, el('span', { class: 'lsn' }, p.lsn),
+        const lost = o.life === 'failed', gap = p.missing_bytes > 0 && lost, unknown = p.lsn === '0/0';
+        if (unknown && !p.missing_bytes) return el('td', { class: 'num' }, tag('unknown', 'warn'));
+        return el('td', { class: 'num' + (gap ? ' gap' : '') }, el('span', { class: 'lsn' }, unknown ? 'unknown' : p.lsn),
           gap ? el('strong', {}, `lacks ${bytes(p.missing_bytes)}`) : p.missing_bytes > 0 ? el('span', { class: 'faint' }, `${bytes(p.missing_bytes)} behind`) : lost && el('span', { class: 'faint' }, 'has all there is'));
       })))));
 }

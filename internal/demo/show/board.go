@@ -124,7 +124,7 @@ func (b *board) cell(node, origin string) cell {
 	}
 	at, ok := b.applied[node][origin]
 	c := cell{
-		lsn: at, known: ok,
+		lsn: at, known: ok && at > 0,
 		cut: b.cut[[2]string{origin, node}], fenced: slices.Contains(b.fenced[node], origin),
 		gone: !b.lives[node].Server,
 	}
