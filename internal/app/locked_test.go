@@ -21,6 +21,7 @@ func TestLockedTableOnTheSourceDelays(t *testing.T) {
 	c := newCluster(t, localpg.Options{}, nil)
 	c.startAll()
 	c.lag(20)
+	c.behind("n2", "n1", map[string]bool{"n2": false, "n3": true})
 	ctx := context.Background()
 	stranger, err := c.mesh.Node("n2").Connect(ctx)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -30,6 +31,28 @@ func (c *cluster) counted(agents []string, lines ...string) {
 			said += "\n" + n + " lacks" + missing
 		}
 		return fmt.Errorf("%s", said)
+	})
+}
+
+// behind waits until an agent says of each of these nodes whether it has been behind the
+// origin for some time.
+func (c *cluster) behind(agent, origin string, is map[string]bool) {
+	c.t.Helper()
+	c.eventually("an agent knows who is behind "+origin, func() error {
+		page, err := c.metrics(agent)
+		if err != nil {
+			return err
+		}
+		for node, want := range is {
+			head := fmt.Sprintf("\nhealer_origin_lag_seconds{node=%q,origin=%q} ", node, origin)
+			_, rest, told := strings.Cut(page, head)
+			value, _, _ := strings.Cut(rest, "\n")
+			lag, err := strconv.ParseFloat(value, 64)
+			if !told || err != nil || want != (lag >= 1) {
+				return fmt.Errorf("%s is behind %s for %q seconds, %w", node, origin, value, err)
+			}
+		}
+		return nil
 	})
 }
 
