@@ -32,18 +32,18 @@ func TestDocument(t *testing.T) {
 	section(t, document, "data", dataSections(readSource(t)))
 }
 
-// exampleSource is the function that the example of package events is about.
+// exampleSource is what the example of package events is about.
 func exampleSource(t *testing.T) string {
 	src, err := os.ReadFile("../example_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(src), "// listen tells")
-	body, _, found := strings.Cut(rest, "\n}\n")
+	_, rest, _ := strings.Cut(string(src), "// listen reports")
+	body, _, found := strings.Cut(rest, "\n// A reader of events needs")
 	if !found {
-		t.Fatal("the example has no function listen")
+		t.Fatal("the example has no function listen, or something else behind its ledger")
 	}
-	return "\n```go\n// listen tells" + body + "\n}\n```\n\n"
+	return "\n```go\n// listen reports" + body + "```\n\n"
 }
 
 func kindSections(t *testing.T) string {
