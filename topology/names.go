@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 	"strings"
 )
 
@@ -35,9 +36,25 @@ func MeshSlotName(database, from, to string) string {
 	return slotName("healer_"+database+"_mesh_"+from+"_"+to, "_m")
 }
 
+// WriterName stands, where the names of replication origins do, for an id that is in
+// commits though no row of pg_replication_origin has it: Spock's apply workers write
+// the id of a node there.
+func WriterName(id uint32) string { return "#" + strconv.FormatUint(uint64(id), 10) }
+
+// ParseWriterName reads what WriterName has made; false for any other name.
+func ParseWriterName(name string) (uint32, bool) {
+	digits, ok := strings.CutPrefix(name, "#")
+	id, err := strconv.ParseUint(digits, 10, 32)
+	if !ok || err != nil || WriterName(uint32(id)) != name {
+		return 0, false
+	}
+	return uint32(id), true
+}
+
 // slotName maps base+suffix to PostgreSQL's alphabet for slots, [a-z0-9_], and
-// to at most 63 bytes. Where either mapping loses information, a hash of the
-// original takes its place, so that different inputs keep different names.
+// to at most 63 bytes, and to a name that does not end in "_<digit>". Where that
+// loses information, a hash of the original takes its place, so that different
+// inputs keep different names.
 func slotName(base, suffix string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r == '_' || (r >= 'a' && r <= 'z') || (r >= '0' && r <= '9') {
@@ -45,7 +62,7 @@ func slotName(base, suffix string) string {
 		}
 		return '_'
 	}, base)
-	if clean == base && len(clean)+len(suffix) <= maxName {
+	if clean == base && len(clean)+len(suffix) <= maxName && !grouped(clean+suffix) {
 		return clean + suffix
 	}
 	sum := sha256.Sum256([]byte(base))
@@ -54,6 +71,13 @@ func slotName(base, suffix string) string {
 		clean = clean[:keep]
 	}
 	return clean + tag + suffix
+}
+
+// grouped reports whether Spock's output plugin takes the name for one of a group of
+// slots that share the transactions among them, and each would lack some.
+func grouped(name string) bool {
+	n := len(name)
+	return n >= 2 && name[n-2] == '_' && name[n-1] >= '0' && name[n-1] <= '9'
 }
 
 // RecoveryLock is the key of the advisory lock that the apply session of a

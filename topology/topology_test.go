@@ -69,10 +69,10 @@ func TestSlotNames(t *testing.T) {
 			if seen[n] {
 				t.Fatalf("slot name %q stands for two slots", n)
 			}
+			if digit.MatchString(n) {
+				t.Fatalf("slot name %q ends in _<digit>", n)
+			}
 			seen[n] = true
-		}
-		if digit.MatchString(clone) {
-			t.Fatalf("clone %q ends in _<digit>", clone)
 		}
 	})
 	if got, want := topology.RecoverySlotName("app", "n1", "n2"), "spock_app_recovery_n1_n2"; got != want {
@@ -81,6 +81,20 @@ func TestSlotNames(t *testing.T) {
 	long := strings.Repeat("x", 60)
 	if topology.RecoverySlotName("app", long+"1", "b") == topology.RecoverySlotName("app", long+"2", "b") {
 		t.Error("two long names that differ in their last byte share a slot name")
+	}
+}
+
+// TestWriterNames has ids in place of names, and nothing else taken for one.
+func TestWriterNames(t *testing.T) {
+	for _, id := range []uint32{0, 49708, 1<<32 - 1} {
+		if got, ok := topology.ParseWriterName(topology.WriterName(id)); !ok || got != id {
+			t.Errorf("%d came back from %s as %d, %v", id, topology.WriterName(id), got, ok)
+		}
+	}
+	for _, name := range []string{"", "#", "49708", "#049", "#+4", "#4294967296", "pg_16394"} {
+		if id, ok := topology.ParseWriterName(name); ok {
+			t.Errorf("%q was read as %d", name, id)
+		}
 	}
 }
 
