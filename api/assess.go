@@ -19,7 +19,7 @@ func Assess(s Status) (State, []string) {
 	}
 	var critical, degraded []string
 	for _, f := range []func(Status) (critical, degraded []string){
-		assessRecovery, assessControl, assessNodes, assessWitnesses, assessProgress, assessSlots, assessNATS, assessGossip,
+		assessRecovery, assessControl, assessNodes, assessWitnesses, assessProgress, assessSlots, assessNATS, assessGossip, assessCertificates,
 	} {
 		c, d := f(s)
 		critical, degraded = append(critical, c...), append(degraded, d...)

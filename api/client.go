@@ -18,7 +18,7 @@ import (
 const maxPage = 32 << 20
 
 // FetchStatus asks the agent at addr, a host:port, for its status. Bound it by
-// ctx.
+// ctx. NewClient makes clients.
 func FetchStatus(ctx context.Context, client *http.Client, addr string) (Status, error) {
 	var s Status
 	err := fetch(ctx, client, addr, "/v1/status", []int{http.StatusOK}, &s, func() bool { return s.Cluster != "" })

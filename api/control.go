@@ -75,8 +75,7 @@ type Controlled struct {
 type Access struct {
 	Cluster string `json:"cluster"`
 	Agent   string `json:"agent"`
-	// By is token when the request has shown the right one, host when none is
-	// configured and the request comes from the agent's own host.
+	// By is token or certificate: what the request has shown.
 	By string `json:"by"`
 	// Control is what operators have said and still holds.
 	Control []control.Entry `json:"control"`
@@ -84,13 +83,11 @@ type Access struct {
 
 // access serves who may steer, and changes nothing.
 func access(o Options) http.Handler {
-	return guarded(o.Token, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return keysOf(o).guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := o.Source.Status(r.Context())
-		out := Access{Cluster: s.Cluster, Agent: s.Agent, By: "host", Control: append([]control.Entry{}, s.Control...)}
-		if want, err := token(o.Token); err == nil && want != "" {
-			out.By = "token"
-		}
-		respond(w, http.StatusOK, out)
+		respond(w, http.StatusOK, Access{
+			Cluster: s.Cluster, Agent: s.Agent, By: admittedBy(r), Control: append([]control.Entry{}, s.Control...),
+		})
 	}))
 }
 
@@ -98,13 +95,13 @@ func access(o Options) http.Handler {
 func steering(o Options) []route {
 	out := []route{
 		{"GET /v1/control", access(o)},
-		{"POST /v1/control/maintenance", change(o.Token, func(r *http.Request, in MaintenanceRequest) (Controlled, error) {
+		{"POST /v1/control/maintenance", change(keysOf(o), func(r *http.Request, in MaintenanceRequest) (Controlled, error) {
 			e, err := o.Steering.Maintenance(r.Context(), in)
 			return Controlled{Agent: o.Source.Status(r.Context()).Agent, Entry: e, DryRun: in.DryRun}, err
 		})},
 	}
 	for _, verb := range []Verb{Pause, Resume, Approve, Cancel, Ack} {
-		out = append(out, route{"POST /v1/control/" + string(verb), change(o.Token, func(r *http.Request, in SteerRequest) (Controlled, error) {
+		out = append(out, route{"POST /v1/control/" + string(verb), change(keysOf(o), func(r *http.Request, in SteerRequest) (Controlled, error) {
 			e, said, err := o.Steering.Steer(r.Context(), verb, in)
 			return Controlled{Agent: o.Source.Status(r.Context()).Agent, Entry: e, DryRun: in.DryRun, Said: said}, err
 		})})

@@ -16,7 +16,7 @@ import (
 func described(t *testing.T) map[string][]string {
 	t.Helper()
 	ch := make(chan *prometheus.Desc, 1000)
-	for _, c := range append(newDoors().collectors(), newStatusCollector(nil), NewTally()) {
+	for _, c := range append(newDoors(nil).collectors(), newStatusCollector(nil), NewTally()) {
 		c.Describe(ch)
 	}
 	close(ch)

@@ -92,7 +92,11 @@ func TestShutDoors(t *testing.T) {
 			counted(t, srv, c.line)
 		}
 	}
-	counted(t, srv, `healer_api_connections_dropped_total{reason="unfinished_request"} 2`)
+	for reason, n := range map[string]int{
+		"unfinished_request": 2, "token_wrong": 1, "body_too_large": 1, "bad_request": 1, "path": 1, "not_found": 2,
+	} {
+		counted(t, srv, fmt.Sprintf(`healer_refused_requests_total{door="api",reason="%s"} %d`, reason, n))
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.told)+w.steered > 0 {
@@ -143,7 +147,7 @@ func TestConnectionsBounded(t *testing.T) {
 		}
 	}
 	_, body := get(t, srv, "/metrics")
-	if strings.Contains(body, `healer_api_connections_dropped_total{reason="too_many"} 0`) {
+	if strings.Contains(body, `healer_refused_requests_total{door="api",reason="too_many"} 0`) {
 		t.Error("nobody was counted")
 	}
 }

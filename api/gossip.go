@@ -55,7 +55,4 @@ func collectGossip(s Status, set func(string, float64, ...string)) {
 	set("gossip_encrypted", one(s.Gossip.Encrypted))
 	set("gossip_key_problem", one(s.Gossip.KeyProblem != ""))
 	set("gossip_second_agent", one(s.Gossip.SecondAgent != nil))
-	for _, r := range s.Gossip.Refused {
-		set("gossip_refused_total", float64(r.Count), r.Reason)
-	}
 }

@@ -1,16 +1,16 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"healer/topology"
@@ -19,41 +19,121 @@ import (
 // maxRequest bounds the body of a request that changes something.
 const maxRequest = 16 << 10
 
-// TokenSource returns the token that whoever changes something must show; empty
+// TokenSource returns the token that whoever changes something may show; empty
 // when none is configured. It is asked for every such request, so that a new
 // token counts without a restart.
 type TokenSource func() (string, error)
 
-// guarded lets a request through that may change something: with the token when
-// one is configured, else only from this host itself.
-func guarded(from TokenSource, next http.Handler) http.Handler {
-	// A page in a browser on this host could send requests, too.
-	browsers := http.NewCrossOriginProtection()
-	return browsers.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		want, err := token(from)
-		switch {
-		case err != nil:
-			problem(w, http.StatusServiceUnavailable, "token_unreadable", "the API's token cannot be read: "+err.Error(),
-				"make the file of `api.token_file` readable for the agent")
-		case want != "" && !shown(r, want):
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			problem(w, http.StatusUnauthorized, "token_wrong", "the request shows no token, or a wrong one",
-				"send `Authorization: Bearer TOKEN` with the content of the agents' `api.token_file`")
-		case want == "" && !local(r):
-			problem(w, http.StatusForbidden, "not_local", "without a token only this host itself may change something",
-				"ask the agent on its own host, by its loopback address, or set `api.token_file` for all agents")
-		default:
-			next.ServeHTTP(w, r)
+// The ways in which a request shows that it may change something.
+const (
+	ByToken       = "token"
+	ByCertificate = "certificate"
+)
+
+// keys are what lets a request change something. Without any nothing does.
+type keys struct {
+	token   TokenSource
+	vouched func([]*x509.Certificate) bool
+}
+
+func keysOf(o Options) keys {
+	k := keys{token: o.Token}
+	if o.TLS != nil {
+		k.vouched = o.TLS.Vouched
+	}
+	return k
+}
+
+// ways are those that are configured. A token that cannot be read is one.
+func (k keys) ways() []string {
+	ways := []string{}
+	if want, err := k.want(); err != nil || want != "" {
+		ways = append(ways, ByToken)
+	}
+	if k.vouched != nil {
+		ways = append(ways, ByCertificate)
+	}
+	return ways
+}
+
+// want is the token that may be shown; empty when none is configured.
+func (k keys) want() (string, error) {
+	if k.token == nil {
+		return "", nil
+	}
+	return k.token()
+}
+
+// denial is why a request is refused.
+type denial struct {
+	status           int
+	code, text, hint string
+}
+
+// admit says by what the request may change something, or why it may not.
+func (k keys) admit(r *http.Request) (by string, no *denial) {
+	showsCert := k.vouched != nil && r.TLS != nil && len(r.TLS.PeerCertificates) > 0
+	if showsCert && k.vouched(r.TLS.PeerCertificates) {
+		return ByCertificate, nil
+	}
+	want, err := k.want()
+	switch {
+	case err != nil:
+		return "", &denial{
+			http.StatusServiceUnavailable, "token_unreadable", "the API's token cannot be read: " + err.Error(),
+			"make the file of `api.token_file` readable for the agent",
 		}
+	case want == "" && k.vouched == nil:
+		return "", &denial{
+			http.StatusForbidden, "steering_off", "nobody may change anything here: the agents have neither a token nor an authority of operators' certificates",
+			"set `api.token_file`, or `api.tls.client_ca_file`, for all agents",
+		}
+	case want != "" && shown(r, want):
+		return ByToken, nil
+	case showsCert && r.Header.Get("Authorization") == "":
+		return "", &denial{
+			http.StatusUnauthorized, "certificate_wrong", "the certificate that the request shows is not one of an operator, or is no longer valid",
+			"show one that the authority of the agents' `api.tls.client_ca_file` vouches for, for use by clients",
+		}
+	case want == "":
+		return "", &denial{
+			http.StatusUnauthorized, "certificate_missing", "the request shows no certificate",
+			"show one that the authority of the agents' `api.tls.client_ca_file` vouches for",
+		}
+	default:
+		return "", &denial{
+			http.StatusUnauthorized, "token_wrong", "the request shows no token, or a wrong one",
+			"send `Authorization: Bearer TOKEN` with the content of the agents' `api.token_file`",
+		}
+	}
+}
+
+// guarded lets a request through that may change something.
+func (k keys) guarded(next http.Handler) http.Handler {
+	// A page in a browser with an operator's certificate could send requests, too.
+	browsers := http.NewCrossOriginProtection()
+	browsers.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		problem(w, http.StatusForbidden, "cross_origin", "another page asks for this", "use the agent's own console, or the command line")
+	}))
+	return browsers.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		by, no := k.admit(r)
+		if no != nil {
+			if no.status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			problem(w, no.status, no.code, no.text, no.hint)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), admittedKey{}, by)))
 	}))
 }
 
-// token is the one that must be shown; empty when none is configured.
-func token(from TokenSource) (string, error) {
-	if from == nil {
-		return "", nil
-	}
-	return from()
+// admittedKey is where a guarded request's context has by what it was let in.
+type admittedKey struct{}
+
+func admittedBy(r *http.Request) string {
+	by, _ := r.Context().Value(admittedKey{}).(string) // empty where nobody has asked
+	return by
 }
 
 // shown compares in a time that says nothing about the token.
@@ -63,26 +143,11 @@ func shown(r *http.Request, want string) bool {
 	return ok && subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// local reports whether the request comes from this host and was meant for it: a
-// name that somebody else has pointed here is not.
-func local(r *http.Request) bool {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !from.Addr().Unmap().IsLoopback() {
-		return false
-	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return host == "localhost" || (err == nil && ip.Unmap().IsLoopback())
-}
-
 // change serves a request that changes something: it reads an In, strictly, has it
 // done, and answers with what became of it. An error of do is the caller's: a
 // *topology.Fault tells its code and the remedy.
-func change[In, Out any](from TokenSource, do func(*http.Request, In) (Out, error)) http.Handler {
-	return guarded(from, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func change[In, Out any](k keys, do func(*http.Request, In) (Out, error)) http.Handler {
+	return k.guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in In
 		if err := readBody(w, r, &in); err != nil {
 			var large *http.MaxBytesError
@@ -134,6 +199,9 @@ type Problem struct {
 }
 
 func problem(w http.ResponseWriter, status int, code, text, hint string) {
+	if a, ok := w.(*answer); ok {
+		a.why = code
+	}
 	respond(w, status, Problem{Code: code, Error: text, Hint: hint})
 }
 

@@ -89,21 +89,20 @@ func TestGuard(t *testing.T) {
 		status int
 		code   string
 	}{
-		"local":                 {status: 200},
-		"local, no token file":  {token: fixed("", nil), status: 200},
-		"a name pointed here":   {host: "rebound.example", status: 403, code: "not_local"},
-		"localhost":             {host: "localhost:1", status: 200},
-		"another page":          {header: map[string]string{"Sec-Fetch-Site": "cross-site"}, status: 403},
+		"nothing configured":    {status: 403, code: "steering_off"},
+		"no token file":         {token: fixed("", nil), status: 403, code: "steering_off"},
+		"an empty token":        {token: fixed("", nil), header: map[string]string{"Authorization": "Bearer "}, status: 403, code: "steering_off"},
+		"another page":          {token: fixed("s3cret", nil), header: map[string]string{"Authorization": "Bearer s3cret", "Sec-Fetch-Site": "cross-site"}, status: 403, code: "cross_origin"},
 		"no token":              {token: fixed("s3cret", nil), status: 401, code: "token_wrong"},
 		"wrong token":           {token: fixed("s3cret", nil), header: map[string]string{"Authorization": "Bearer s3cre"}, status: 401, code: "token_wrong"},
 		"other scheme":          {token: fixed("s3cret", nil), header: map[string]string{"Authorization": "s3cret"}, status: 401, code: "token_wrong"},
 		"token":                 {token: fixed("s3cret", nil), header: map[string]string{"Authorization": "Bearer s3cret"}, host: "n1.example", status: 200},
 		"token cannot be read":  {token: fixed("", errors.New("gone")), status: 503, code: "token_unreadable"},
-		"a form":                {header: map[string]string{"Content-Type": "text/plain"}, status: 400, code: "bad_request"},
-		"unknown field":         {body: `{"nodes": "n1"}`, status: 400, code: "bad_request"},
-		"bad duration":          {body: `{"node": "n1", "for": "soon"}`, status: 400, code: "bad_request"},
-		"two objects":           {body: good + good, status: 400, code: "bad_request"},
-		"far too large":         {body: `{"node": "` + strings.Repeat("x", 32<<10) + `"}`, status: 413, code: "body_too_large"},
+		"a form":                {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t", "Content-Type": "text/plain"}, status: 400, code: "bad_request"},
+		"unknown field":         {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t"}, body: `{"nodes": "n1"}`, status: 400, code: "bad_request"},
+		"bad duration":          {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t"}, body: `{"node": "n1", "for": "soon"}`, status: 400, code: "bad_request"},
+		"two objects":           {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t"}, body: good + good, status: 400, code: "bad_request"},
+		"far too large":         {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t"}, body: `{"node": "` + strings.Repeat("x", 32<<10) + `"}`, status: 413, code: "body_too_large"},
 		"not JSON, but a token": {token: fixed("t", nil), header: map[string]string{"Authorization": "Bearer t"}, body: "x", status: 400, code: "bad_request"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -49,7 +49,7 @@ func routes(o Options, metrics prometheus.Gatherer) []route {
 		{"GET /readyz", readyz(o.Source)},
 		{"GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: promLog{o}, MaxRequestsInFlight: 4})},
 		{"GET /openapi.yaml", document("application/yaml", docs.OpenAPI)},
-		{"GET /v1/status", status(o.Source)},
+		{"GET /v1/status", status(o)},
 	}
 	if o.Recoveries != nil {
 		out = append(out, route{"GET /v1/recoveries", recoveries(o.Source, o.Recoveries)}, route{"GET /v1/recoveries/{id}", recoveries(o.Source, o.Recoveries)})
@@ -140,9 +140,14 @@ func readyz(src Source) http.Handler {
 	})
 }
 
-func status(src Source) http.Handler {
+func status(o Options) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		respond(w, http.StatusOK, current(r.Context(), src))
+		s := current(r.Context(), o.Source)
+		s.SteerBy = []string{}
+		if o.Steering != nil {
+			s.SteerBy = keysOf(o).ways()
+		}
+		respond(w, http.StatusOK, s)
 	})
 }
 

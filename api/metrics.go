@@ -59,7 +59,8 @@ func gauges() []struct {
 		{"gossip_encrypted", "1 when gossip is encrypted.", nil},
 		{"gossip_key_problem", "1 while the key file cannot be used as it is.", nil},
 		{"gossip_second_agent", "1 while another agent uses this one's name.", nil},
-		{"gossip_refused_total", "Packets and connections that were turned away.", []string{"reason"}},
+		{"certificate_expiry_timestamp_seconds", "When the certificate that the agent shows at the door (api, nats) ends, in Unix time.", []string{"door"}},
+		{"certificate_problem", "1 while the files of the door's certificate cannot be used as they are; those from before stay in use.", []string{"door"}},
 		{"hook_runs_total", "Runs of a hook by this agent that were done, or failed.", []string{"hook", "result"}},
 		{"hook_events_given_up_total", "Events that a hook did not take at the last try.", []string{"hook"}},
 		{"hook_running", "Runs of a hook that are under way.", []string{"hook"}},
@@ -101,6 +102,10 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	set("nats_stream_ready", one(s.NATS.StreamReady))
 	set("outbox_depth", float64(s.NATS.OutboxDepth))
 	collectGossip(s, set)
+	for _, c := range s.Certificates {
+		set("certificate_expiry_timestamp_seconds", unix(c.NotAfter), c.Door)
+		set("certificate_problem", one(c.Problem != ""), c.Door)
+	}
 	collectHooks(s, set)
 	collectNodes(s, set)
 	collectRecoveries(s, set)

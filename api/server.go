@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,9 +39,11 @@ type Options struct {
 	// Plans feeds GET /v1/plan; nil leaves that path out.
 	Plans PlanSource
 	// Steering takes what operators say; nil leaves those paths out. Token is
-	// what they must show; nil when none is configured.
+	// what they may show, nil when none is configured; TLS knows another way.
 	Steering Steering
 	Token    TokenSource
+	// TLS serves over TLS; nil is plain HTTP.
+	TLS *TLS
 	// Collectors are metrics beside those made from the Source's status.
 	Collectors []prometheus.Collector
 	// KeepAlive is how long a stream of events may be silent; 0 is the default.
@@ -48,10 +52,21 @@ type Options struct {
 	Log *slog.Logger
 }
 
+// TLS is how the server shows who it is, and knows who calls.
+type TLS struct {
+	// Config is the server's. It may ask clients for certificates; what becomes of
+	// them is Vouched's to say.
+	Config *tls.Config
+	// Vouched reports whether the certificates that a client has shown, its own first,
+	// let it change something; nil when none do. It is asked for every such request.
+	Vouched func(shown []*x509.Certificate) bool
+}
+
 // Server is the agent's HTTP server. Make it with New, then Start, then Stop.
 type Server struct {
 	addr string
 	http *http.Server
+	tls  *tls.Config
 	ln   net.Listener
 	// end cancels the requests that would never end by themselves.
 	end  context.CancelFunc
@@ -62,15 +77,21 @@ type Server struct {
 // New makes a server that does not listen yet. It fails when two of the
 // collectors describe the same metric.
 func New(o Options) (*Server, error) {
-	d := newDoors()
+	d := newDoors(o.Source)
 	h, err := handler(o, d)
 	if err != nil {
 		return nil, err
 	}
 	ctx, end := context.WithCancel(context.Background())
 	s := &Server{addr: o.Addr, end: end, done: make(chan struct{})}
+	if o.TLS != nil {
+		s.tls = o.TLS.Config
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true) // one protocol, whose limits are known, over TLS as well
 	s.http = &http.Server{
 		Handler:           h,
+		Protocols:         &protocols,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       headerTimeout,
 		WriteTimeout:      writeTimeout,
@@ -93,6 +114,9 @@ func (s *Server) Start(ctx context.Context) error {
 		return listenFault(s.addr, err)
 	}
 	s.ln = ln
+	if s.tls != nil {
+		ln = tls.NewListener(heeded{ln}, s.tls)
+	}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

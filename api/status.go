@@ -54,6 +54,11 @@ type Status struct {
 	Paused bool `json:"paused"`
 	// Control is what operators have said and still holds.
 	Control []control.Entry `json:"control,omitempty"`
+	// SteerBy are the ways in which a request may show that it may change something:
+	// token, certificate. Without any nobody may. The server fills it in.
+	SteerBy []string `json:"steer_by"`
+	// Certificates are those by which this agent is known.
+	Certificates []Certificate `json:"certificates,omitempty"`
 	// Advice is why plans are shown and not run although Mode is auto; empty when
 	// they are run.
 	Advice string `json:"advice,omitempty"`
@@ -270,6 +275,19 @@ type NATS struct {
 	// OutboxDepth is the number of events kept locally that the stream has
 	// not acknowledged.
 	OutboxDepth int `json:"outbox_depth"`
+	// Refused is what the agent's own NATS server has turned away since its start, by
+	// reason: login, permission or tls.
+	Refused map[string]uint64 `json:"refused,omitempty"`
+}
+
+// Certificate is how the files of one door's TLS are.
+type Certificate struct {
+	// Door is api or nats.
+	Door string `json:"door"`
+	// NotAfter is when the certificate in use ends.
+	NotAfter time.Time `json:"not_after"`
+	// Problem is why the files as they are now are not in use.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Duration is a time.Duration that JSON shows as text, such as "1.5s".

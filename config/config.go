@@ -126,12 +126,29 @@ type NodeNATS struct {
 	Cluster string
 }
 
-// API says who may change something through the agents' HTTP servers.
+// API says how the agents' HTTP servers are reached, and who may change something
+// through them: nobody without a TokenFile or a TLS.ClientCAFile.
 type API struct {
-	// TokenFile is the file with the token that must be shown, the same on all
-	// hosts; empty lets in only requests from the agent's own host.
+	// TokenFile is the file with the token that may be shown, the same on all hosts.
 	TokenFile string
+	TLS       APITLS
 }
+
+// APITLS is how agents and those who call them know each other; the zero APITLS is
+// plain HTTP. All are absolute names of files in PEM.
+type APITLS struct {
+	// CertFile and KeyFile are the agent's own.
+	CertFile, KeyFile string
+	// CAFile vouches for the agents, to commands; empty stands for the system's.
+	CAFile string
+	// ClientCAFile vouches for who may change something without a token.
+	ClientCAFile string
+	// ClientCertFile and ClientKeyFile are what commands show.
+	ClientCertFile, ClientKeyFile string
+}
+
+// On reports whether the agents serve their API over TLS.
+func (t APITLS) On() bool { return t.CertFile != "" }
 
 // NATS says where events go.
 type NATS struct {
@@ -142,12 +159,16 @@ type NATS struct {
 	// commands log in. The embedded one knows TokenFile alone.
 	CredsFile, NKeyFile, TokenFile string
 	User, PasswordFile             string
-	TLS                            NATSTLS
+	// ReaderTokenFile has a second token of the embedded one: who shows it may read
+	// the events and nothing else.
+	ReaderTokenFile string
+	TLS             NATSTLS
 }
 
-// NATSTLS is how an external NATS and its clients know each other.
+// NATSTLS is how NATS and its clients know each other.
 type NATSTLS struct {
-	// CAFile vouches for the servers; CertFile and KeyFile are the client's.
+	// CAFile vouches for the servers; CertFile and KeyFile are the client's. Of the
+	// embedded NATS they are also the servers', which know each other by them.
 	CAFile, CertFile, KeyFile string
 }
 

@@ -3,7 +3,6 @@ package config
 import (
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -14,6 +13,7 @@ func (v value) nats(n *NATS) {
 		{name: "creds_file", read: secretPath(&n.CredsFile)},
 		{name: "nkey_file", read: secretPath(&n.NKeyFile)},
 		{name: "token_file", read: secretPath(&n.TokenFile)},
+		{name: "reader_token_file", read: secretPath(&n.ReaderTokenFile)},
 		{name: "user", read: func(v value) { n.User, _ = v.word() }},
 		{name: "password_file", read: secretPath(&n.PasswordFile)},
 		{name: "tls", read: func(v value) {
@@ -39,17 +39,28 @@ func (r *reader) checkAccess(n NATS) {
 	if ways := given("creds_file", "nkey_file", "token_file", "user"); len(ways) > 1 {
 		r.problem("nats."+ways[1], "stands beside "+ways[0], "keep one way to log in")
 	}
-	for _, pair := range [][2]string{{"user", "password_file"}, {"tls.cert_file", "tls.key_file"}} {
-		if one := given(pair[0], pair[1]); len(one) == 1 {
-			other := pair[slices.Index(pair[:], one[0])^1]
-			r.problem("nats."+one[0], "stands without "+other, "add "+other+", or remove it")
-		}
-	}
+	r.together("nats", "user", "password_file")
+	r.together("nats.tls", "cert_file", "key_file")
 	if n.URL != "" {
+		for _, name := range given("reader_token_file") {
+			r.problem("nats."+name, "is for the embedded NATS", "remove it; an external one has users of its own")
+		}
 		return
 	}
-	for _, name := range given("creds_file", "nkey_file", "user", "tls") {
-		r.problem("nats."+name, "is for an external NATS", "set nats.url, or remove it; the embedded one knows token_file")
+	for _, name := range given("creds_file", "nkey_file", "user") {
+		r.problem("nats."+name, "is for an external NATS", "set nats.url, or remove it; the embedded one knows token_file and reader_token_file")
+	}
+	if len(given("reader_token_file")) > 0 && n.TokenFile == "" {
+		r.problem("nats.reader_token_file", "stands without token_file", "add token_file: without it everybody may write")
+	}
+	if len(given("tls")) == 0 {
+		return
+	}
+	for _, name := range []string{"ca_file", "cert_file", "key_file"} {
+		if len(given("tls."+name)) == 0 {
+			r.report(r.at["nats.tls"], "nats.tls."+name, "is missing",
+				"name it: the embedded servers know each other by certificates; whoever only reads reaches them by nats.url")
+		}
 	}
 }
 

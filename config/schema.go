@@ -26,9 +26,7 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 			read: func(v value) { c.Nodes = v.members(check) },
 		},
 		{name: "witnesses", read: func(v value) { c.Witnesses = v.witnesses() }},
-		{name: "api", read: func(v value) {
-			v.mapping([]field{{name: "token_file", read: secretPath(&c.API.TokenFile)}})
-		}},
+		{name: "api", read: func(v value) { v.api(&c.API) }},
 		{name: "nats", read: func(v value) { v.nats(&c.NATS) }},
 		{name: "gossip", read: func(v value) {
 			v.mapping([]field{{name: "keys", read: keyFile(&c.Gossip.Keys)}})

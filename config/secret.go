@@ -12,7 +12,7 @@ import (
 // knownLine matches a line that begins a field of this file other than a DSN.
 // What stands behind any other key may be a secret: somebody wrote `password:`.
 const knownLine = `^\s*(?:-\s+)?\{?\s*["']?(?:cluster|engine|mode|nodes|name|gossip|api|nats|client|url|` +
-	`hooks|on|timeout|user|tls|detection|recovery|keeper|slots|quorum|conflicts|interval|warn_bytes|\w+_(?:interval|timeout|after|ttl|grace))["']?\s*:(?:\s|$)`
+	`hooks|on|timeout|user|tls|(?:client_)?(?:ca|cert)_file|detection|recovery|keeper|slots|quorum|conflicts|interval|warn_bytes|\w+_(?:interval|timeout|after|ttl|grace))["']?\s*:(?:\s|$)`
 
 // anyKey matches a line that begins with something like a key.
 const anyKey = `^\s*(?:-\s+)?\{?\s*["']?[\w.<-]{1,40}["']?\s*:(?:\s|$)`

@@ -278,6 +278,16 @@ func TestSteering(t *testing.T) {
 	p.truth("there is no button to approve", `![...document.querySelectorAll('button')].some((b) => b.textContent.includes('Approve'))`)
 }
 
+// TestSteeringIsOff: where nobody may change anything the page says so, and why.
+func TestSteeringIsOff(t *testing.T) {
+	srv := serve(t, scenes()["refused"], nil)
+	p := open(browser(t), t, srv.Addr())
+	p.shows("#verdict-title", "A plan waits for you")
+	p.shows("#verdict-body", "Nobody can approve it yet")
+	p.shows("#steering-off", "api.token_file")
+	p.truth("the button is off, and says why", `document.querySelector('#unlock').disabled && document.querySelector('#unlock').getAttribute('aria-describedby') === 'steering-off'`)
+}
+
 // TestSilence: when the agent ends the page says so and since when, and goes on when
 // it is back; nobody has to load it anew.
 func TestSilence(t *testing.T) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,6 +20,8 @@ import (
 	"healer/api"
 	"healer/control"
 	"healer/internal/cli/clitest"
+	"healer/internal/tlsfile"
+	"healer/internal/tlsfile/tlstest"
 	"healer/topology"
 )
 
@@ -31,7 +35,10 @@ func TestMain(m *testing.M) {
 //	HEALTHY DEGRADED CRITICAL UNKNOWN  addresses of agents in that state
 //	SILENT                             an address where nobody listens
 //	STRANGER                           one that answers, and is no agent
-//	STEERED                            one that wants the token of token.txt
+//	OFF                                one that nobody may steer; the others
+//	                                   want the token in the file TOKEN
+//	SECURED                            one over TLS: ca.pem vouches for it, and for
+//	                                   the operator of op.pem with op.key
 //	good.yaml                          a file of three nodes: n1 silent, n2
 //	                                   degraded, n3 healthy
 //
@@ -39,37 +46,46 @@ func TestMain(m *testing.M) {
 // with UPDATE_SCRIPTS=1 to accept new output.
 func TestScript(t *testing.T) {
 	t.Parallel()
+	authority := tlstest.New(t)
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", Setup: setup,
+		Dir: "testdata/script", Setup: func(env *testscript.Env) error { return setup(env, authority) },
 		RequireExplicitExec: true,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": clitest.Code},
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 	})
 }
 
-func setup(env *testscript.Env) error {
+func setup(env *testscript.Env, authority *tlstest.Authority) error {
 	for name, s := range map[string]api.Status{
 		"HEALTHY": mesh(), "DEGRADED": lost(), "CRITICAL": stuck(),
 		"UNKNOWN": {Cluster: "app", Agent: "n1", Mode: "auto"}, "STRANGER": {},
 	} {
-		addr, err := serve(env, s, nil)
+		addr, err := serve(env, s, func() (string, error) { return "s3cret", nil }, nil)
 		if err != nil {
 			return err
 		}
 		env.Setenv(name, addr)
 	}
-	steered, err := serve(env, mesh(), func() (string, error) { return "s3cret", nil })
+	off, err := serve(env, mesh(), nil, nil)
 	if err != nil {
 		return err
 	}
-	env.Setenv("STEERED", steered)
+	env.Setenv("OFF", off)
+	if err := secured(env, authority); err != nil {
+		return err
+	}
 	silent, err := closedPort()
 	if err != nil {
 		return err
 	}
 	env.Setenv("SILENT", silent)
-	return os.WriteFile(filepath.Join(env.WorkDir, "good.yaml"), []byte(file(
-		silent, env.Getenv("DEGRADED"), env.Getenv("HEALTHY"))), 0o600)
+	token := filepath.Join(env.WorkDir, "api.token")
+	env.Setenv("TOKEN", token)
+	if err := os.WriteFile(token, []byte("s3cret\n"), 0o600); err != nil {
+		return err
+	}
+	good := file(silent, env.Getenv("DEGRADED"), env.Getenv("HEALTHY")) + "api: {token_file: " + token + "}\n"
+	return os.WriteFile(filepath.Join(env.WorkDir, "good.yaml"), []byte(good), 0o600)
 }
 
 // file describes a cluster whose agents are at the given addresses.
@@ -158,8 +174,10 @@ func (s source) Steer(_ context.Context, verb api.Verb, r api.SteerRequest) (con
 	return control.Entry{Kind: control.Kind(verb), Subject: r.Node}, strings.Join(words, " "), nil
 }
 
-func serve(env *testscript.Env, s api.Status, token api.TokenSource) (string, error) {
-	srv, err := api.New(api.Options{Addr: "127.0.0.1:0", Source: source{s}, Recoveries: source{s}, Steering: source{s}, Token: token, Log: slog.New(slog.DiscardHandler)})
+func serve(env *testscript.Env, s api.Status, token api.TokenSource, over *api.TLS) (string, error) {
+	srv, err := api.New(api.Options{
+		Addr: "127.0.0.1:0", Source: source{s}, Recoveries: source{s}, Steering: source{s}, Token: token, TLS: over, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		return "", err
 	}
@@ -168,6 +186,34 @@ func serve(env *testscript.Env, s api.Status, token api.TokenSource) (string, er
 	}
 	env.Defer(func() { _ = srv.Stop(context.Background()) })
 	return srv.Addr(), nil
+}
+
+// secured starts the agent that is asked over TLS.
+func secured(env *testscript.Env, authority *tlstest.Authority) error {
+	cert, key := authority.Server()
+	own, err := tlsfile.Open(tlsfile.Files{Cert: cert, Key: key, CA: authority.CA})
+	if err != nil {
+		return err
+	}
+	addr, err := serve(env, mesh(), nil, &api.TLS{
+		Config:  own.Server(tls.RequestClientCert),
+		Vouched: func(shown []*x509.Certificate) bool { return tlsfile.Vouched(shown, own.Authorities()) },
+	})
+	if err != nil {
+		return err
+	}
+	env.Setenv("SECURED", addr)
+	cert, key = authority.Client()
+	for from, to := range map[string]string{authority.CA: "ca.pem", cert: "op.pem", key: "op.key"} {
+		text, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(env.WorkDir, to), text, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // closedPort returns an address that refuses: the port was free just now and

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -46,10 +45,10 @@ func (a Access) options() ([]nats.Option, error) {
 		opt, err = a.nkey()
 		opts = append(opts, opt)
 	case a.TokenFile != "":
-		_, err = ReadToken(a.TokenFile)
+		_, err = secretfile.ReadWord(a.TokenFile)
 		opts = append(opts, nats.TokenHandler(func() string { return shown(a.TokenFile) }))
 	case a.User != "":
-		_, err = ReadToken(a.PasswordFile)
+		_, err = secretfile.ReadWord(a.PasswordFile)
 		opts = append(opts, nats.UserInfoHandler(func() (string, string) { return a.User, shown(a.PasswordFile) }))
 	}
 	if err != nil {
@@ -112,23 +111,10 @@ func nkeyOf(path string) (nkeys.KeyPair, error) {
 	return key, nil
 }
 
-// ReadToken reads a file with one word that is a secret.
-func ReadToken(path string) (string, error) {
-	text, err := secretfile.Read(path)
-	if err != nil {
-		return "", err
-	}
-	word := strings.TrimSpace(string(text))
-	if word == "" || strings.ContainsAny(word, "\r\n") {
-		return "", fmt.Errorf("%s has not just one line with a secret", path)
-	}
-	return word, nil
-}
-
 // shown is the secret in a file; none when it cannot be read just now, which the
 // server then refuses.
 func shown(path string) string {
-	word, err := ReadToken(path)
+	word, err := secretfile.ReadWord(path)
 	if err != nil {
 		return ""
 	}

@@ -90,6 +90,8 @@ type Agent struct {
 	hooks    *hooks.Hooks
 	api      *api.Server
 	tally    *api.Tally
+	// certificates are what this agent shows; complete before the API serves.
+	certificates []doorCertificate
 
 	// closers end the parts in the order in which they are to be called: the
 	// reverse of that in which they were opened.

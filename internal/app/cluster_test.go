@@ -106,16 +106,26 @@ func newCluster(t *testing.T, opts localpg.Options, dsn func(*localpg.Server) st
 		c.dirs[n.Name] = t.TempDir()
 	}
 	cfg.Gossip.Keys = keyFile(t)
+	cfg.API.TokenFile = secretFile(t, apiToken)
 	c.cfg = &cfg
 	t.Cleanup(c.stopAll)
 	return c
 }
 
+// apiToken is what the agents want to be shown.
+const apiToken = "let-me-steer"
+
 // keyFile is a file with a fresh key.
 func keyFile(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "gossip.keys")
-	if err := os.WriteFile(path, []byte(gossip.NewKey()+"\n"), 0o600); err != nil {
+	return secretFile(t, gossip.NewKey())
+}
+
+// secretFile is a file that nobody else may read.
+func secretFile(t *testing.T, secret string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path

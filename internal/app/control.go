@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -139,25 +138,4 @@ func (a *Agent) Maintenance(_ context.Context, r api.MaintenanceRequest) (contro
 
 func steering(code, hint, format string, args ...any) error {
 	return &topology.Fault{Class: topology.Permanent, Code: code, Hint: hint, Err: fmt.Errorf(format, args...)}
-}
-
-// token implements api.TokenSource: the file is read anew each time, so that it
-// may be replaced while the agent runs.
-func (a *Agent) token() (string, error) {
-	if a.cfg.API.TokenFile == "" {
-		return "", nil
-	}
-	return readToken(a.cfg.API.TokenFile)
-}
-
-func readToken(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	token := strings.TrimSpace(string(b))
-	if token == "" {
-		return "", fmt.Errorf("%s is empty", path)
-	}
-	return token, nil
 }

@@ -72,7 +72,7 @@ func TestMaintenanceSuspendsVerdicts(t *testing.T) {
 	c.rejoined("n1")
 	c.equal("n1", "n2", "n3")
 
-	_, err := api.PostMaintenance(t.Context(), http.DefaultClient, c.api("n1"), "", api.MaintenanceRequest{Node: "n9", For: api.Duration(time.Hour)})
+	_, err := api.PostMaintenance(t.Context(), http.DefaultClient, c.api("n1"), apiToken, api.MaintenanceRequest{Node: "n9", For: api.Duration(time.Hour)})
 	var f *topology.Fault
 	if !errors.As(err, &f) || f.Code != "node_unknown" {
 		t.Errorf("error %v", err)
@@ -82,7 +82,7 @@ func TestMaintenanceSuspendsVerdicts(t *testing.T) {
 // maintain tells an agent.
 func (c *cluster) maintain(agent string, r api.MaintenanceRequest) api.Controlled {
 	c.t.Helper()
-	got, err := api.PostMaintenance(context.Background(), http.DefaultClient, c.api(agent), "", r)
+	got, err := api.PostMaintenance(context.Background(), http.DefaultClient, c.api(agent), apiToken, r)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"healer/api"
 	"healer/detector"
 	"healer/detector/gossip"
 	"healer/events"
 	"healer/events/natsbus"
 	"healer/internal/broker"
 	"healer/internal/hooks"
+	"healer/internal/secretfile"
 	"healer/postgres/probe"
 	"healer/topology"
 )
@@ -73,7 +71,7 @@ func (a *Agent) openBroker(ctx context.Context) error {
 	}
 	token := ""
 	if file := a.cfg.NATS.TokenFile; file != "" {
-		if token, err = natsbus.ReadToken(file); err != nil {
+		if token, err = secretfile.ReadWord(file); err != nil {
 			return &topology.Fault{
 				Code: "nats_access", Err: fmt.Errorf("the token of NATS: %w", err),
 				Hint: "put the same token on all hosts into the file of `nats.token_file`, readable for the agent's user alone, such as by `openssl rand -hex 32`",
@@ -157,28 +155,6 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 	// An agent that is stopped on purpose says so, or its peers would count
 	// one more silent member.
 	a.onClose("detector", a.detector.Leave)
-	return nil
-}
-
-func (a *Agent) openAPI(ctx context.Context, _ Options) (err error) {
-	if _, err := a.token(); err != nil {
-		return &topology.Fault{
-			Class: topology.Permanent, Code: "api_token", Err: fmt.Errorf("the API's token: %w", err),
-			Hint: "put a token into the file of `api.token_file`, readable for the agent, such as by `openssl rand -hex 32`",
-		}
-	}
-	a.api, err = api.New(api.Options{
-		Addr: a.self.API, Source: a, Recoveries: a, Plans: a, Events: eventSource{a.bus},
-		Steering: a, Token: a.token, Log: a.log.With("component", "api"),
-		Collectors: []prometheus.Collector{a.tally},
-	})
-	if err != nil {
-		return err
-	}
-	if err := a.api.Start(ctx); err != nil {
-		return err
-	}
-	a.onClose("API", a.api.Stop)
 	return nil
 }
 

@@ -42,6 +42,9 @@ func (a *Agent) Status(context.Context) api.Status {
 	for _, h := range a.hooks.Status() {
 		s.Hooks = append(s.Hooks, api.Hook(h))
 	}
+	for _, c := range a.certificates {
+		s.Certificates = append(s.Certificates, c.status())
+	}
 	s.State, s.Reasons = api.Assess(s)
 	return s
 }

@@ -25,7 +25,7 @@ func (c *cluster) tell(node string, verb api.Verb, r api.SteerRequest) (api.Cont
 	n, _ := c.cfg.Node(node)
 	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
-	return api.PostSteer(ctx, http.DefaultClient, n.API, "", verb, r)
+	return api.PostSteer(ctx, http.DefaultClient, n.API, apiToken, verb, r)
 }
 
 func (c *cluster) told(node string, verb api.Verb, r api.SteerRequest) api.Controlled {

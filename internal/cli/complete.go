@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -85,13 +84,14 @@ func (a App) nodeWords(cmd *cobra.Command, _ []string, _ string) ([]string, cobr
 	if c, err := LoadConfig(cmd, value(cmd, "config"), a.CheckDSN); err == nil {
 		return append(c.Names(), c.WitnessNames()...), none
 	}
-	addr := value(cmd, "api")
-	if addr == "" {
+	addr := strings.TrimPrefix(value(cmd, "api"), overTLS)
+	client, err := AgentClient(cmd, a.CheckDSN)
+	if addr == "" || err != nil {
 		return nil, none
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
 	defer cancel()
-	s, err := api.FetchStatus(ctx, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, addr)
+	s, err := api.FetchStatus(ctx, client, addr)
 	if err != nil {
 		return nil, none
 	}
@@ -109,6 +109,10 @@ func (a App) recoveryWords(cmd *cobra.Command, _ []string, _ string) ([]string, 
 	if err != nil {
 		return nil, none
 	}
+	client, err := AgentClient(cmd, a.CheckDSN)
+	if err != nil {
+		return nil, none
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
 	defer cancel()
 	var words []string
@@ -116,7 +120,7 @@ func (a App) recoveryWords(cmd *cobra.Command, _ []string, _ string) ([]string, 
 		words = append(words, cobra.CompletionWithDesc(lastRecovery, "the recovery that was begun last"))
 	}
 	seen := map[string]bool{}
-	for _, r := range slices.Backward(askRuns(ctx, agents, "").Runs) {
+	for _, r := range slices.Backward(askRuns(ctx, client, agents, "").Runs) {
 		if !seen[r.ID] {
 			seen[r.ID] = true
 			words = append(words, cobra.CompletionWithDesc(Clean(r.ID), Clean(r.Kind+" of "+r.Node+" "+r.State)))

@@ -62,7 +62,7 @@ func recoveryFlagsOf(cmd *cobra.Command) recoveryFlags {
 	return recoveryFlags{
 		file: ConfigFlag(cmd), out: outputFlag(cmd, asHTML),
 		node:  cmd.Flags().StringP("node", "n", "", "ask the agent of this node only"),
-		addr:  cmd.Flags().String("api", "", "ask the agent at this `HOST:PORT`, without a file"),
+		addr:  AgentFlags(cmd, "ask"),
 		limit: cmd.Flags().Duration("timeout", 5*time.Second, "how long to wait for the agents"),
 	}
 }
@@ -117,14 +117,18 @@ func (a App) recoveries(cmd *cobra.Command, f recoveryFlags, id string, table fu
 	if err != nil {
 		return err
 	}
+	client, err := AgentClient(cmd, a.CheckDSN)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), *f.limit)
 	defer cancel()
 	if id == lastRecovery {
-		if id, err = last(ctx, slices.Clone(agents)); err != nil {
+		if id, err = last(ctx, client, slices.Clone(agents)); err != nil {
 			return err
 		}
 	}
-	j := askRuns(ctx, agents, id)
+	j := askRuns(ctx, client, agents, id)
 	switch {
 	case silent(j.Agents):
 		return noAnswer(j.Agents)
@@ -143,8 +147,8 @@ func (a App) recoveries(cmd *cobra.Command, f recoveryFlags, id string, table fu
 }
 
 // last finds the recovery that was begun last.
-func last(ctx context.Context, agents []answer) (string, error) {
-	j := askRuns(ctx, agents, "")
+func last(ctx context.Context, client *http.Client, agents []answer) (string, error) {
+	j := askRuns(ctx, client, agents, "")
 	switch {
 	case silent(j.Agents):
 		return "", noAnswer(j.Agents)
@@ -160,8 +164,7 @@ func silent(agents []answer) bool {
 }
 
 // askRuns asks all agents at once.
-func askRuns(ctx context.Context, agents []answer, id string) journals {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+func askRuns(ctx context.Context, client *http.Client, agents []answer, id string) journals {
 	found := make([]api.Runs, len(agents))
 	var wg sync.WaitGroup
 	for i := range agents {

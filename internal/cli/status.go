@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -59,7 +60,7 @@ is not known, because no agent answers or none has observed it yet.`),
 	}
 	file, out := ConfigFlag(cmd), outputFlag(cmd)
 	node := cmd.Flags().StringP("node", "n", "", "ask the agent of this node only")
-	addr := cmd.Flags().String("api", "", "ask the agent at this `HOST:PORT`, without a file")
+	addr := AgentFlags(cmd, "ask")
 	limit := cmd.Flags().Duration("timeout", 3*time.Second, "how long to wait for the agents")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return unknownUnless(func() error {
@@ -67,9 +68,13 @@ is not known, because no agent answers or none has observed it yet.`),
 			if err != nil {
 				return err
 			}
+			client, err := AgentClient(cmd, a.CheckDSN)
+			if err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), *limit)
 			defer cancel()
-			ask(ctx, agents)
+			ask(ctx, client, agents)
 			return a.showStatus(cmd, report{Agents: agents, Status: first(agents)}, *out)
 		}())
 	}
@@ -86,49 +91,8 @@ func unknownUnless(err error) error {
 	return &Exit{Code: statusCode(api.Unknown), Err: err}
 }
 
-// agents lists whom to ask.
-func (a App) agents(cmd *cobra.Command, file, node, addr string) ([]answer, error) {
-	switch {
-	case addr != "" && (file != "" || node != ""):
-		return nil, Usage(cmd, errors.New("--api names one agent: it does not go with --config or --node"))
-	case addr != "":
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return nil, Usage(cmd, fmt.Errorf("--api %s is not HOST:PORT", quote(addr)))
-		}
-		return []answer{{API: addr}}, nil
-	case file == "":
-		return nil, Usage(cmd, fmt.Errorf("%s needs --config FILE or --api HOST:PORT", quote(cmd.CommandPath())))
-	}
-	c, err := LoadConfig(cmd, file, a.CheckDSN)
-	if err != nil {
-		return nil, err
-	}
-	if node != "" {
-		if n, ok := c.Node(node); ok {
-			return []answer{{Node: n.Name, API: n.API}}, nil
-		}
-		if w, ok := c.Witness(node); ok {
-			return []answer{{Node: w.Name, API: w.API}}, nil
-		}
-		return nil, &hinted{
-			code: exitUsage, err: fmt.Errorf("%s has no node %s", file, quote(node)),
-			hint: "its nodes are " + strings.Join(c.Names(), ", "),
-		}
-	}
-	agents := make([]answer, 0, len(c.Nodes))
-	for _, n := range c.Nodes {
-		agents = append(agents, answer{Node: n.Name, API: n.API})
-	}
-	for _, w := range c.Witnesses {
-		agents = append(agents, answer{Node: w.Name, API: w.API})
-	}
-	return agents, nil
-}
-
 // ask asks all agents at once and fills in their answers.
-func ask(ctx context.Context, agents []answer) {
-	transport := &http.Transport{DisableKeepAlives: true}
-	client := &http.Client{Transport: transport}
+func ask(ctx context.Context, client *http.Client, agents []answer) {
 	var wg sync.WaitGroup
 	for i := range agents {
 		wg.Go(func() {
@@ -148,6 +112,12 @@ func ask(ctx context.Context, agents []answer) {
 func reason(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return "it does not speak TLS, which the command was told it does"
+	}
+	if over, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "its certificate is not believed (api.tls.ca_file, --ca-file): " + over.Err.Error()
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {

@@ -34,7 +34,7 @@ func (a App) steerFlagsOf(cmd *cobra.Command) steerFlags {
 func (a App) steerAnyOf(cmd *cobra.Command) steerFlags {
 	return steerFlags{
 		file: ConfigFlag(cmd), out: outputFlag(cmd), agent: new(string),
-		addr:   cmd.Flags().String("api", "", "tell the agent at this `HOST:PORT`, without a file"),
+		addr:   AgentFlags(cmd, "tell"),
 		token:  cmd.Flags().String("token-file", "", "the `FILE` with the agents' token, where it is not that of api.token_file"),
 		by:     cmd.Flags().String("by", a.user(), "who says it"),
 		reason: cmd.Flags().String("reason", "", "why; shown with it"),
@@ -88,9 +88,12 @@ func (a App) steerAgents(cmd *cobra.Command, f steerFlags,
 	if err != nil {
 		return api.Controlled{}, err
 	}
+	client, err := AgentClient(cmd, a.CheckDSN)
+	if err != nil {
+		return api.Controlled{}, err
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), *f.limit)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	var said strings.Builder
 	hint := "see whether the agents run and whether their `api` addresses can be reached from here"
 	for _, g := range agents {
@@ -101,8 +104,7 @@ func (a App) steerAgents(cmd *cobra.Command, f steerFlags,
 			return got, nil
 		case !errors.As(err, &no):
 			fmt.Fprintf(&said, "\n  %s: %s", strings.TrimSpace(g.Node+" "+g.API), reason(err))
-		case no.Code == "not_local" || no.Code == "token_unreadable":
-			// Another agent may be on this host, or know the token.
+		case no.Code == "token_unreadable": // another agent may know the token
 			fmt.Fprintf(&said, "\n  %s: %v", strings.TrimSpace(g.Node+" "+g.API), no.Err)
 			hint = no.Hint
 		default:

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -61,7 +62,13 @@ func (r *run) startAgents(ctx context.Context) (string, error) {
 		r.addrs[a.Node] = a
 	}
 	r.file = filepath.Join(r.dir, "cluster.yaml")
-	if err := os.WriteFile(r.file, []byte(localagent.ClusterFile(clusterName, addrs)), 0o600); err != nil {
+	// Who tries the commands meanwhile may steer, too.
+	token := filepath.Join(r.dir, "api.token")
+	if err := os.WriteFile(token, []byte(rand.Text()+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	file := localagent.ClusterFile(clusterName, addrs) + fmt.Sprintf("api: {token_file: %q}\n", token)
+	if err := os.WriteFile(r.file, []byte(file), 0o600); err != nil {
 		return "", err
 	}
 	program, err := r.program()

@@ -103,6 +103,9 @@ func (o order) check(m *mesh) error {
 // recover plans, asks, and carries out, again and again if it is to wait.
 func (m *mesh) recover(cmd *cobra.Command, f *flags, o order) error {
 	ctx := cmd.Context()
+	if err := reach.CanAsk(m.cfg); err != nil {
+		return err
+	}
 	o.incarnation = "by hand " + time.Now().UTC().Format(time.RFC3339Nano)
 	asked := o.yes
 	for {

@@ -35,10 +35,13 @@ type mesh struct {
 // open connects to the cluster and reads it. Without the named nodes, which may
 // be down, every subscription's provider is known then.
 func open(ctx context.Context, c *config.Config) (*mesh, error) {
+	err := reach.CanAsk(c)
+	if err != nil {
+		return nil, err
+	}
 	limited, cancel := context.WithTimeout(ctx, agentAnswers)
 	defer cancel()
 	m := &mesh{cfg: c, agents: reach.Agents(limited, c)}
-	var err error
 	if m.Cluster, err = reach.Open(c, m.feeds()); err != nil {
 		return nil, err
 	}

@@ -3,12 +3,12 @@ package reach
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
 	"healer/api"
 	"healer/config"
+	"healer/internal/apiclient"
 	"healer/internal/engines"
 	"healer/postgres"
 	"healer/postgres/engine"
@@ -69,9 +69,16 @@ func (r *Cluster) Observe(ctx context.Context, learn func(context.Context, topol
 	}
 }
 
+// CanAsk is why no agent could be asked whatever it said: the file wants TLS, and what
+// that needs cannot be used. A command that heeds the agents does not go on without them.
+func CanAsk(c *config.Config) error {
+	_, err := apiclient.Of(c, apiclient.Files{})
+	return err
+}
+
 // Agents asks all agents of the cluster at once, those of witnesses too, until ctx ends,
-// and has the status of each that answers, by its name. Agents of another cluster are left
-// out.
+// and has the status of each that answers, by its name: of none when none can be asked.
+// Agents of another cluster are left out.
 func Agents(ctx context.Context, c *config.Config) map[string]api.Status {
 	at := map[string]string{}
 	for _, n := range c.Nodes {
@@ -80,10 +87,13 @@ func Agents(ctx context.Context, c *config.Config) map[string]api.Status {
 	for _, w := range c.Witnesses {
 		at[w.Name] = w.API
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	out := map[string]api.Status{}
+	client, err := apiclient.Of(c, apiclient.Files{})
+	if err != nil {
+		return out
+	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	out := map[string]api.Status{}
 	for name, addr := range at {
 		wg.Go(func() {
 			s, err := api.FetchStatus(ctx, client, addr)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -33,6 +34,19 @@ func Read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s has %d bytes: that is no file of secrets", path, info.Size())
 	}
 	return io.ReadAll(io.LimitReader(f, maxBytes))
+}
+
+// ReadWord returns the one word that is in such a file.
+func ReadWord(path string) (string, error) {
+	text, err := Read(path)
+	if err != nil {
+		return "", err
+	}
+	word := strings.TrimSpace(string(text))
+	if word == "" || strings.ContainsAny(word, "\r\n") {
+		return "", fmt.Errorf("%s has not just one line with a secret", path)
+	}
+	return word, nil
 }
 
 func private(path string, info fs.FileInfo) error {

@@ -50,7 +50,7 @@ Exits 0 at q or Ctrl-C, 1 when it cannot run, 64 when wrongly called.`),
 		Args:    cli.NoArgs,
 	}
 	file := cli.ConfigFlag(cmd)
-	addr := cmd.Flags().String("api", "", "ask the agent at this `HOST:PORT` for everything, without a file")
+	addr := cli.AgentFlags(cmd, "for everything ask")
 	every := cmd.Flags().Duration("interval", time.Second, "ask the agents this often")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		from, err := sourceOf(cmd, *file, *addr, check)

@@ -3,9 +3,7 @@ package watch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -38,10 +36,12 @@ func sourceOf(cmd *cobra.Command, file, addr string, check config.DSNCheck) (sou
 	case addr != "" && file != "":
 		return nil, cli.Usage(cmd, errors.New("--api names one agent: it does not go with --config"))
 	case addr != "":
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return nil, cli.Usage(cmd, fmt.Errorf("--api %q is not HOST:PORT", addr))
+		at, err := cli.AgentAddr(cmd, addr)
+		if err != nil {
+			return nil, err
 		}
-		return oneAgent{addr: addr, client: &http.Client{}}, nil
+		client, err := cli.AgentClient(cmd, check)
+		return oneAgent{addr: at, client: client}, err
 	case file == "":
 		return nil, cli.Usage(cmd, errors.New("`healer watch` needs --config FILE or --api HOST:PORT"))
 	}
@@ -49,7 +49,7 @@ func sourceOf(cmd *cobra.Command, file, addr string, check config.DSNCheck) (sou
 	if err != nil {
 		return nil, err
 	}
-	return allAgents{cfg: c}, nil
+	return allAgents{cfg: c}, reach.CanAsk(c)
 }
 
 // allAgents are those of a file, and their NATS.

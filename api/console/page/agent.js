@@ -1,12 +1,14 @@
 // What the page asks of its agent.
 
-// The token is here and nowhere else: a page that is loaded anew has none.
-let token = '';
+// The token is here and nowhere else: a page that is loaded anew has none. A
+// certificate is the browser's, and is shown only where something may be changed.
+let token = '', certified = false;
 
 async function ask(path, init = {}) {
   const headers = { ...init.headers };
-  if (token && path.startsWith('/v1/control')) headers.Authorization = 'Bearer ' + token;
-  const res = await fetch(path, { ...init, headers, cache: 'no-store', credentials: 'omit', signal: init.signal ?? AbortSignal.timeout(8000) });
+  const steers = path.startsWith('/v1/control');
+  if (token && steers) headers.Authorization = 'Bearer ' + token;
+  const res = await fetch(path, { ...init, headers, cache: 'no-store', credentials: steers ? 'same-origin' : 'omit', signal: init.signal ?? AbortSignal.timeout(8000) });
   const body = await res.json();
   return { ok: res.ok, code: res.status, body };
 }
@@ -17,24 +19,24 @@ export async function read(path) {
   return res.body;
 }
 
-// unlock tries a token and keeps it when the agent takes it.
+// unlock tries a token, or with none the browser's certificate, and keeps what the
+// agent takes. It returns why it takes nothing.
 export async function unlock(typed) {
-  const before = token;
   token = typed;
   try {
     const res = await ask('/v1/control');
-    if (res.ok && res.body.by === 'token') return '';
-    token = before;
-    if (res.ok) return 'No token is configured: set api.token_file for all agents. On this host the command line steers without one.';
+    certified = res.ok && res.body.by === 'certificate';
+    if (res.ok) return '';
+    token = '';
     return `${res.body.error}. ${res.body.hint || ''}`;
   } catch (err) {
-    token = before;
+    token = '';
     return `The agent does not answer: ${err.message}`;
   }
 }
 
-export function lock() { token = ''; }
-export const unlocked = () => token !== '';
+export function lock() { token = ''; certified = false; }
+export const unlocked = () => token !== '' || certified;
 
 // steer tells the agent to do something and returns what becomes of it.
 export async function steer(verb, request) {

@@ -1,4 +1,4 @@
-// What changes something: only with a token that the agent has taken.
+// What changes something: only with a token or a certificate that the agent has taken.
 
 import { byID, el, show } from './dom.js';
 import { lock, unlocked, unlock, steer } from './agent.js';
@@ -11,10 +11,10 @@ const questions = {
   ack: 'What it failed for is dealt with: it is tried again at once.',
 };
 
-let done = () => {};
+let done = () => {}, ways = [];
 
 // ask opens the dialog with a form and calls act with what was filled in. act returns
-// what is to be said; nothing closes it.
+// what is to be said; nothing closes it, and the page is drawn anew.
 function ask(title, fields, button, act) {
   const d = byID('dialog'), said = el('p', { role: 'alert', class: 'problem' });
   const form = el('form', { method: 'dialog', on: { submit: async (e) => {
@@ -23,8 +23,12 @@ function ask(title, fields, button, act) {
     go.disabled = true;
     const problem = await act(new FormData(form)).catch((err) => err.message);
     go.disabled = false;
-    if (problem) said.textContent = problem;
-    else d.close();
+    if (problem) {
+      said.textContent = problem;
+      return;
+    }
+    d.close();
+    done();
   } } }, el('h2', { id: 'dialog-title' }, title), fields, said,
   el('p', { class: 'buttons' }, el('button', { type: 'submit', class: 'go' }, button),
     el('button', { type: 'button', on: { click: () => d.close() } }, 'Not now')));
@@ -45,7 +49,6 @@ export function offer(verb, request, text) {
       const res = await steer(verb, { ...request, ...extra });
       if (!res.ok) return res.said;
       byID('steering-said').textContent = res.said;
-      done();
       return '';
     });
   } } }, text);
@@ -54,7 +57,11 @@ export function offer(verb, request, text) {
 export function drawSteering(state) {
   const s = state.status;
   byID('steering').hidden = !unlocked();
+  ways = s.steer_by || [];
+  const off = ways.length === 0;
   byID('unlock').textContent = unlocked() ? 'Lock' : 'Steer…';
+  byID('unlock').disabled = off && !unlocked();
+  byID('steering-off').hidden = !off;
   show('steering-body', [unlocked(), s.paused, s.control, s.current && s.current.id], () => [
     s.paused ? offer('resume', {}, 'Resume healing') : offer('pause', {}, 'Pause healing'),
     (s.control || []).filter((e) => e.kind === 'pause' && e.subject).map((e) => offer('resume', { node: e.subject }, `Resume healing of ${e.subject}`)),
@@ -71,13 +78,22 @@ export function setUpSteering(refresh) {
       refresh();
       return;
     }
-    ask('Steer this cluster', [
+    steerBy();
+  });
+}
+
+// steerBy lets in by the browser's certificate where the agent knows it, else by a token.
+async function steerBy() {
+  const title = 'Steer this cluster';
+  const problem = ways.includes('certificate') ? await unlock('') : ' ';
+  if (!problem) {
+    done();
+  } else if (ways.includes('token')) {
+    ask(title, [
       el('p', {}, 'The token of the agents (api.token_file). It is kept by this page alone, and only until it is closed.'),
       el('label', {}, 'Token ', el('input', { name: 'token', type: 'password', autocomplete: 'off', required: true })),
-    ], 'Unlock', async (form) => {
-      const problem = await unlock(form.get('token'));
-      if (!problem) refresh();
-      return problem;
-    });
-  });
+    ], 'Unlock', (form) => unlock(form.get('token')));
+  } else {
+    ask(title, [el('p', {}, problem)], 'Try again', () => unlock(''));
+  }
 }

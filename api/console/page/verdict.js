@@ -6,6 +6,12 @@ import { offer } from './steering.js';
 
 const marks = { healthy: '✓', degraded: '▲', critical: '✕', unknown: '?', silent: '✕' };
 
+// approval says how a plan is approved.
+function approval(s) {
+  if (unlocked()) return 'Approve it below, and it runs.';
+  return (s.steer_by || []).length ? 'Steer… lets you approve it here; so does the command below.' : 'Nobody can approve it yet: the agents know neither a token nor operators\' certificates.';
+}
+
 // headline says in a few words what is so, and for whom it is to act.
 function headline(s) {
   const lost = s.nodes.filter((n) => n.life === 'failed').map((n) => n.name);
@@ -13,7 +19,7 @@ function headline(s) {
   if (s.state === 'healthy') return ['Healthy', `All ${s.nodes.length} nodes live, take part and are equal. Nothing to do.`];
   if (s.state === 'unknown') return ['Nothing is known yet', 'The agent has not observed the mesh.'];
   if (s.state === 'critical') return ['Someone must act', 'Healer cannot go on by itself.'];
-  if (waits.length) return ['A plan waits for you', unlocked() ? 'Approve it below, and it runs.' : 'Steer… and the token let you approve it here; so does the command below.'];
+  if (waits.length) return ['A plan waits for you', approval(s)];
   if (s.paused) return ['Paused', lost.length ? `${lost.join(', ')} is lost and not healed until healing is resumed.` : 'Nothing is healed until healing is resumed.'];
   if (s.current) return [s.current.kind === 'rejoin' ? `Taking ${s.current.node} back` : `Healing ${s.current.node}`, 'Nothing to do: it goes on by itself.'];
   if (lost.length && s.last && s.last.state === 'verified' && lost.includes(s.last.node)) {
