@@ -31,11 +31,12 @@ have a majority when one is lost, and changes nothing anywhere.`,
 	}
 	file := cli.ConfigFlag(cmd)
 	witness := cmd.Flags().Bool("witness", false, "--node names a witness: an agent that looks and votes, beside no server")
-	node := cmd.Flags().StringP("node", "n", "", "the node, by its `NAME` in the file, whose agent this is")
+	node := cmd.Flags().StringP("node", "n", "", "the node, by its `NAME` in the file, whose agent this is; else that of HEALER_NODE")
 	dir := cmd.Flags().String("data-dir", "", "the agent's own `DIR`ectory, made when missing")
 	level := cmd.Flags().String("log-level", "info", "the least `LEVEL` that is logged: debug|info|warn|error")
 	form := cmd.Flags().String("log-format", "text", "how lines are logged: `text|json`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		name := cli.Node(*node, os.Environ())
 		c, err := cli.LoadConfig(cmd, *file, checkDSN)
 		if err != nil {
 			return err
@@ -48,12 +49,12 @@ have a majority when one is lost, and changes nothing anywhere.`,
 		switch {
 		case err != nil:
 			return cli.Usage(cmd, err)
-		case *node == "":
+		case name == "":
 			return cli.Usage(cmd, fmt.Errorf("the agent needs --node NAME, one of %v", c.Names()))
 		case *dir == "":
 			return cli.Usage(cmd, errors.New("the agent needs --data-dir DIR"))
 		}
-		return app.Run(cmd.Context(), app.Options{Config: c, Node: *node, Witness: *witness, DataDir: *dir, Version: info.Version, Tracing: traces, Log: log})
+		return app.Run(cmd.Context(), app.Options{Config: c, Node: name, Witness: *witness, DataDir: *dir, Version: info.Version, Tracing: traces, Log: log})
 	}
 	return cmd
 }

@@ -98,7 +98,7 @@ it returns.`),
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return Usage(cmd, err) })
 	root.AddCommand(a.Commands...)
 	root.AddCommand(
-		a.statusCommand(), a.pauseCommand(), a.resumeCommand(), a.recoveryCommand(), a.nodeCommand(),
+		a.statusCommand(), a.healthCommand(), a.pauseCommand(), a.resumeCommand(), a.recoveryCommand(), a.nodeCommand(),
 		a.configCommand(), a.gossipCommand(), a.grantsCommand(), a.versionCommand(), a.manCommand(),
 	)
 	documented(root)
