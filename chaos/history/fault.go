@@ -27,6 +27,9 @@ type FaultRecord struct {
 	// Rewinds are the nodes that it took back to an older state, as a restored backup
 	// does: they may lack what they had acknowledged.
 	Rewinds []string `json:"rewinds,omitempty"`
+	// Skewed are the nodes whose agents had another time than the run: the times of
+	// what these told say nothing.
+	Skewed []string `json:"skewed,omitempty"`
 }
 
 // Over is when the fault ended; end where it was not healed.

@@ -13,6 +13,8 @@ type Server struct {
 	Journal []Entry `json:"journal"`
 	// Tables has the rows of the other tables, by table, sorted by key.
 	Tables map[string][]Row `json:"tables"`
+	// Sums has, for each node, the sum of its accounts.
+	Sums map[string]string `json:"sums"`
 	// Progress is what it has applied of each other node.
 	Progress map[string]topology.LSN `json:"progress"`
 	Left     Left                    `json:"left,omitzero"`

@@ -34,6 +34,7 @@ func (r Reader) Server(ctx context.Context, node string, conn *pgx.Conn) (histor
 	}{
 		{"journal", r.journal},
 		{"tables", r.tables},
+		{"sums", r.sums},
 		{"progress", r.progress},
 		{"slots", r.slots},
 		{"marks", r.marks},
@@ -93,6 +94,17 @@ func (r Reader) tables(ctx context.Context, conn *pgx.Conn, into *history.Server
 		}
 	}
 	return nil
+}
+
+func (r Reader) sums(ctx context.Context, conn *pgx.Conn, into *history.Server) error {
+	rows, err := conn.Query(ctx, fmt.Sprintf(`select node, sum(balance)::text from %s group by 1`, pgx.Identifier{r.Namespace, "account"}.Sanitize()))
+	if err != nil {
+		return err
+	}
+	into.Sums = map[string]string{}
+	var node, sum string
+	_, err = pgx.ForEachRow(rows, []any{&node, &sum}, func() error { into.Sums[node] = sum; return nil })
+	return err
 }
 
 // progress also finds what is disabled. An origin that has never replayed anything has

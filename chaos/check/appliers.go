@@ -1,0 +1,198 @@
+package check
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"healer/chaos/history"
+	"healer/events"
+)
+
+// hold is what a session does with a lock.
+type hold struct {
+	session string
+	takes   bool
+}
+
+// lockModel is a lock that one session has at a time; the state is who.
+func lockModel() porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return "" },
+		Step: func(state, input, _ any) (bool, any) {
+			h, ok := input.(hold)
+			switch {
+			case !ok:
+				return false, state
+			case h.takes:
+				return state == "", h.session
+			default:
+				return state == h.session, ""
+			}
+		},
+	}
+}
+
+// oneApplier: at any time at most one session applies an origin's transactions on a
+// server. A sample says who held the lock; it was taken between the last sample without
+// the session and the first with it, and given back likewise. The history is right when
+// some order within these bounds is one that a lock allows.
+func oneApplier(f *facts) (found []string) {
+	for _, n := range f.Nodes {
+		for _, from := range f.Nodes {
+			ops := f.holds(n, from)
+			if len(ops) == 0 || porcupine.CheckOperations(lockModel(), ops) {
+				continue
+			}
+			var sessions []string
+			for _, o := range ops {
+				if h, ok := o.Input.(hold); ok && h.takes {
+					sessions = append(sessions, fmt.Sprintf("%s from %s", h.session, time.Duration(o.Return).Round(time.Millisecond)))
+				}
+			}
+			found = append(found, fmt.Sprintf("several sessions at a time recovered %s on %s: %s", from, n, strings.Join(sessions, ", ")))
+		}
+	}
+	return found
+}
+
+// holds are the operations on the lock of an origin on a server.
+func (f *facts) holds(node, from string) (ops []porcupine.Operation) {
+	open := map[string]bool{}
+	all := f.samples[node]
+	for i, s := range all {
+		now := map[string]bool{}
+		for _, a := range s.Appliers {
+			if a.Origin == from {
+				now[a.Session] = true
+			}
+		}
+		before := time.Duration(0)
+		if i > 0 {
+			before = all[i-1].Asked
+		}
+		for _, session := range slices.Sorted(maps.Keys(now)) {
+			if !open[session] {
+				ops = append(ops, porcupine.Operation{Input: hold{session, true}, Call: int64(before), Return: int64(s.At)})
+			}
+			// It is given back after the last sample that has it.
+			ops = forget(ops, session)
+			ops = append(ops, porcupine.Operation{Input: hold{session, false}, Call: int64(s.Asked), Return: int64(f.after(all, i))})
+		}
+		open = now
+	}
+	for i := range ops {
+		ops[i].ClientId = i
+	}
+	return ops
+}
+
+// after is when the sample behind the i-th had been read.
+func (f *facts) after(all []history.Sample, i int) time.Duration {
+	if i+1 < len(all) {
+		return all[i+1].At
+	}
+	return never
+}
+
+// forget removes a session's release: it held on.
+func forget(ops []porcupine.Operation, session string) []porcupine.Operation {
+	i := slices.IndexFunc(ops, func(o porcupine.Operation) bool { return o.Input == hold{session, false} })
+	if i < 0 {
+		return ops
+	}
+	return slices.Delete(ops, i, i+1)
+}
+
+// entry is what is read of an entry of a journal.
+type entry struct {
+	Event    string        `json:"event"`
+	Seq      int           `json:"seq"`
+	At       time.Time     `json:"at"`
+	Run      string        `json:"run"`
+	Recovery string        `json:"recovery"`
+	Agent    string        `json:"agent"`
+	Node     string        `json:"node"`
+	State    string        `json:"state"`
+	Duration time.Duration `json:"duration"`
+	Step     *struct {
+		ID     string `json:"id"`
+		Kind   string `json:"kind"`
+		Node   string `json:"node"`
+		Target string `json:"target"`
+	} `json:"step"`
+	Figures map[string]int64 `json:"figures"`
+	Error   string           `json:"error"`
+}
+
+// entriesOf are the entries of all journals, by run, each in its order.
+func (f *facts) entriesOf() map[string][]entry {
+	runs := map[string][]entry{}
+	for _, e := range f.Events {
+		if e.Kind() != events.JournalEntry {
+			continue
+		}
+		var x entry
+		if json.Unmarshal(e.Data, &x) == nil {
+			runs[x.Run] = append(runs[x.Run], x)
+		}
+	}
+	for _, of := range runs {
+		slices.SortStableFunc(of, func(a, b entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	}
+	return runs
+}
+
+// carry is what a run says of one gap: how many transactions it has, and how many the
+// run applied.
+type carry struct{ missing, applied int64 }
+
+// carryModel is a gap on a target; the state is how much of it has been applied.
+func carryModel() porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return int64(0) },
+		Step: func(state, input, _ any) (bool, any) {
+			c, ok := input.(carry)
+			done, isInt := state.(int64)
+			return ok && isInt && done+c.applied <= c.missing, done + c.applied
+		},
+	}
+}
+
+// carriedOnce: all runs of a recovery together apply no more transactions on a target
+// than its gap has.
+func carriedOnce(f *facts) (found []string) {
+	type gap struct{ recovery, target string }
+	ops := map[gap][]porcupine.Operation{}
+	for _, run := range f.entriesOf() {
+		for _, e := range run {
+			if e.Event != "step" || e.Step == nil || e.Step.Kind != "subscribe" || e.State != "done" {
+				continue
+			}
+			end := e.At.Sub(f.Start)
+			g := gap{e.Recovery, e.Step.Target}
+			ops[g] = append(ops[g], porcupine.Operation{
+				Input: carry{e.Figures["missing"], e.Figures["transactions"]}, Call: int64(end - e.Duration), Return: int64(end), ClientId: len(ops[g]),
+			})
+		}
+	}
+	for g, of := range ops {
+		if !porcupine.CheckOperations(carryModel(), of) {
+			var parts []string
+			for _, o := range of {
+				if c, ok := o.Input.(carry); ok {
+					parts = append(parts, fmt.Sprintf("%d of %d", c.applied, c.missing))
+				}
+			}
+			found = append(found, fmt.Sprintf("recovery %s carried too much to %s: %s", g.recovery, g.target, strings.Join(parts, ", then ")))
+		}
+	}
+	slices.Sort(found)
+	return found
+}
