@@ -80,8 +80,8 @@ func (r Reader) tables(ctx context.Context, conn *pgx.Conn, into *history.Server
 		return err
 	}
 	for table, key := range keys {
-		rows, err := conn.Query(ctx, fmt.Sprintf(`select %s, t::text, t.tx, coalesce((extract(epoch from pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint, 0)
-			from %s t order by 1 collate "C"`, key, pgx.Identifier{r.Namespace, table}.Sanitize()))
+		rows, err := conn.Query(ctx, fmt.Sprintf(`select %[1]s, t::text, t.tx, coalesce((extract(epoch from pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint, 0)
+			from %[2]s t order by (%[1]s) collate "C"`, key, pgx.Identifier{r.Namespace, table}.Sanitize()))
 		if err != nil {
 			return err
 		}

@@ -97,6 +97,11 @@ func (b *board) fenced(now time.Duration) string {
 	return ""
 }
 
+// mayWrite reports whether the row is the node's to write.
+func (b *board) mayWrite(node string, it *item) bool {
+	return !it.busy && !it.doubtful && (it.node == node || b.everywhere(it))
+}
+
 // take finds up to n rows that a node may write now, or new ones.
 func (b *board) take(node string, n int, dice *rand.Rand) []claim {
 	b.mu.Lock()
@@ -107,7 +112,7 @@ func (b *board) take(node string, n int, dice *rand.Rand) []claim {
 		if it.live {
 			live++
 		}
-		if !it.busy && !it.doubtful && (it.node == node || b.everywhere(it)) {
+		if b.mayWrite(node, it) {
 			may = append(may, it)
 		}
 	}

@@ -8,7 +8,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"healer/chaos/check"
 	"healer/chaos/history"
+	"healer/chaos/snapshot"
 	"healer/chaos/workload"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
@@ -26,10 +28,12 @@ func nodes(m *localpg.Mesh) []workload.Node {
 	return all
 }
 
-// TestHistory writes on a mesh of which one server is killed and comes back.
+// TestHistory writes on a mesh of which one server is killed and comes back: no checker
+// has anything against it. Then single servers are spoiled, and the checkers find that.
 func TestHistory(t *testing.T) {
 	m := pgtest.Mesh(t, localpg.Options{Schema: workload.Schema("n1", "n2", "n3"), Conf: workload.Settings()})
-	w, err := workload.Start(t.Context(), workload.Options{Nodes: nodes(m), Pace: 2 * time.Millisecond, Seed: 1})
+	start := time.Now()
+	w, err := workload.Start(t.Context(), workload.Options{Nodes: nodes(m), Pace: 2 * time.Millisecond, Seed: 1, Start: start})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,13 +65,99 @@ func TestHistory(t *testing.T) {
 		pgtest.Eventually(t, limit, "all write again", written(n, w.Committed(n)+100))
 	}
 	r := stop()
-	count := map[string]int{}
 	for _, x := range r.Transactions {
-		count[string(x.Outcome)]++
-		count[x.Kind+" "+string(x.Outcome)]++
 		if x.Outcome != history.Committed && x.Error != "rolled back on purpose" {
 			t.Logf("%s %s %s: %s", x.ID, x.Kind, x.Outcome, x.Error)
 		}
 	}
-	t.Logf("%v; %d samples", count, len(r.Samples))
+	kinds := map[string]int{}
+	others := 0
+	for _, x := range r.Transactions {
+		kinds[x.Kind]++
+		for _, o := range x.Operations {
+			if o.Table == "item" && o.Key[:1] != x.Node[1:] {
+				others++
+			}
+		}
+	}
+	for _, k := range []string{"open", "transfer", "change", "large", "prepared", "truncate", "read", "rollback"} {
+		if kinds[k] == 0 {
+			t.Errorf("there was no transaction of the kind %s: %v", k, kinds)
+		}
+	}
+	if others == 0 {
+		t.Error("nobody wrote a row of another node's")
+	}
+	t.Logf("%v; %d writes of others' rows; %d samples", kinds, others, len(r.Samples))
+	if err := m.WaitCaughtUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	judged := run(t, m, start, r)
+	for _, v := range check.Check(judged) {
+		t.Errorf("%s: %s", v.Checker, v.Detail)
+	}
+	spoil(t, m, start, r)
+}
+
+// run is what is known of the mesh.
+func run(t *testing.T, m *localpg.Mesh, start time.Time, r workload.Record) check.Run {
+	t.Helper()
+	out := check.Run{
+		Start: start, Length: time.Since(start), Nodes: m.Names(), Transactions: r.Transactions, Samples: r.Samples,
+	}
+	reader := snapshot.Reader{Nodes: m.Names(), Namespace: workload.Namespace, Provider: func(node, subscription string) string {
+		for _, n := range m.Names() {
+			if localpg.SubscriptionName(node, n) == subscription {
+				return n
+			}
+		}
+		return ""
+	}}
+	for _, s := range m.Nodes() {
+		conn, err := s.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := reader.Server(t.Context(), s.Name(), conn)
+		_ = conn.Close(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Servers = append(out.Servers, got)
+	}
+	return out
+}
+
+// spoil changes single servers, unseen by the mesh, and finds what it did.
+func spoil(t *testing.T, m *localpg.Mesh, start time.Time, r workload.Record) {
+	t.Helper()
+	const unseen = `set session_replication_role = replica;
+		select pg_replication_origin_create('spoiler');
+		select pg_replication_origin_session_setup('spoiler');
+		alter table healer_chaos.journal replica identity full;`
+	want := map[string]string{
+		"lost_commit": `delete from healer_chaos.journal where (node, client, sequence) = (select 'n1', 0, max(sequence) from healer_chaos.journal where node = 'n1' and client = 0)`,
+		"twice":       `insert into healer_chaos.journal select * from healer_chaos.journal where node = 'n1' and client = 1 and sequence = 5`,
+		"sums":        `update healer_chaos.account set balance = balance + 1 where node = 'n2' and id = 1`,
+		"equal":       `delete from healer_chaos.item where id = (select min(id) from healer_chaos.item)`,
+		"leaks":       `alter subscription ` + localpg.SubscriptionName("n1", "n2") + ` disable`,
+		"phantom":     `insert into healer_chaos.journal values ('n3', 0, 999999, 0, 1)`,
+		"atomic":      `delete from healer_chaos.journal where node = 'n2' and client = 1 and op = 1 and sequence > 10`,
+	}
+	sql := unseen
+	for _, s := range want {
+		sql += s + ";"
+	}
+	if err := m.Exec(t.Context(), "n1", sql); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, v := range check.Check(run(t, m, start, r)) {
+		found[v.Checker] = true
+	}
+	for name := range want {
+		if !found[name] {
+			t.Errorf("what %s is for was not found: %v", name, found)
+		}
+	}
 }
