@@ -95,6 +95,10 @@ sim-detect: ## Simulate detection in clusters of 3 to 257 members: figures, tabl
 bench-heal: build postgres ## Kill a node 100 times and time the healing: ARGS="-runs 10" for a quick look
 	go run ./internal/bench/heal $(ARGS)
 
+.PHONY: chaos-docs
+chaos-docs: ## Put the results of a chaos soak into docs/chaos.md: RESULTS="soak.jsonl ..."
+	go run ./internal/bench/chaos -docs docs/chaos.md -svg docs/chaos.svg $(RESULTS)
+
 .PHONY: bench-detect
 bench-detect: build postgres ## Time the detection of failures, beside plain memberlist: ARGS="-idle", "-trials 10 -load 1m -only kill"
 	mkdir -p bin

@@ -1,0 +1,68 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"healer/chaos/check"
+)
+
+// Result is what is read of the result of one run.
+type Result struct {
+	Seed  uint64 `json:"seed"`
+	Nodes int    `json:"nodes"`
+	PG    int    `json:"pg"`
+	// Faults are the kinds of the faults that were made.
+	Faults     []string          `json:"faults"`
+	Violations []check.Violation `json:"violations"`
+	// RTOMS is the longest time from a loss to its verified recovery, in milliseconds;
+	// 0 when nothing was recovered.
+	RTOMS        float64         `json:"rto_ms"`
+	Healings     []check.Healing `json:"healings"`
+	Transactions int             `json:"transactions"`
+	// Trouble is what kept the harness from judging the run.
+	Trouble string `json:"trouble"`
+}
+
+// Read reads results from JSON lines. Fields that it does not know it passes over.
+func Read(r io.Reader) ([]Result, error) {
+	dec := json.NewDecoder(r)
+	var all []Result
+	for {
+		var x Result
+		err := dec.Decode(&x)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err == nil && (x.Nodes < 1 || x.PG < 1) {
+			err = fmt.Errorf("nodes is %d and pg is %d: this is no result of a run", x.Nodes, x.PG)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("result %d: %w", len(all)+1, err)
+		}
+		all = append(all, x)
+	}
+}
+
+// judged are the results of the runs that could be judged.
+func judged(all []Result) []Result {
+	return slices.DeleteFunc(slices.Clone(all), func(r Result) bool { return r.Trouble != "" })
+}
+
+// percentile is the smallest value that p percent of all do not exceed (the nearest
+// rank); 0 of none.
+func percentile(all []float64, p float64) float64 {
+	if len(all) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	rank := int(p/100*float64(len(sorted)) + 0.999999)
+	return sorted[min(max(rank, 1), len(sorted))-1]
+}
+
+// kindly is the kind of a fault as words.
+func kindly(kind string) string { return strings.ReplaceAll(kind, "_", " ") }
