@@ -3,6 +3,7 @@ package detector
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,8 +23,9 @@ type Detector struct {
 	loops  map[string]*probeLoop
 	asking asking
 
-	// wake asks the loop to conclude at once.
+	// wake asks the loop to conclude at once, agents are those it found last.
 	wake     chan struct{}
+	agents   []string
 	watchers watchers
 
 	cancel context.CancelFunc
@@ -174,6 +176,10 @@ func (d *Detector) loop(ctx context.Context) {
 // hands out the verdicts that changed.
 func (d *Detector) conclude(ctx context.Context, refresh bool) {
 	agents := d.opts.Gossip.Agents()
+	if !slices.Equal(agents, d.agents) && d.opts.OnAgents != nil {
+		d.opts.OnAgents()
+	}
+	d.agents = agents
 	var suspended map[string]Suspension
 	if d.opts.Suspended != nil {
 		suspended = d.opts.Suspended()

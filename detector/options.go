@@ -102,6 +102,9 @@ type Options struct {
 	// Suspended returns the nodes under maintenance; nil means none ever is. It is
 	// called often and answers from memory.
 	Suspended func() map[string]Suspension
+	// OnAgents is called when Agents returns something new; may be nil. It must not
+	// block.
+	OnAgents func()
 	// Log is required.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.

@@ -292,6 +292,30 @@ func TestAgentDeathIsNoFailure(t *testing.T) {
 	})
 }
 
+// An agent that was killed on a host that lives is missed as soon as it has been
+// silent, and is one of them again as soon as it is back. Nobody misses one that is only
+// cut off, or paused, before memberlist does.
+func TestKilledAgentIsMissedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, 0)
+		c.allUp()
+		missed := func() bool { return len(c.agents["n1"].Agents()) == 2 && len(c.agents["n2"].Agents()) == 2 }
+		c.net.Vanish(address("n3"))
+		if took := c.await("the agent is missed", 20*time.Second, missed); took > 600*time.Millisecond {
+			t.Errorf("it is missed after %s", took)
+		}
+		c.stop("n3")
+		c.start("n3")
+		c.allUp()
+		c.net.Freeze(address("n3"), true)
+		if took := c.await("the paused agent is missed", 20*time.Second, missed); took < time.Second {
+			t.Errorf("it is missed after %s, and its host takes connections", took)
+		}
+		c.net.Freeze(address("n3"), false)
+		c.allUp()
+	})
+}
+
 func TestFalseSuspicionIsRefuted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, 0)

@@ -95,6 +95,7 @@ func (g *Gossip) Start(ctx context.Context, in detector.Inbox) error {
 	g.done.Go(func() { g.join(run) })
 	g.done.Go(func() { g.pulse.run(run, g.present) })
 	g.done.Go(func() { g.tellConflicts(run) })
+	g.done.Go(func() { g.seekAbsent(run) })
 	if g.keys != nil {
 		g.done.Go(func() { g.watchKeys(run, g.keys) })
 	}
@@ -266,7 +267,7 @@ func (g *Gossip) Agents() []string {
 }
 
 // present are the members that memberlist holds for alive, or that were heard
-// lately.
+// lately, but those whose hosts have said that nobody is there.
 func (g *Gossip) present() []string {
 	lives := map[string]bool{}
 	for _, n := range g.list.Members() {
@@ -276,7 +277,7 @@ func (g *Gossip) present() []string {
 	for _, m := range g.cfg.Members {
 		lives[m.Name] = lives[m.Name] || g.roster.lately(m.Name, since)
 	}
-	maps.DeleteFunc(lives, func(_ string, yes bool) bool { return !yes })
+	maps.DeleteFunc(lives, func(name string, yes bool) bool { return !yes || g.roster.absent(name) })
 	return slices.Sorted(maps.Keys(lives))
 }
 

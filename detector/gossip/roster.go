@@ -60,6 +60,9 @@ type seat struct {
 	// done is the instance that has said its last word: what still comes from
 	// it was handed on by others.
 	done string
+	// asked is when its agent was last asked whether it is there, gone when it was
+	// last asked and nobody was.
+	asked, gone time.Time
 }
 
 func newRoster(name string, self Instance) *roster {
@@ -99,6 +102,9 @@ func (r *roster) sit(name string, i Instance) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.seats[name]
+	if i.ID != s.ID {
+		s.gone = time.Time{}
+	}
 	s.Instance, s.alive = i, true
 	r.seats[name] = s
 	if at, err := netip.ParseAddrPort(i.Addr); err == nil {
@@ -146,6 +152,46 @@ func (r *roster) lately(name string, since time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.seats[name].heard.After(since)
+}
+
+// quiet are those of the names whose holders have not spoken to this agent for as long
+// as that, nor were asked, and notes that they are asked now.
+func (r *roster) quiet(names []string, now time.Time, long time.Duration) (out []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		s := r.seats[name]
+		if name == r.name || now.Sub(s.heard) < long || now.Sub(s.asked) < long {
+			continue
+		}
+		s.asked = now
+		r.seats[name] = s
+		out = append(out, name)
+	}
+	return out
+}
+
+// gone notes that the holder of a name was asked at that time and that nobody was
+// there. It reports whether that is news: nothing was heard of it since.
+func (r *roster) gone(name string, asked time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.seats[name]
+	if !asked.After(s.heard) {
+		return false
+	}
+	s.gone = asked
+	r.seats[name] = s
+	return true
+}
+
+// absent reports whether nobody was there when the name's holder was last asked, and
+// it has not spoken since.
+func (r *roster) absent(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.seats[name]
+	return s.gone.After(s.heard)
 }
 
 // found notes the address a member's configured one was resolved to.

@@ -142,7 +142,7 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 			EvidenceTTL: d.EvidenceTTL, StartupGrace: d.StartupGrace, Witnesses: a.cfg.WitnessNames(),
 			FlapAfter: d.FlapAfter, FlapWindow: d.FlapWindow, HoldDown: d.HoldDown, HoldDownMax: d.HoldDownMax,
 		},
-		Suspended: a.suspended,
+		Suspended: a.suspended, OnAgents: a.poke,
 		Timing:    detector.Timing{ProbeInterval: d.ProbeInterval, ProbeTimeout: d.ProbeTimeout},
 		Prior:     a.memory.lives(), Log: a.log.With("component", "detector"),
 	})
