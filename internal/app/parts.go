@@ -143,8 +143,8 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 			FlapAfter: d.FlapAfter, FlapWindow: d.FlapWindow, HoldDown: d.HoldDown, HoldDownMax: d.HoldDownMax,
 		},
 		Suspended: a.suspended, OnAgents: a.poke,
-		Timing:    detector.Timing{ProbeInterval: d.ProbeInterval, ProbeTimeout: d.ProbeTimeout},
-		Prior:     a.memory.lives(), Log: a.log.With("component", "detector"),
+		Timing: detector.Timing{ProbeInterval: d.ProbeInterval, ProbeTimeout: d.ProbeTimeout},
+		Prior:  a.memory.lives(), Log: a.log.With("component", "detector"),
 	})
 	if err != nil {
 		return err
