@@ -168,10 +168,10 @@ func uncompared(p planner.Plan) (out []events.Uncompared) {
 	return out
 }
 
-// announceRejoined publishes node.rejoined, unless all there was to do was to
-// drop a clone.
+// announceRejoined publishes node.rejoined, unless the node had been let in before and
+// something was left to drop or to compare.
 func (r *run) announceRejoined(o Outcome) {
-	if len(o.Plan.Survivors) == 0 {
+	if !slices.ContainsFunc(o.Plan.Steps, func(s planner.Step) bool { return s.Kind == planner.StepUnfence }) {
 		return
 	}
 	r.publish(events.NodeRejoined, events.Rejoined{

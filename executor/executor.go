@@ -108,6 +108,7 @@ func DefaultDeadlines() map[planner.StepKind]time.Duration {
 		planner.StepCheck:     time.Minute,
 		planner.StepUnfence:   time.Minute,
 		planner.StepDrain:     time.Hour,
+		planner.StepCompare:   2 * time.Hour,
 	}
 }
 

@@ -224,7 +224,7 @@ func (v *verb) do(p planner.Plan, s planner.Step) (executor.Result, error) {
 			m.fails = append(m.fails, s.Target+" is released and was not verified")
 		}
 		t.mark, t.holder = nil, ""
-	case planner.StepAdvance, planner.StepObserve, planner.StepCheck, planner.StepDrain:
+	case planner.StepAdvance, planner.StepObserve, planner.StepCheck, planner.StepDrain, planner.StepCompare:
 	}
 	return executor.Result{Evidence: "did " + string(s.Kind)}, nil
 }

@@ -170,7 +170,7 @@ func actsOn(p planner.Plan, s planner.Step) []string {
 	if slices.Contains(p.Survivors, s.Target) {
 		out = append(out, s.Target)
 	}
-	if s.Kind == planner.StepVerify || s.Kind == planner.StepRows {
+	if s.Kind == planner.StepVerify || s.Kind == planner.StepRows || s.Kind == planner.StepCompare {
 		out = append(out, p.Survivors...)
 	}
 	if p.Kind == planner.Rejoin && s.Kind != planner.StepRelease {

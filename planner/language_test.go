@@ -46,6 +46,9 @@ func clauses() []clause {
 		{`bars (\w+) for (\w+)`, func(_ *testing.T, n *topology.NodeState, m []string) {
 			n.Bars = append(n.Bars, topology.Bar{Node: m[1], Reason: m[2], Identity: identity(m[1])})
 		}},
+		{`owes (\w+) a comparison of the gap of (\w+)`, func(_ *testing.T, n *topology.NodeState, m []string) {
+			n.Owed = append(n.Owed, topology.Owed{Node: m[1], Origin: m[2]})
+		}},
 		{`unreachable`, func(_ *testing.T, n *topology.NodeState, _ []string) {
 			*n = topology.NodeState{Name: n.Name, Problem: "connection refused"}
 		}},

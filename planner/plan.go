@@ -45,6 +45,9 @@ const (
 	// Drain: wait until Node and the returned node have each applied what the
 	// other had committed.
 	StepDrain StepKind = "drain"
+	// Compare: compare all tables with Node, which was away while gaps were carried
+	// that it might have changed rows of, and make the rows equal.
+	StepCompare StepKind = "compare"
 )
 
 // Step is one action of a plan. It is data: what it does is up to the executor.

@@ -59,6 +59,7 @@ const (
 	RejoinSlotLost     Reason = "rejoin_slot_lost"
 	SlotRecreated      Reason = "slot_recreated"
 	RecoveryUnfinished Reason = "recovery_unfinished"
+	ComparisonWaits    Reason = "comparison_waits"
 	RebuildUnfinished  Reason = topology.BarRebuild
 
 	// What the operator allows.

@@ -32,7 +32,8 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 	}
 	fenced := fencedSurvivors(t.Node, read)
 	rel := clones(t.Node, read)
-	if len(fenced) == 0 && len(rel) == 0 {
+	owed := owing(t.Node, read)
+	if len(fenced) == 0 && len(rel) == 0 && len(owed) == 0 {
 		return p, nil
 	}
 	if _, refusal := alive(t, obs, nil); refusal != nil {
@@ -58,7 +59,11 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 			return p, refusal
 		}
 	}
-	return rejoinSteps(p, f, fenced, rel), nil
+	p = rejoinSteps(p, f, fenced, rel)
+	if len(fenced) > 0 || len(owed) == 0 {
+		return p, nil
+	}
+	return compareWith(p, f, t, read, owed)
 }
 
 // barred refuses a node that a mark bars: one that is being rebuilt, or one that

@@ -99,7 +99,8 @@ func (v *verifier) touchOf(s *suspect, versions []version) *touch {
 		return s.touch
 	}
 	i := slices.Index(s.table.names, d.Holder)
-	if i < 0 || versions[i].present {
+	others := d.Of != "" && slices.ContainsFunc(versions, func(v version) bool { return v.present && v.stamp.author != d.Of })
+	if i < 0 || versions[i].present || others {
 		return s.touch
 	}
 	t := *s.touch

@@ -28,9 +28,10 @@ type RowSet struct {
 // Deletion is what is known of rows that Holder lacks and others have: what was
 // written before At was deleted there by Author. It is for a comparison in place of
 // a lost log: Holder has had transactions of Author, none earlier than At, which the
-// others have not.
+// others have not. With Of it is of rows alone that this node has written last.
 type Deletion struct {
 	Holder, Author string
+	Of             string
 	At             time.Time
 }
 

@@ -151,6 +151,15 @@ type Bar struct {
 // are not complete.
 const BarRebuild = "rebuild_unfinished"
 
+// Owed is the durable mark that a gap of Origin was carried while Node was not there
+// to be compared with. What Node had done to those rows may have reached a survivor that
+// lacked them then, and skipped it. So the rows are compared with Node when it is back.
+type Owed struct {
+	Node   string `json:"node"`
+	Origin string `json:"origin"`
+	Mark   string `json:"mark"`
+}
+
 // Finding is a prerequisite that a server does not meet.
 type Finding struct {
 	// Code is stable: wal_level, track_commit_timestamp, grant, ...

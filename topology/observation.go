@@ -30,6 +30,7 @@ type NodeState struct {
 	Fences        []Fence        `json:"fences"`
 	Gaps          []GapMark      `json:"gaps"`
 	Bars          []Bar          `json:"bars,omitempty"`
+	Owed          []Owed         `json:"owed,omitempty"`
 	// Applying are the origins of which a recovery holds the apply lock here.
 	Applying []string  `json:"applying,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
@@ -71,6 +72,16 @@ func (n NodeState) BarOf(node string) (Bar, bool) {
 		return Bar{}, false
 	}
 	return n.Bars[i], true
+}
+
+// OwedTo returns the marks that rows have still to be compared with the node.
+func (n NodeState) OwedTo(node string) (out []Owed) {
+	for _, o := range n.Owed {
+		if o.Node == node {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
 // Slot returns the slot of that kind which is kept for peer to; for a clone,

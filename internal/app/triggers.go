@@ -84,6 +84,11 @@ func (s situation) fenced(node string) bool {
 	})
 }
 
+// owed reports whether rows have still to be compared with the node.
+func (s situation) owed(node string) bool {
+	return slices.ContainsFunc(s.obs.Nodes, func(n topology.NodeState) bool { return len(n.OwedTo(node)) > 0 })
+}
+
 // readable reports whether every node that is not lost could be read, so that
 // the absence of marks means that there are none.
 func (s situation) readable() bool {
@@ -133,7 +138,8 @@ func (s situation) triggers(memory func(string) topology.Memory) []planner.Trigg
 		case v.Life == detector.LifeFailed:
 			t.Kind = planner.Recovery
 			losses = append(losses, t)
-		case (v.Life == detector.LifeReturning || v.Life == detector.LifeUp) && s.fenced(v.Node):
+		case (v.Life == detector.LifeReturning || v.Life == detector.LifeUp) && s.fenced(v.Node),
+			v.Life == detector.LifeUp && s.owed(v.Node):
 			t.Kind = planner.Rejoin
 			returns = append(returns, t)
 		}

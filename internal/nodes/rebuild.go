@@ -309,6 +309,14 @@ func (r *rebuild) release(ctx context.Context) error {
 			return err
 		}
 	}
+	// All rows have just been compared, those too that were still to be.
+	for _, p := range r.others(r.o.node) {
+		for _, o := range p.OwedTo(r.o.node) {
+			if err := r.Engine.ForgetMark(ctx, p.Name, r.o.node, o.Mark); err != nil {
+				return err
+			}
+		}
+	}
 	r.result.Verified, r.result.Event = true, "published"
 	err := tell(ctx, r.cfg, r.fact(events.NodeRejoined, r.o.node), events.Rejoined{
 		Node: r.o.node, Survivors: r.peers, DurationMS: time.Since(r.began).Milliseconds(), PhasesMS: r.phases, Run: "rebuild",

@@ -15,6 +15,7 @@ func Deadlines(r config.Recovery) map[planner.StepKind]time.Duration {
 		planner.StepAdvance: r.SubscribeTimeout, planner.StepSubscribe: r.SubscribeTimeout,
 		planner.StepRows:   r.SubscribeTimeout,
 		planner.StepVerify: r.VerifyTimeout, planner.StepRelease: short,
-		planner.StepCheck: short, planner.StepUnfence: short, planner.StepDrain: r.SubscribeTimeout,
+		planner.StepCompare: r.SubscribeTimeout,
+		planner.StepCheck:   short, planner.StepUnfence: short, planner.StepDrain: r.SubscribeTimeout,
 	}
 }

@@ -290,6 +290,9 @@ func (r *Run) applyRelease(ctx context.Context, p planner.Plan, s planner.Step) 
 		evidence = "clone " + slot.Name + " dropped"
 	}
 	if r.participates(p, s.Target) {
+		if err := r.owe(ctx, p, s.Target); err != nil {
+			return executor.Result{}, err
+		}
 		if err := r.Engine.UnmarkGap(ctx, s.Target, p.Node, r.marked(p, s.Target)); err != nil {
 			return executor.Result{}, err
 		}

@@ -219,6 +219,17 @@ func rowsEvidence(p planner.Plan, l *lane, report compare.Report, deleted *rescu
 // notEqual is the end of a comparison that could not make all rows equal: nothing
 // counts as carried, and the fence and the mark stay.
 func notEqual(p planner.Plan, l *lane, report compare.Report) error {
+	bad, class := differing(report)
+	return &topology.Fault{
+		Class: class, Code: "rows_differ", Node: l.Target,
+		Hint: "healer verify --repair --dry-run --origin " + p.Node + " shows them; make them equal on both, then it goes on; or healer node rebuild " + l.Target,
+		Err:  fmt.Errorf("the rows of %s and %s could not all be made equal, so nothing of %s counts as carried: %s", l.Source, l.Target, p.Node, bad),
+	}
+}
+
+// differing names the tables whose rows could not be made equal, and says whether that
+// may pass.
+func differing(report compare.Report) (string, topology.Class) {
 	var bad []string
 	for _, t := range report.Tables {
 		if left := t.Differing - t.Repaired; left > 0 || t.Unsettled > 0 || t.Problem != "" {
@@ -233,9 +244,5 @@ func notEqual(p planner.Plan, l *lane, report compare.Report) error {
 	if report.Result == compare.Incomplete && !slices.ContainsFunc(report.Tables, func(t compare.Table) bool { return t.Problem != "" }) {
 		class = topology.Transient // rows were being written: they may rest the next time
 	}
-	return &topology.Fault{
-		Class: class, Code: "rows_differ", Node: l.Target,
-		Hint: "healer verify --repair --dry-run --origin " + p.Node + " shows them; make them equal on both, then it goes on; or healer node rebuild " + l.Target,
-		Err:  fmt.Errorf("the rows of %s and %s could not all be made equal, so nothing of %s counts as carried: %s", l.Source, l.Target, p.Node, strings.Join(bad, "; ")),
-	}
+	return strings.Join(bad, "; "), class
 }

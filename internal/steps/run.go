@@ -30,6 +30,8 @@ type Engine interface {
 
 	MarkGap(ctx context.Context, node, origin string, from, to topology.LSN) (topology.GapMark, error)
 	UnmarkGap(ctx context.Context, node, origin string, to topology.LSN) error
+	Owe(ctx context.Context, node, other, origin string) error
+	ForgetMark(ctx context.Context, node, other, name string) error
 	CloneSlot(ctx context.Context, node, src, dst string) error
 	AdvanceSlot(ctx context.Context, node, name string, lsn topology.LSN) (topology.LSN, error)
 	DropSlot(ctx context.Context, node, name string) error
@@ -115,6 +117,7 @@ func (r *Run) Handlers() map[planner.StepKind]executor.Handler {
 		planner.StepCheck:     handler{r.checkIdentity, r.applyIdentity},
 		planner.StepUnfence:   handler{r.checkUnfence, r.applyUnfence},
 		planner.StepDrain:     handler{r.checkDrain, r.applyDrain},
+		planner.StepCompare:   handler{r.checkCompare, r.applyCompare},
 	}
 }
 

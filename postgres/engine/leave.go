@@ -49,7 +49,8 @@ func dropSubscription(ctx context.Context, tx postgres.Tx, s *postgres.Server, t
 }
 
 // MarksOf lists the marks and origins of Healer's on the node that are about
-// another node: fences, gaps, bars, and the origin of its repaired rows.
+// another node: fences, gaps, bars, comparisons that are owed to it, and the origin of its
+// repaired rows.
 func (e *Engine) MarksOf(ctx context.Context, node, other string) ([]string, error) {
 	s, err := e.server(node)
 	if err != nil {
@@ -77,6 +78,9 @@ func about(database, name string) string {
 	}
 	if b, ok := mark.ParseBar(database, name); ok {
 		return b.Node
+	}
+	if o, ok := mark.ParseOwed(database, name); ok {
+		return o.Node
 	}
 	author, _ := mark.ParseRepair(name)
 	return author

@@ -91,7 +91,7 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 		return topology.NodeState{}, err
 	}
 	n.Fences, n.Gaps = marksOf(s.Database(), c)
-	n.Bars = bars(s.Database(), c.Marks)
+	n.Bars, n.Owed = bars(s.Database(), c.Marks), owed(s.Database(), c.Marks)
 	e.providers.learn(ctx, node, c.Subscriptions, n.Fences)
 	n.Subscriptions = e.exported(t, node, c.Subscriptions)
 	e.feed(node, n.Subscriptions)

@@ -73,6 +73,22 @@ func ParseBar(database, name string) (topology.Bar, bool) {
 	}, true
 }
 
+// Owed names the mark that the rows of a gap of origin have still to be compared with
+// a node.
+func Owed(database, node, origin string) string {
+	return Prefix + "owed:" + database + ":" + node + ":" + origin
+}
+
+// ParseOwed reads such a mark of the database.
+func ParseOwed(database, name string) (topology.Owed, bool) {
+	rest, ok := strings.CutPrefix(name, Prefix+"owed:"+database+":")
+	if !ok {
+		return topology.Owed{}, false
+	}
+	node, origin, ok := cutLast(rest)
+	return topology.Owed{Node: node, Origin: origin, Mark: name}, ok && node != "" && origin != ""
+}
+
 // Repair names the origin under which repairs with the author's rows are
 // written: no mark, but an origin sessions hold.
 func Repair(author string) string { return Prefix + "repair:" + author }
