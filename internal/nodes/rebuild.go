@@ -38,8 +38,10 @@ type rebuilt struct {
 	RowsCopied   int64 `json:"rows_copied"`
 	RowsCompared int64 `json:"rows_compared"`
 	// PauseMS is how long the source did not apply its peers' changes.
-	PauseMS int64  `json:"pause_ms"`
-	Event   string `json:"event,omitempty"`
+	PauseMS int64 `json:"pause_ms"`
+	// Sequences are those that were set, with what each gives next.
+	Sequences []sequenceSet `json:"sequences,omitempty"`
+	Event     string        `json:"event,omitempty"`
 }
 
 // rebuild is one run.
@@ -72,7 +74,7 @@ func (m *mesh) planRebuild(ctx context.Context, o rebuildOptions) (*rebuild, err
 	for _, check := range []func() error{
 		func() error { return m.readable(o.node) }, func() error { return m.majority("") },
 		r.fit, r.quiet, r.unfinished, r.chooseSource,
-		func() error { return r.links(ctx) }, func() error { return r.empty(ctx) },
+		func() error { return r.links(ctx) }, func() error { return r.alike(ctx) }, func() error { return r.empty(ctx) },
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -250,7 +252,7 @@ func (r *rebuild) describe() {
 		step("let %s read from %v, each from where the snapshot ends", r.o.node, r.peers)
 	}
 	step("let %v read from %s", r.peers, r.o.node)
-	step("compare all rows of all nodes, and take %s back", r.o.node)
+	step("compare all rows of all nodes, set the sequences of %s beyond them, and take it back", r.o.node)
 	for _, n := range r.others(r.o.node) {
 		for _, s := range n.Slots {
 			if s.Kind == topology.SlotForeign && !s.Active && !slices.Contains(r.o.slots, n.Name+"/"+s.Name) {
@@ -274,7 +276,7 @@ func (r *rebuild) run(ctx context.Context) error {
 			return err
 		}
 	}
-	stages := []stage{{"back", r.joinBack}, {"verify", r.verify}, {"release", r.release}}
+	stages := []stage{{"back", r.joinBack}, {"verify", r.verify}, {"sequences", r.setSequences}, {"release", r.release}}
 	if !r.result.Resumed {
 		stages = append([]stage{
 			{"fence", r.fence},

@@ -50,6 +50,47 @@ type rebuiltDoc struct {
 	RowsCompared int64 `json:"rows_compared"`
 	PauseMS      int64 `json:"pause_ms"`
 	Event        string
+	Notes        []string
+	Sequences    []struct {
+		Sequence string
+		Next     int64
+	}
+}
+
+// filtered is what makes a node send only some of the tickets.
+func filtered(rows string) string {
+	return `DROP PUBLICATION mesh; CREATE PUBLICATION mesh FOR TABLE account, entry, loose, "Odd"."Name", ticket WHERE (` + rows + `)`
+}
+
+// filter lets all nodes send only some of the tickets, and gives n2 and n3 others of
+// their own.
+func (l *lab) filter() {
+	l.t.Helper()
+	for _, n := range l.mesh.Names() {
+		l.exec(n, filtered("id < 1000"))
+	}
+	l.exec("n2", `INSERT INTO ticket VALUES (5000, 'n2 alone')`)
+	l.exec("n3", `INSERT INTO ticket VALUES (5000, 'n3 alone'), (6000, 'n3 alone')`)
+	l.must(l.mesh.WaitCaughtUp(l.t.Context()))
+}
+
+// tickets: n1 has those that are sent, and gives new ones numbers of its own series, which
+// nobody has; a sequence of no table is named.
+func (l *lab) tickets(d rebuiltDoc) {
+	l.t.Helper()
+	if got := value[string](l, "n1", `SELECT count(*) || ' ' || max(id) FROM ticket`); got != "150 150" {
+		l.t.Errorf("n1 has other tickets than are sent: %s", got)
+	}
+	if len(d.Sequences) != 1 || d.Sequences[0].Sequence != "public.ticket_id_seq" || d.Sequences[0].Next != 3148 {
+		l.t.Errorf("sequences set: %+v", d.Sequences)
+	}
+	if len(d.Notes) == 0 || !strings.Contains(strings.Join(d.Notes, "\n"), "sequence public.apart belongs to no column") {
+		l.t.Errorf("notes: %q", d.Notes)
+	}
+	l.exec("n1", `INSERT INTO ticket (what) VALUES ('new')`)
+	if got := value[int64](l, "n1", `SELECT id FROM ticket WHERE what = 'new'`); got != 3148 {
+		l.t.Errorf("n1 gives ticket %d", got)
+	}
 }
 
 // replace puts a server of another identity, without any data, in n1's place.
@@ -140,9 +181,18 @@ func TestRebuild(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, major)
 			l.fill()
+			if major == 17 {
+				l.filter()
+			}
 			l.lose()
 			l.fails("failed to connect", "rebuild", "n1", "--yes")
 			l.replace(major, true)
+			if major == 17 {
+				l.exec("n1", filtered("id < 1000"))
+				l.exec("n3", filtered("id < 2000"))
+				l.fails("public.ticket: n3 sends rows WHERE (id < 2000), n2 sends rows WHERE (id < 1000)", "rebuild", "n1", "--schema-prepared", "--yes", "--from", from)
+				l.exec("n3", filtered("id < 1000"))
+			}
 			written := map[string]func() int64{"n2": l.writes("n2"), "n3": l.writes("n3")}
 
 			var d rebuiltDoc
@@ -154,6 +204,7 @@ func TestRebuild(t *testing.T) {
 			if !d.Verified || d.Source != from || d.RowsCopied < 2100 || d.RowsCompared < d.RowsCopied || d.Event != "published" {
 				t.Errorf("rebuilt: %+v", d)
 			}
+			l.tickets(d)
 			t.Logf("PostgreSQL %d: the source stood still for %d ms", major, d.PauseMS)
 			l.event(events.NodeRejoined)
 			l.whole(map[string]int64{"n2": written["n2"](), "n3": written["n3"]()})

@@ -25,7 +25,8 @@ The source does not apply changes of its peers for the moment in which the snaps
 is made; what they send meanwhile is applied afterwards. It may be killed and run
 again: it starts over, or goes on where the rows are complete.
 
-Sequences are left as the schema makes them: set them as the node needs them.`),
+Sequences that columns of the copied tables own are set beyond what is in the tables,
+each in the series of its own start and increment. Others are named.`),
 		Example: "  healer node rebuild n1 --config healer.yaml --dry-run\n  healer node rebuild n1 --config healer.yaml --schema-prepared --yes",
 		Args:    oneNode,
 	}
@@ -86,6 +87,9 @@ func (r *rebuilt) write(w io.Writer) error {
 	fmt.Fprintf(&b, "%s is filled from %s: %d tables\n", r.Node, r.Source, r.Tables)
 	for _, s := range r.Steps {
 		fmt.Fprintf(&b, "  %s\n", s)
+	}
+	for _, s := range r.Sequences {
+		fmt.Fprintf(&b, "sequence %s gives %d next\n", s.Sequence, s.Next)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
