@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -36,11 +36,11 @@ func (r *rebuild) alike(ctx context.Context) error {
 }
 
 // sentOtherwise names the tables of which two nodes do not send the same.
-func sentOtherwise(a, b string, of, other []native.Replica) (said []string) {
-	find := func(in []native.Replica, t topology.TableName) (native.Replica, bool) {
-		i := slices.IndexFunc(in, func(r native.Replica) bool { return r.TableName == t })
+func sentOtherwise(a, b string, of, other []engine.Replica) (said []string) {
+	find := func(in []engine.Replica, t topology.TableName) (engine.Replica, bool) {
+		i := slices.IndexFunc(in, func(r engine.Replica) bool { return r.TableName == t })
 		if i < 0 {
-			return native.Replica{}, false
+			return engine.Replica{}, false
 		}
 		return in[i], true
 	}
@@ -63,14 +63,14 @@ func sentOtherwise(a, b string, of, other []native.Replica) (said []string) {
 	return said
 }
 
-func rowsOf(r native.Replica) string {
+func rowsOf(r engine.Replica) string {
 	if r.Filter == "" {
 		return "all rows"
 	}
 	return "rows WHERE " + r.Filter
 }
 
-func columnsOf(r native.Replica) string {
+func columnsOf(r engine.Replica) string {
 	if r.Columns == nil {
 		return "all columns"
 	}

@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"healer/postgres"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -56,7 +56,7 @@ func (r *rebuild) setSequences(ctx context.Context) error {
 		return err
 	}
 	owned := func(q sequence) bool {
-		return slices.ContainsFunc(r.tables, func(t native.Replica) bool { return t.TableName == q.Owner })
+		return slices.ContainsFunc(r.tables, func(t engine.Replica) bool { return t.TableName == q.Owner })
 	}
 	for _, q := range all {
 		if !owned(q) {

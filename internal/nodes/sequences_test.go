@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -71,14 +71,14 @@ func TestSameSeriesIsSeen(t *testing.T) {
 // Where survivors do not send the same of a table, the table and both ways are named.
 func TestSentOtherwise(t *testing.T) {
 	t.Parallel()
-	table := func(name, filter string, columns ...string) native.Replica {
-		return native.Replica{TableName: topology.TableName{Schema: "public", Name: name}, Filter: filter, Columns: columns}
+	table := func(name, filter string, columns ...string) engine.Replica {
+		return engine.Replica{TableName: topology.TableName{Schema: "public", Name: name}, Filter: filter, Columns: columns}
 	}
-	same := []native.Replica{table("a", ""), table("b", "(v > 1)"), table("c", "", "id", "v")}
+	same := []engine.Replica{table("a", ""), table("b", "(v > 1)"), table("c", "", "id", "v")}
 	if said := sentOtherwise("n2", "n3", same, same); len(said) > 0 {
 		t.Errorf("the same differs: %v", said)
 	}
-	got := strings.Join(sentOtherwise("n2", "n3", append(same, table("d", "")), []native.Replica{
+	got := strings.Join(sentOtherwise("n2", "n3", append(same, table("d", "")), []engine.Replica{
 		table("a", "(v > 2)"), table("b", ""), table("c", ""), table("e", ""),
 	}), "\n")
 	want := `public.a: n2 sends all rows, n3 sends rows WHERE (v > 2)

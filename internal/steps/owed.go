@@ -11,7 +11,7 @@ import (
 	"healer/executor"
 	"healer/internal/tables"
 	"healer/planner"
-	"healer/postgres/native"
+	"healer/postgres/engine"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -146,7 +146,7 @@ func (r *Run) compareOwed(ctx context.Context, p planner.Plan, obs topology.Obse
 }
 
 // mesh are the nodes to compare, and the pairs of which one reads from the other.
-func (r *Run) mesh(nodes []string, obs topology.Observation) (peers []compare.Node, pairs []native.Pair, err error) {
+func (r *Run) mesh(nodes []string, obs topology.Observation) (peers []compare.Node, pairs []engine.Pair, err error) {
 	for _, name := range nodes {
 		n, _ := obs.Node(name)
 		if !n.Reachable {
