@@ -55,8 +55,8 @@ type Options struct {
 	Repair    bool
 	Source    string
 	Contested bool
-	// Deleted is what it means that one node lacks a row; see rescue.RowSet.
-	Deleted *rescue.Deletion
+	// Deleted is what it means that a node lacks a row; see rescue.RowSet.
+	Deleted []rescue.Deletion
 	// Barrier returns when every node has applied what the others had committed.
 	Barrier rescue.Barrier
 	// Guard is asked before rows are repaired; its error ends the comparison. Nil

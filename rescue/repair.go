@@ -94,17 +94,23 @@ func (v *verifier) situation(s *suspect, versions []version) situation {
 // touchOf is what is known of a row's changes: without a log, that a row which the
 // one with the transactions lacks was deleted by one of them.
 func (v *verifier) touchOf(s *suspect, versions []version) *touch {
-	d := v.deletion
-	if d == nil {
-		return s.touch
+	var tomb *stamp
+	for _, d := range v.deletions {
+		i := slices.Index(s.table.names, d.Holder)
+		others := d.Of != "" && slices.ContainsFunc(versions, func(v version) bool { return v.present && v.stamp.author != d.Of })
+		if i < 0 || versions[i].present || others {
+			continue
+		}
+		by := stamp{at: d.At.UnixMicro() - pgEpoch().UnixMicro(), author: d.Author}
+		if tomb == nil || by.after(*tomb) {
+			tomb = &by
+		}
 	}
-	i := slices.Index(s.table.names, d.Holder)
-	others := d.Of != "" && slices.ContainsFunc(versions, func(v version) bool { return v.present && v.stamp.author != d.Of })
-	if i < 0 || versions[i].present || others {
+	if tomb == nil {
 		return s.touch
 	}
 	t := *s.touch
-	t.tomb = &stamp{at: d.At.UnixMicro() - pgEpoch().UnixMicro(), author: d.Author}
+	t.tomb = tomb
 	return &t
 }
 

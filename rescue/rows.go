@@ -20,9 +20,9 @@ type RowSet struct {
 	Keys       []Key
 	// Columns are those to compare; nil means all that every peer stores.
 	Columns []string
-	// Deleted tells what it means that one peer lacks a row; nil when nothing
-	// tells, and the row then stays.
-	Deleted *Deletion
+	// Deleted tells what it means that a peer lacks a row. Where nothing tells, the
+	// row stays.
+	Deleted []Deletion
 }
 
 // Deletion is what is known of rows that Holder lacks and others have: what was
@@ -96,7 +96,7 @@ type RowVersion struct {
 // It returns the rows that were not equal, in the order of the set; that some
 // differ or do not settle is no error.
 func CompareRows(ctx context.Context, peers []Peer, set RowSet, barrier Barrier, policy Policy) (out []Divergence, err error) {
-	v := &verifier{touched: newTouched(), barrier: barrier, policy: policy.complete(), deletion: set.Deleted}
+	v := &verifier{touched: newTouched(), barrier: barrier, policy: policy.complete(), deletions: set.Deleted}
 	defer func() { err = errors.Join(err, v.release(ctx)) }()
 	for _, p := range peers {
 		s, err := openSurvivor(ctx, p)

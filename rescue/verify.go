@@ -151,8 +151,8 @@ type verifier struct {
 	// the rows under judgement, added those that have to be looked at as well.
 	contests      bool
 	judged, added []*suspect
-	// deletion stands in for a log that is lost; nil when there is none.
-	deletion *Deletion
+	// deletions stand in for logs that are lost.
+	deletions []Deletion
 }
 
 // compared is a table under comparison.

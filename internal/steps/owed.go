@@ -77,33 +77,49 @@ func (r *Run) checkCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 	return true, "no comparison with " + p.Node + " is owed", nil
 }
 
-// applyCompare compares all tables with the node, once for each gap, and removes the
-// marks when all rows are equal. Killed before, the marks have it done again.
+// applyCompare compares all tables of those that take part, and removes the marks that
+// are about any of them when all rows are equal. What each of them may have deleted counts,
+// not only the node's own: else its comparison would put back what another had deleted.
+// Killed before, the marks have it done again.
 func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) (executor.Result, error) {
 	obs := r.Engine.ObserveAll(ctx, r.Trigger().Lost...)
 	if err := ctx.Err(); err != nil {
 		return executor.Result{}, err
 	}
-	marks := map[string][]topology.Owed{} // by the node that has them
-	var origins []string
+	nodes := append([]string{p.Node}, p.Survivors...)
+	peers, pairs, err := r.mesh(nodes, obs)
+	if err != nil {
+		return executor.Result{}, err
+	}
+	specs, err := tables.Of(ctx, r.Engine, pairs)
+	if err != nil {
+		return executor.Result{}, err
+	}
+	owed := owedTo(nodes, obs)
+	deleted, unknown, err := r.deletedThere(ctx, owed, obs)
+	if err != nil {
+		return executor.Result{}, err
+	}
+	report, err := compare.Run(ctx, peers, specs, compare.Options{
+		Cluster: p.Cluster, Repair: true, Contested: r.Conflicts == rescue.Stop, Deleted: deleted,
+		Barrier: func(ctx context.Context) error { return r.Engine.Barrier(ctx, pairs) },
+	})
+	if err != nil {
+		return executor.Result{}, r.Wrap(p.Node, err)
+	}
+	res := executor.Result{
+		Evidence: fmt.Sprintf("%d rows compared on %s, %d differed, %d repaired", report.Rows, strings.Join(nodes, ", "), report.Differing, report.Repaired) + unknown,
+		Figures:  map[string]int64{executor.FigureCompared: report.Rows, executor.FigureRepaired: report.Repaired},
+	}
+	if report.Result != compare.Equal {
+		return res, unequalRows(p, report)
+	}
 	for _, n := range obs.Nodes {
-		if n.Reachable {
-			marks[n.Name] = n.OwedTo(p.Node)
-		}
-		for _, o := range marks[n.Name] {
-			origins = append(origins, o.Origin)
-		}
-	}
-	slices.Sort(origins)
-	res := executor.Result{Figures: map[string]int64{executor.FigureCompared: 0, executor.FigureRepaired: 0}}
-	for _, origin := range slices.Compact(origins) {
-		if err := r.compareOwed(ctx, p, obs, origin, &res); err != nil {
-			return res, err
-		}
-	}
-	for node, owed := range marks {
-		for _, o := range owed {
-			if err := r.Engine.ForgetMark(ctx, node, p.Node, o.Mark); err != nil {
+		for _, o := range n.Owed {
+			if !slices.Contains(nodes, o.Node) || !n.Reachable {
+				continue
+			}
+			if err := r.Engine.ForgetMark(ctx, n.Name, o.Node, o.Mark); err != nil {
 				return res, err
 			}
 		}
@@ -111,38 +127,16 @@ func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 	return res, nil
 }
 
-// compareOwed is the comparison for the gap of one origin.
-func (r *Run) compareOwed(ctx context.Context, p planner.Plan, obs topology.Observation, origin string, res *executor.Result) error {
-	peers, pairs, err := r.mesh(append([]string{p.Node}, p.Survivors...), obs)
-	if err != nil {
-		return err
+// owedTo are the comparisons that are owed to any of the nodes, each once.
+func owedTo(nodes []string, obs topology.Observation) (out []topology.Owed) {
+	for _, n := range obs.Nodes {
+		for _, o := range n.Owed {
+			if slices.Contains(nodes, o.Node) && !slices.Contains(out, o) {
+				out = append(out, o)
+			}
+		}
 	}
-	specs, err := tables.Of(ctx, r.Engine, pairs)
-	if err != nil {
-		return err
-	}
-	deleted, err := r.deletedThere(ctx, p.Node, origin, obs)
-	if err != nil {
-		return err
-	}
-	report, err := compare.Run(ctx, peers, specs, compare.Options{
-		Cluster: p.Cluster, Repair: true, Contested: r.Conflicts == rescue.Stop, Deleted: deleted,
-		Barrier: func(ctx context.Context) error { return r.Engine.Barrier(ctx, pairs) },
-	})
-	if err != nil {
-		return r.Wrap(p.Node, err)
-	}
-	res.Figures[executor.FigureCompared] += report.Rows
-	res.Figures[executor.FigureRepaired] += report.Repaired
-	said := fmt.Sprintf("%s was away while the gap of %s was carried: %d rows compared, %d differed, %d repaired", p.Node, origin, report.Rows, report.Differing, report.Repaired)
-	if deleted == nil {
-		said += fmt.Sprintf("; up to when %s had received %s is not known any more: rows that it lacks were put back, although it may have deleted them", p.Node, origin)
-	}
-	res.Evidence = strings.TrimPrefix(res.Evidence+"; "+said, "; ")
-	if report.Result == compare.Equal {
-		return nil
-	}
-	return unequalRows(p, report)
+	return out
 }
 
 // mesh are the nodes to compare, and the pairs of which one reads from the other.
@@ -167,20 +161,26 @@ func (r *Run) mesh(nodes []string, obs topology.Observation) (peers []compare.No
 	return peers, pairs, nil
 }
 
-// deletedThere says which of origin's rows the node has deleted, because it lacks them
-// now: those written before the last transaction of origin that it has applied, for it
-// applied them in their order. Nil when that is not known any more.
-func (r *Run) deletedThere(ctx context.Context, node, origin string, obs topology.Observation) (*rescue.Deletion, error) {
-	n, _ := obs.Node(node)
-	sub, ok := n.From(origin)
-	if !ok {
-		return nil, nil //nolint:nilnil // nothing is known
+// deletedThere says which rows of a gap's origin a node has deleted, because it lacks
+// them now: those written before the last transaction of the origin that it has applied,
+// for it applied them in their order. Of whom that is not known any more it tells.
+func (r *Run) deletedThere(ctx context.Context, owed []topology.Owed, obs topology.Observation) (out []rescue.Deletion, unknown string, err error) {
+	for _, o := range owed {
+		n, _ := obs.Node(o.Node)
+		sub, reads := n.From(o.Origin)
+		var last time.Time
+		if reads {
+			if last, err = r.Engine.LastCommit(ctx, o.Node, sub); err != nil {
+				return nil, "", err
+			}
+		}
+		if last.IsZero() {
+			unknown += fmt.Sprintf("; up to when %s had received %s is not known: rows of %s that it lacks were put back, although it may have deleted them", o.Node, o.Origin, o.Origin)
+			continue
+		}
+		out = append(out, rescue.Deletion{Holder: o.Node, Author: o.Node, Of: o.Origin, At: last.Add(time.Microsecond)})
 	}
-	last, err := r.Engine.LastCommit(ctx, node, sub)
-	if err != nil || last.IsZero() {
-		return nil, err
-	}
-	return &rescue.Deletion{Holder: node, Author: node, Of: origin, At: last.Add(time.Microsecond)}, nil
+	return out, unknown, nil
 }
 
 // unequalRows is the end of a comparison with a node that is back that could not make

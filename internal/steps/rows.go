@@ -115,8 +115,12 @@ func (r *Run) wholly(ctx context.Context, p planner.Plan, l *lane) (compare.Repo
 	if err != nil {
 		return compare.Report{}, nil, err
 	}
+	var known []rescue.Deletion
+	if deleted != nil {
+		known = append(known, *deleted)
+	}
 	report, err := compare.Run(ctx, peers, specs, compare.Options{
-		Cluster: p.Cluster, Repair: true, Contested: r.Conflicts == rescue.Stop, Deleted: deleted,
+		Cluster: p.Cluster, Repair: true, Contested: r.Conflicts == rescue.Stop, Deleted: known,
 		Barrier: func(ctx context.Context) error { return r.Engine.Barrier(ctx, pairs) },
 	})
 	return report, deleted, r.Wrap(l.Target, err)

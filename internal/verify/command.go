@@ -220,7 +220,9 @@ func (s *settings) compare(cmd *cobra.Command, c *config.Config, nodes []string,
 	}
 	if gap != nil {
 		defer gap.letGo(ctx)
-		o.Deleted = gap.deleted
+		if gap.deleted != nil {
+			o.Deleted = append(o.Deleted, *gap.deleted)
+		}
 		if err := gap.begin(ctx, s.dryRun); err != nil {
 			return nil, err
 		}
