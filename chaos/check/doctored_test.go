@@ -102,6 +102,11 @@ func doctors() map[string]func(r *check.Run, words []string) {
 		"silence": func(r *check.Run, w []string) { r.Events = slices.DeleteFunc(r.Events, kind(w[0])) },
 		"garble":  func(r *check.Run, w []string) { event(r, w[0]).Data = json.RawMessage(strings.Join(w[1:], " ")) },
 		"again":   func(r *check.Run, w []string) { r.Events = append(r.Events, *event(r, w[0])) },
+		"rename": func(r *check.Run, w []string) { // kind: the same happening under another id
+			e := *event(r, w[0])
+			e.ID += "x"
+			r.Events = append(r.Events, e)
+		},
 		"postpone": func(r *check.Run, w []string) {
 			e := *event(r, w[0])
 			r.Events = append(slices.DeleteFunc(r.Events, kind(w[0])), e)

@@ -22,17 +22,30 @@ func eventSchema(f *facts) (found []string) {
 	return found
 }
 
-// eventUnique: what happened once is told once.
+// once are the kinds of events of which each life of a node has one, whoever reports it.
+func once() []events.Kind {
+	return []events.Kind{events.NodeFailed, events.NodeReturned, events.NodeLeft}
+}
+
+// eventUnique: what happened once is told once: under one id, and not under two.
 func eventUnique(f *facts) (found []string) {
-	times := map[string]int{}
+	times, lives := map[string]int{}, map[string]int{}
 	kinds := map[string]events.Kind{}
 	for _, e := range f.Events {
 		times[e.ID]++
 		kinds[e.ID] = e.Kind()
+		if slices.Contains(once(), e.Kind()) && times[e.ID] == 1 {
+			lives[fmt.Sprintf("%s of %s in its life %s", e.Kind(), e.Subject, e.Incarnation)]++
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(times)) {
 		if times[id] > 1 {
 			found = append(found, fmt.Sprintf("event %s (%s) is in the stream %d times", id, kinds[id], times[id]))
+		}
+	}
+	for _, what := range slices.Sorted(maps.Keys(lives)) {
+		if lives[what] > 1 {
+			found = append(found, fmt.Sprintf("%s is told of by %d events", what, lives[what]))
 		}
 	}
 	return found
