@@ -276,7 +276,7 @@ type NATS struct {
 	// not acknowledged.
 	OutboxDepth int `json:"outbox_depth"`
 	// Refused is what the agent's own NATS server has turned away since its start, by
-	// reason: login, permission or tls.
+	// reason: login, permission, tls or too_large.
 	Refused map[string]uint64 `json:"refused,omitempty"`
 }
 

@@ -363,9 +363,13 @@ func (c *Config) NATSURLs(but ...string) []string {
 		return strings.Split(c.NATS.URL, ",")
 	}
 	var urls []string
+	scheme := "nats://"
+	if c.NATS.TLS.CertFile != "" {
+		scheme = "tls://"
+	}
 	add := func(name string, n NodeNATS) {
 		if n.Client != "" && !slices.Contains(but, name) {
-			urls = append(urls, "nats://"+n.Client)
+			urls = append(urls, scheme+n.Client)
 		}
 	}
 	for _, n := range c.Nodes {

@@ -182,3 +182,19 @@ func TestDamagedFiles(t *testing.T) {
 		}
 	})
 }
+
+// Clients speak TLS to the embedded servers where these do.
+func TestNATSURLs(t *testing.T) {
+	t.Parallel()
+	c := config.Config{
+		Nodes:     []config.Node{{Name: "n1", NATS: config.NodeNATS{Client: "h:1"}}, {Name: "n2", NATS: config.NodeNATS{Client: "h:2"}}},
+		Witnesses: []config.Witness{{Name: "w1", NATS: config.NodeNATS{Client: "h:3"}}, {Name: "w2"}},
+	}
+	if got := strings.Join(c.NATSURLs("n2"), " "); got != "nats://h:1 nats://h:3" {
+		t.Errorf("in the clear: %s", got)
+	}
+	c.NATS.TLS = config.NATSTLS{CAFile: "/ca", CertFile: "/cert", KeyFile: "/key"}
+	if got := strings.Join(c.NATSURLs(), " "); got != "tls://h:1 tls://h:2 tls://h:3" {
+		t.Errorf("over TLS: %s", got)
+	}
+}

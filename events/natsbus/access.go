@@ -125,8 +125,10 @@ func accessFault(err error, hint string) error {
 	return &topology.Fault{Code: "nats_access", Hint: hint, Err: fmt.Errorf("access to NATS: %w", err)}
 }
 
-// refused reports whether the servers are there and do not let this client in.
+// refused reports whether the servers are there and do not let this client in, or are
+// not believed.
 func refused(err error) bool {
+	_, unbelieved := errors.AsType[*tls.CertificateVerificationError](err)
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) ||
-		errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted)
+		errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted) || unbelieved
 }

@@ -67,8 +67,10 @@ func dial(ctx context.Context, o DialOptions, up func()) (*Client, error) {
 	c := &Client{cluster: o.Cluster, log: orDiscard(o.Log).With("component", "events"), up: up, reconnected: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	opts := nats.GetDefaultOptions()
-	opts.Servers = o.URLs
-	access, err := o.Access.options()
+	if o.InProcess == nil { // a URL would have its say about TLS
+		opts.Servers = o.URLs
+	}
+	access, err := o.access()
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +92,15 @@ func dial(ctx context.Context, o DialOptions, up func()) (*Client, error) {
 		return nil, fmt.Errorf("JetStream client: %w", err)
 	}
 	return c, nil
+}
+
+// access is how the client shows who it is. The agent's own connection to its server
+// shows what only that server has told it.
+func (o DialOptions) access() ([]nats.Option, error) {
+	if own, ok := o.InProcess.(interface{ secret() string }); ok {
+		return []nats.Option{nats.Token(own.secret())}, nil
+	}
+	return o.Access.options()
 }
 
 // connOptions are the options of a connection that outlives every server.
@@ -168,7 +179,7 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 		cause := c.trouble()
 		if refused(cause) {
 			return &topology.Fault{
-				Code: "nats_refused", Hint: "correct how `nats` in the file logs in, and whether it uses TLS",
+				Code: "nats_refused", Hint: "correct how `nats` in the file logs in, whether it uses TLS, and who vouches for the servers",
 				Err: fmt.Errorf("NATS does not let this client in: %w", cause),
 			}
 		}

@@ -23,6 +23,8 @@ const (
 	// maxMemory bounds what is kept in memory; Healer keeps nothing there but
 	// the state of those who read the stream.
 	maxMemory = 64 << 20
+	// maxClients bounds the connections: far more than agents and operators need.
+	maxClients = 512
 )
 
 // ServerOptions describes the NATS server that an agent embeds.
@@ -41,11 +43,8 @@ type ServerOptions struct {
 	Routes []string
 	// StoreDir is the directory of JetStream's files; it is made if missing.
 	StoreDir string
-	// Token, when set, is what clients and the other nodes' servers must
-	// show; all nodes have the same. Without it everybody who reaches the
-	// addresses can read the events and send false ones. That can mislead a
-	// reader, never a healing: Healer decides nothing by events.
-	Token string
+	// Doors says who is let in.
+	Doors Doors
 	// MaxStore bounds what JetStream may keep in StoreDir, in bytes; zero
 	// means 1 GiB. Left to itself the server would claim three quarters of
 	// the disk that PostgreSQL lives on.
@@ -56,7 +55,8 @@ type ServerOptions struct {
 
 // Server is a running embedded NATS server with JetStream.
 type Server struct {
-	ns *server.Server
+	ns     *server.Server
+	porter *porter
 	// started is closed when the server's Start has returned.
 	started chan struct{}
 }
@@ -65,7 +65,8 @@ type Server struct {
 // not wait for its peers. What is wrong with an address or the directory is a
 // permanent Fault with its remedy; that ctx ends first is a transient one.
 func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
-	opts, err := o.serverOptions()
+	p := newPorter(o.Doors, o.Cluster)
+	opts, err := o.serverOptions(p)
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +80,9 @@ func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, o.fault("nats_options", "correct the nats section of the configuration", err)
 	}
-	log := newServerLog(o.Log)
+	log := newServerLog(o.Log, p.heed)
 	ns.SetLoggerV2(log, false, false, false)
-	s := &Server{ns: ns, started: make(chan struct{})}
+	s := &Server{ns: ns, porter: p, started: make(chan struct{})}
 	go func() {
 		defer close(s.started)
 		ns.Start()
@@ -110,6 +111,13 @@ func (s *Server) URL() string { return s.ns.ClientURL() }
 // Server fit for DialOptions.InProcess.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
 
+// secret is what the agent's own connection shows.
+func (s *Server) secret() string { return s.porter.own }
+
+// Refused is what the server has turned away since its start, by reason: login,
+// permission, tls or too_large.
+func (s *Server) Refused() map[string]uint64 { return s.porter.counts() }
+
 // Shutdown stops the server: it writes out its state and closes all
 // connections. When ctx ends first it returns ctx's cause and the server goes
 // on stopping.
@@ -137,7 +145,7 @@ func (s *Server) stop() {
 }
 
 // serverOptions translates o.
-func (o ServerOptions) serverOptions() (*server.Options, error) {
+func (o ServerOptions) serverOptions(p *porter) (*server.Options, error) {
 	if o.Node == "" || o.Cluster == "" || o.StoreDir == "" {
 		return nil, o.fault("nats_options", "set the node's name, the cluster's name and the data directory",
 			errors.New("embedded NATS server without a name, a cluster or a directory"))
@@ -148,10 +156,15 @@ func (o ServerOptions) serverOptions() (*server.Options, error) {
 	}
 	opts := &server.Options{
 		ServerName: o.Node, Host: host, Port: port,
-		Authorization: o.Token, JetStream: true, StoreDir: o.StoreDir, SyncAlways: true,
+		MaxConn: maxClients, JetStream: true, StoreDir: o.StoreDir, SyncAlways: true,
 		JetStreamMaxStore: cmp.Or(o.MaxStore, defaultMaxStore), JetStreamMaxMemory: maxMemory,
 		// The agent owns the signals and the log.
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
+	}
+	token, err := p.guard(opts)
+	if err != nil {
+		return nil, o.fault("nats_access", "put the same tokens on all hosts into the files of `nats.token_file` and `nats.reader_token_file`, "+
+			"readable for the agent's user alone, such as by `openssl rand -hex 32`", fmt.Errorf("the tokens of NATS: %w", err))
 	}
 	if len(o.Routes) == 0 {
 		return opts, nil
@@ -159,11 +172,10 @@ func (o ServerOptions) serverOptions() (*server.Options, error) {
 	if host, port, err = splitAddress(o.Route); err != nil {
 		return nil, o.fault("nats_address", "correct nats.cluster of the node", err)
 	}
-	opts.Cluster = server.ClusterOpts{Name: o.Cluster, Host: host, Port: port}
+	opts.Cluster.Name, opts.Cluster.Host, opts.Cluster.Port = o.Cluster, host, port
 	var login *url.Userinfo
-	if o.Token != "" {
-		opts.Cluster.Username, opts.Cluster.Password = "healer", o.Token
-		login = url.UserPassword("healer", o.Token)
+	if token != "" {
+		login = url.UserPassword("healer", token)
 	}
 	for _, r := range o.Routes {
 		if _, _, err := splitAddress(r); err != nil {

@@ -131,33 +131,3 @@ func TestServerLogsToSlog(t *testing.T) {
 		t.Error("JetStream has no directory")
 	}
 }
-
-func TestTokenIsAskedForByServersAndOfClients(t *testing.T) {
-	m, err := newMesh(t.TempDir(), 2)
-	check(t, err)
-	t.Cleanup(func() { check(t, m.stopAll()) })
-	for i := range m.opts {
-		m.opts[i].Token = "secret"
-	}
-	check(t, m.startAll())
-	if nc, err := nats.Connect("nats://" + m.opts[0].Client); err == nil {
-		nc.Close()
-		t.Error("a client without the token was let in")
-	}
-	// The servers know each other when the stream has two replicas.
-	o := busOptions(t, m, 0, "token")
-	o.Access.TokenFile = secretIn(t, "secret\n")
-	b := connect(t, o)
-	until(t, "two replicas", func() bool { return b.Status().StreamReady && b.Status().Replicas == 2 })
-
-	stranger, err := newMesh(t.TempDir(), 1)
-	check(t, err)
-	t.Cleanup(func() { check(t, stranger.stopAll()) })
-	stranger.opts[0].Node, stranger.opts[0].Routes, stranger.opts[0].Token = "n9", []string{m.opts[0].Route}, "guess"
-	var out lockedBuffer
-	stranger.opts[0].Log = slog.New(slog.NewTextHandler(&out, nil))
-	check(t, stranger.start(0))
-	until(t, "the stranger is turned away", func() bool {
-		return strings.Contains(out.String(), "Authorization Violation") && stranger.servers[0].ns.NumRoutes() == 0
-	})
-}

@@ -12,10 +12,12 @@ type serverLog struct {
 	// fatal has the first line that the server meant to end the process
 	// with. The process is the agent's, so it must not.
 	fatal chan string
+	// heed gets what is an error to NATS, whether it is logged or not.
+	heed func(format string, v []any)
 }
 
-func newServerLog(log *slog.Logger) *serverLog {
-	return &serverLog{log: orDiscard(log).With("component", "nats-server"), fatal: make(chan string, 1)}
+func newServerLog(log *slog.Logger, heed func(string, []any)) *serverLog {
+	return &serverLog{log: orDiscard(log).With("component", "nats-server"), fatal: make(chan string, 1), heed: heed}
 }
 
 func orDiscard(log *slog.Logger) *slog.Logger {
@@ -40,7 +42,10 @@ func (l *serverLog) Warnf(format string, v ...any) { l.line(slog.LevelWarn, form
 
 // Errorf is a warning to the agent, which goes on without NATS: a peer that is
 // not up yet is an error to NATS.
-func (l *serverLog) Errorf(format string, v ...any) { l.line(slog.LevelWarn, format, v) }
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.heed(format, v)
+	l.line(slog.LevelWarn, format, v)
+}
 
 // Debugf and Tracef are off unless a server is asked for them.
 func (l *serverLog) Debugf(format string, v ...any) { l.line(slog.LevelDebug, format, v) }

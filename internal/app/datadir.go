@@ -31,6 +31,9 @@ func openDataDir(path, cluster, node string) (*dataDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, dirFault("data_dir", "give --data-dir a directory that this user may write", err)
 	}
+	if err := keepPrivate(path); err != nil {
+		return nil, dirFault("data_dir", "give --data-dir a directory of this user's own: chmod 0700 "+path, err)
+	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, dirFault("data_dir", "give --data-dir a directory that this user may write", err)
@@ -48,6 +51,16 @@ func openDataDir(path, cluster, node string) (*dataDir, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// keepPrivate shuts others out of the directory: events, the journal and what operators
+// have said are nobody else's.
+func keepPrivate(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	return os.Chmod(path, 0o700) //nolint:gosec // G302: a directory is entered
 }
 
 // claim writes the owner into a fresh directory and compares it in a used one.

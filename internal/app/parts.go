@@ -11,9 +11,8 @@ import (
 	"healer/events/natsbus"
 	"healer/internal/broker"
 	"healer/internal/hooks"
-	"healer/internal/secretfile"
+	"healer/internal/tlsfile"
 	"healer/postgres/probe"
-	"healer/topology"
 )
 
 // farewell is how long a stopping agent waits for the stream to take its last
@@ -69,13 +68,10 @@ func (a *Agent) openBroker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	token := ""
-	if file := a.cfg.NATS.TokenFile; file != "" {
-		if token, err = secretfile.ReadWord(file); err != nil {
-			return &topology.Fault{
-				Code: "nats_access", Err: fmt.Errorf("the token of NATS: %w", err),
-				Hint: "put the same token on all hosts into the file of `nats.token_file`, readable for the agent's user alone, such as by `openssl rand -hex 32`",
-			}
+	doors := natsbus.Doors{TokenFile: a.cfg.NATS.TokenFile, ReaderTokenFile: a.cfg.NATS.ReaderTokenFile, Shared: hooks.Names(a.cfg.Hooks)}
+	if t := a.cfg.NATS.TLS; t.CertFile != "" {
+		if doors.TLS, err = a.certificate("nats", tlsfile.Files{Cert: t.CertFile, Key: t.KeyFile, CA: t.CAFile}); err != nil {
+			return err
 		}
 	}
 	var routes []string
@@ -86,7 +82,7 @@ func (a *Agent) openBroker(ctx context.Context) error {
 	}
 	a.broker, err = natsbus.StartServer(ctx, natsbus.ServerOptions{
 		Node: a.node, Cluster: a.cfg.Cluster, Client: a.self.NATS.Client, Route: a.self.NATS.Cluster, Routes: routes,
-		StoreDir: store, Token: token, Log: a.log,
+		StoreDir: store, Doors: doors, Log: a.log,
 	})
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ func (a *Agent) Status(context.Context) api.Status {
 	}
 	bus := a.bus.Status()
 	s.NATS = api.NATS{Connected: bus.Connected, Problem: bus.Problem, StreamReady: bus.StreamReady, OutboxDepth: bus.Pending}
+	if a.broker != nil {
+		s.NATS.Refused = a.broker.Refused()
+	}
 	s.Gossip = gossipOf(a.gossip.Status(), time.Now())
 	for _, h := range a.hooks.Status() {
 		s.Hooks = append(s.Hooks, api.Hook(h))

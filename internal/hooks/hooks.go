@@ -86,6 +86,15 @@ func Start(ctx context.Context, o Options) (*Hooks, error) {
 	return h, nil
 }
 
+// Names are those under which NATS keeps how far the hooks are.
+func Names(all []config.Hook) []string {
+	var out []string
+	for _, c := range all {
+		out = append(out, nameOf(c))
+	}
+	return out
+}
+
 // nameOf is the same on all agents, and another when the hook becomes another.
 func nameOf(c config.Hook) string {
 	return "hook-" + events.Hash(append([]string{c.On, c.Webhook, c.SecretFile, c.Timeout.String()}, c.Exec...)...)

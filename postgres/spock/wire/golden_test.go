@@ -1,4 +1,4 @@
-package wire_test
+package wire
 
 import (
 	"encoding/hex"
@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
-
-	"healer/postgres/spock/wire"
 )
 
 // parse reads one message a line: bytes in hexadecimal and "text" that stands for
@@ -45,7 +43,7 @@ func TestStreams(t *testing.T) {
 		var out strings.Builder
 		switch d.Cmd {
 		case "decode":
-			var dec wire.Decoder
+			var dec Decoder
 			for _, b := range parse(t, d.Input) {
 				m, err := dec.Decode(b)
 				if err != nil {
@@ -55,9 +53,7 @@ func TestStreams(t *testing.T) {
 				fmt.Fprintln(&out, render(m))
 			}
 		case "translate":
-			tr := wire.NewTranslator(wire.Source{Origins: wire.Origins{
-				Self: 0xd6b7, Names: map[uint16]string{0xc20c: "spk_app_n1_sub_n2_n1", 3: "spk_app_n1_sub_n2_n1"},
-			}})
+			tr := NewTranslator(Origins{Self: 0xd6b7, Names: map[uint16]string{0xc20c: "spk_app_n1_sub_n2_n1", 3: "spk_app_n1_sub_n2_n1"}})
 			for _, b := range parse(t, d.Input) {
 				err := tr.Translate(b, func(b []byte) error {
 					fmt.Fprintf(&out, "%q\n", b)
@@ -74,28 +70,28 @@ func TestStreams(t *testing.T) {
 	})
 }
 
-func render(m wire.Message) string {
+func render(m Message) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%c", m.Kind)
 	if m.Written != 0 {
 		fmt.Fprintf(&b, " written=%s", m.Written)
 	}
 	switch m.Kind {
-	case wire.Startup:
+	case Startup:
 		fmt.Fprintf(&b, " %v", m.Params)
-	case wire.Begin:
+	case Begin:
 		fmt.Fprintf(&b, " lsn=%s time=%d xid=%d", m.LSN, m.Time, m.XID)
-	case wire.Commit:
+	case Commit:
 		fmt.Fprintf(&b, " lsn=%s end=%s time=%d", m.LSN, m.End, m.Time)
-	case wire.Origin:
+	case Origin:
 		fmt.Fprintf(&b, " node=%d lsn=%s name=%q", m.Node, m.LSN, m.Name)
-	case wire.CommitOrder:
+	case CommitOrder:
 		fmt.Fprintf(&b, " time=%d", m.Time)
-	case wire.Relation:
+	case Relation:
 		fmt.Fprintf(&b, " %d %s %+v", m.Table.ID, m.Table.Name, m.Table.Columns)
-	case wire.Truncate:
+	case Truncate:
 		fmt.Fprintf(&b, " %v cascade=%v restart=%v", m.Rels, m.Cascade, m.Restart)
-	case wire.Text:
+	case Text:
 		fmt.Fprintf(&b, " xid=%d lsn=%s transactional=%v %s %x", m.XID, m.LSN, m.Transactional, m.Name, m.Body)
 	default:
 		fmt.Fprintf(&b, " %d old=%s new=%s", m.Rel, renderRow(m.Old), renderRow(m.New))
@@ -103,7 +99,7 @@ func render(m wire.Message) string {
 	return b.String()
 }
 
-func renderRow(row wire.Row) string {
+func renderRow(row Row) string {
 	if row == nil {
 		return "-"
 	}

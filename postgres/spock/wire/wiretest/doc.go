@@ -1,3 +1,0 @@
-// Package wiretest writes Spock's native protocol, for tests: no server with Spock is
-// needed to read its stream.
-package wiretest
