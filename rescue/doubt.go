@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"healer/topology"
 )
@@ -27,6 +28,15 @@ func reachedTime(lsn topology.LSN) int64 {
 // doubtRange is how many transaction ids are looked through, newest first.
 const doubtRange = 20_000_000
 
+// commas joins ids for a list in SQL.
+func commas(ids []uint32) string {
+	parts := make([]string, len(ids))
+	for i, id := range ids {
+		parts[i] = strconv.FormatUint(uint64(id), 10)
+	}
+	return strings.Join(parts, ", ")
+}
+
 // committed reports whether the newest transactions that T committed for F, under
 // the origin itself and not under that of repairs, are
 // at least n with the commit timestamp: n is 1 unless F committed several
@@ -46,8 +56,8 @@ FROM (
       OFFSET 0
     ) x WHERE x.id >= 3 OFFSET 0
   ) o OFFSET 0
-) w WHERE w.id = %d LIMIT %d`
-	got, err := rows(ctx, s.conn, fmt.Sprintf(query, doubtRange, s.origin, n))
+) w WHERE w.id IN (%s) LIMIT %d`
+	got, err := rows(ctx, s.conn, fmt.Sprintf(query, doubtRange, commas(s.own), n))
 	if err != nil {
 		return false, s.wrap(fmt.Errorf("look for the last transaction of %s: %w", s.target.Origin, err))
 	}
@@ -98,10 +108,10 @@ CROSS JOIN LATERAL (
     SELECT x.id, pg_catalog.pg_xact_commit_timestamp_origin((x.id %% 4294967296)::text::xid) AS w
     FROM (SELECT pg_catalog.generate_series(m.next - 1, greatest(m.next - %d, 3), -1) AS id OFFSET 0) x
     WHERE x.id %% 4294967296 >= 3 OFFSET 0
-  ) w WHERE (w.w).roident = %d LIMIT 1
+  ) w WHERE (w.w).roident IN (%s) LIMIT 1
 ) c
 LEFT JOIN LATERAL pg_catalog.generate_series(c.id + 1, m.next - 1) AS a(id) ON true`
-	got, err := rows(ctx, s.conn, fmt.Sprintf(query, doubtRange, s.origin))
+	got, err := rows(ctx, s.conn, fmt.Sprintf(query, doubtRange, commas(s.own)))
 	if err != nil {
 		return false, s.wrap(fmt.Errorf("prove the progress of %s: %w", s.target.Origin, err))
 	}

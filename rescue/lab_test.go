@@ -30,6 +30,8 @@ type lab struct {
 	clashWait time.Duration
 	// conflicts is the policy of replays and comparisons.
 	conflicts Resolution
+	// format makes the streams' Format; nil is pgoutput.
+	format func() Format
 }
 
 const recoverySlot = "spock_app_recovery_n2_n3"
@@ -213,9 +215,11 @@ func (l *lab) targetOf(node string) Target {
 
 func (l *lab) stream(slot string) *Stream {
 	l.Helper()
-	s, err := OpenStream(l.Context(), l.connect("n2", "replication=database"), StreamOptions{
-		Node: "n2", Slot: slot, Publications: []string{localpg.Publication}, Until: l.until,
-	})
+	opts := StreamOptions{Node: "n2", Slot: slot, Publications: []string{localpg.Publication}, Until: l.until}
+	if l.format != nil {
+		opts.Format = l.format()
+	}
+	s, err := OpenStream(l.Context(), l.connect("n2", "replication=database"), opts)
 	l.must(err)
 	return s
 }

@@ -182,9 +182,26 @@ func (r *reader) copyData(ctx context.Context, b []byte) error {
 		}
 		r.taken += len(b)
 		r.received = max(r.received, topology.LSN(x.WALStart))
-		return r.add(ctx, x.WALData)
+		return r.take(ctx, x.WALData)
 	}
 	return nil
+}
+
+// take adds what a message of the stream says in pgoutput.
+func (r *reader) take(ctx context.Context, data []byte) error {
+	format := r.stream.opts.Format
+	if format == nil {
+		return r.add(ctx, data)
+	}
+	var adding error
+	err := format.Translate(data, func(b []byte) error {
+		adding = r.add(ctx, b)
+		return adding
+	})
+	if err != nil && adding == nil {
+		return r.stream.malformed(err)
+	}
+	return err
 }
 
 // add copies a message into the chunk and hands it over when it is full.

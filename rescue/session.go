@@ -21,7 +21,8 @@ type Target struct {
 	// OriginName is the name of T's replication origin for F.
 	OriginName string
 	// Authors maps the names of T's replication origins to nodes; it decides
-	// who wrote a row of T. T's own writes have no origin.
+	// who wrote a row of T. T's own writes have no origin. An id that commits have
+	// and no origin is named by topology.WriterName.
 	Authors map[string]string
 	// Conflicts is what becomes of a change of F that meets another node's.
 	Conflicts Resolution
@@ -34,10 +35,9 @@ type Session struct {
 	target   Target
 	conn     *pgconn.PgConn
 	progress topology.LSN
-	// origin is the id of T's origin for F. mine are T's origins whose writes are F's; greater those of nodes which
-	// win against F when the commit timestamps are equal.
-	origin        uint32
-	mine, greater []uint32
+	// own is the id of T's origin for F, with those others under which F's transactions are applied. mine are T's
+	// origins whose writes are F's; greater those of nodes which win against F when the commit timestamps are equal.
+	own, mine, greater []uint32
 	// authors are the nodes behind all of T's origins.
 	authors map[uint32]string
 	tables  map[topology.TableName]*table
@@ -138,9 +138,13 @@ func (s *Session) readAuthors(ctx context.Context) error {
 	if err != nil {
 		return s.wrap(err)
 	}
-	s.origin = uint32(id)
-	authors[s.origin] = s.target.Origin
-	s.authors = authors
+	authors[uint32(id)] = s.target.Origin
+	s.authors, s.own = authors, []uint32{uint32(id)}
+	for writer, node := range writers(s.target.Authors) {
+		if node == s.target.Origin {
+			s.own = append(s.own, writer)
+		}
+	}
 	for id, node := range authors {
 		switch {
 		case node == s.target.Origin:
@@ -169,7 +173,28 @@ func readAuthors(ctx context.Context, conn *pgconn.PgConn, node string, names ma
 		}
 		authors[uint32(id)] = author(names, string(r[1]))
 	}
+	for id, author := range writers(names) {
+		if other, taken := authors[id]; taken && other != author {
+			return nil, &topology.Fault{
+				Class: topology.Permanent, Code: "origin_ambiguous", Node: node,
+				Err:  fmt.Errorf("id %d in its commits stands for node %s, and for replication origin %d", id, author, id),
+				Hint: "drop that replication origin, or rename the node: the id is a hash of its name",
+			}
+		}
+		authors[id] = author
+	}
 	return authors, nil
+}
+
+// writers are the nodes whose ids are in commits without being those of origins.
+func writers(names map[string]string) map[uint32]string {
+	ids := map[uint32]string{}
+	for name, node := range names {
+		if id, ok := topology.ParseWriterName(name); ok {
+			ids[id] = node
+		}
+	}
+	return ids
 }
 
 // Reach moves T's progress to the watermark and makes all of it durable. An

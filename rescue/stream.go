@@ -38,6 +38,17 @@ type StreamOptions struct {
 	// Until is the LSN of S up to which the gap may lie: S's flushed LSN once
 	// the survivors were fenced.
 	Until topology.LSN
+	// Format is what the clone's output plugin speaks; nil is pgoutput.
+	Format Format
+}
+
+// Format is another language than pgoutput's, for one stream.
+type Format interface {
+	// Options are those of START_REPLICATION; they take the place of Publications.
+	Options() []string
+	// Translate hands to emit the messages of pgoutput that say the same as a
+	// message of the stream, each valid during the call alone.
+	Translate(message []byte, emit func(pgoutput []byte) error) error
 }
 
 // Stream is S's WAL from the clone's position, decoded. It is read by one
@@ -90,15 +101,9 @@ func OpenStream(ctx context.Context, conn *pgconn.PgConn, opts StreamOptions) (*
 	if err := configure(ctx, conn, settings); err != nil {
 		return nil, fmt.Errorf("prepare the stream of %s: %w", opts.Node, err)
 	}
-	args := []string{
-		"proto_version '1'",
-		// Not quoteLiteral: the replication grammar knows no E'' strings.
-		"publication_names '" + strings.ReplaceAll(quoteIdents(opts.Publications), "'", "''") + "'",
-		"origin 'any'",
-	}
 	// 0/0 means the position the slot has confirmed, which is the clone's start.
 	err := pglogrepl.StartReplication(ctx, conn, quoteIdent(opts.Slot), 0,
-		pglogrepl.StartReplicationOptions{Mode: pglogrepl.LogicalReplication, PluginArgs: args})
+		pglogrepl.StartReplicationOptions{Mode: pglogrepl.LogicalReplication, PluginArgs: opts.args()})
 	if err != nil {
 		return nil, fmt.Errorf("stream slot %s of %s: %w", opts.Slot, opts.Node, err)
 	}
@@ -109,6 +114,27 @@ func OpenStream(ctx context.Context, conn *pgconn.PgConn, opts StreamOptions) (*
 	}
 	go s.read(run)
 	return s, nil
+}
+
+// args are the options for the output plugin.
+func (o StreamOptions) args() []string {
+	if o.Format != nil {
+		return o.Format.Options()
+	}
+	return []string{
+		"proto_version '1'",
+		// Not quoteLiteral: the replication grammar knows no E'' strings.
+		"publication_names '" + strings.ReplaceAll(quoteIdents(o.Publications), "'", "''") + "'",
+		"origin 'any'",
+	}
+}
+
+// malformed is the error of a stream that cannot be read.
+func (s *Stream) malformed(err error) error {
+	return &topology.Fault{
+		Class: topology.Permanent, Code: "stream_malformed", Node: s.opts.Node, Err: err,
+		Hint: "the source's output plugin speaks a protocol that this version does not know: check its version",
+	}
 }
 
 // Close ends the stream and its connection and waits for the reader.
@@ -142,10 +168,7 @@ func (s *Stream) next(ctx context.Context) (message, error) {
 	raw := s.cur.message()
 	m, err := s.dec.decode(raw)
 	if err != nil {
-		return message{}, &topology.Fault{
-			Class: topology.Permanent, Code: "stream_malformed", Node: s.opts.Node, Err: err,
-			Hint: "the source speaks a pgoutput this version does not know: check its version",
-		}
+		return message{}, s.malformed(err)
 	}
 	// A commit record at or after the end is not wanted, and no later
 	// transaction is: they come in the order of their commits. It is not taken

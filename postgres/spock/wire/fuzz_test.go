@@ -1,10 +1,13 @@
-package wire
+package wire_test
 
 import (
 	"encoding/binary"
 	"os"
 	"strings"
 	"testing"
+
+	"healer/postgres/spock/wire"
+	"healer/postgres/spock/wire/wiretest"
 )
 
 // streams are those of testdata, each as a list of messages.
@@ -32,15 +35,17 @@ func streams(tb testing.TB) [][][]byte {
 func FuzzDecode(f *testing.F) {
 	for _, messages := range streams(f) {
 		for _, b := range messages {
+			f.Add(0, b)
 			f.Add(4, b)
 			f.Add(5, b)
 		}
 	}
 	f.Fuzz(func(t *testing.T, version int, b []byte) {
-		if version != 0 && version != 4 {
-			version = 5
+		d := &wire.Decoder{}
+		if version != 0 {
+			version = 4 + version&1
+			d = decoderOf(version)
 		}
-		d := Decoder{version: version}
 		for range 2 {
 			m, err := d.Decode(b)
 			if err != nil {
@@ -50,11 +55,11 @@ func FuzzDecode(f *testing.F) {
 				(m.Table != nil && len(m.Table.Columns) > len(b)) {
 				t.Fatalf("%d bytes became more values than that", len(b))
 			}
-			if m.Kind == Startup {
+			if m.Kind == wire.Startup {
 				return
 			}
-			e := encoder{version: version, written: uint64(m.Written)}
-			if again := e.message(m); m.Kind != Text && !sameBytes(again, b) {
+			e := wiretest.Encoder{Version: version, Written: uint64(m.Written)}
+			if again := e.Message(m); m.Kind != wire.Text && !sameBytes(again, b) {
 				t.Fatalf("%x was read as %s, which is written as %x", b, render(m), again)
 			}
 		}
@@ -86,7 +91,7 @@ func FuzzTranslate(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		tr := NewTranslator(Origins{Self: 1, Names: map[uint16]string{2: "spk_app_n1_s"}})
+		tr := wire.NewTranslator(wire.Source{Origins: wire.Origins{Self: 1, Names: map[uint16]string{2: "spk_app_n1_s"}}})
 		in, made := len(b), 0
 		// A description is said again for the first old row of a table: never more
 		// often than rows come.

@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"encoding/hex"
@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+
+	"healer/postgres/spock/wire"
 )
 
 // parse reads one message a line: bytes in hexadecimal and "text" that stands for
@@ -43,7 +45,7 @@ func TestStreams(t *testing.T) {
 		var out strings.Builder
 		switch d.Cmd {
 		case "decode":
-			var dec Decoder
+			var dec wire.Decoder
 			for _, b := range parse(t, d.Input) {
 				m, err := dec.Decode(b)
 				if err != nil {
@@ -53,7 +55,9 @@ func TestStreams(t *testing.T) {
 				fmt.Fprintln(&out, render(m))
 			}
 		case "translate":
-			tr := NewTranslator(Origins{Self: 0xd6b7, Names: map[uint16]string{0xc20c: "spk_app_n1_sub_n2_n1", 3: "spk_app_n1_sub_n2_n1"}})
+			tr := wire.NewTranslator(wire.Source{Origins: wire.Origins{
+				Self: 0xd6b7, Names: map[uint16]string{0xc20c: "spk_app_n1_sub_n2_n1", 3: "spk_app_n1_sub_n2_n1"},
+			}})
 			for _, b := range parse(t, d.Input) {
 				err := tr.Translate(b, func(b []byte) error {
 					fmt.Fprintf(&out, "%q\n", b)
@@ -70,28 +74,28 @@ func TestStreams(t *testing.T) {
 	})
 }
 
-func render(m Message) string {
+func render(m wire.Message) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%c", m.Kind)
 	if m.Written != 0 {
 		fmt.Fprintf(&b, " written=%s", m.Written)
 	}
 	switch m.Kind {
-	case Startup:
+	case wire.Startup:
 		fmt.Fprintf(&b, " %v", m.Params)
-	case Begin:
+	case wire.Begin:
 		fmt.Fprintf(&b, " lsn=%s time=%d xid=%d", m.LSN, m.Time, m.XID)
-	case Commit:
+	case wire.Commit:
 		fmt.Fprintf(&b, " lsn=%s end=%s time=%d", m.LSN, m.End, m.Time)
-	case Origin:
+	case wire.Origin:
 		fmt.Fprintf(&b, " node=%d lsn=%s name=%q", m.Node, m.LSN, m.Name)
-	case CommitOrder:
+	case wire.CommitOrder:
 		fmt.Fprintf(&b, " time=%d", m.Time)
-	case Relation:
+	case wire.Relation:
 		fmt.Fprintf(&b, " %d %s %+v", m.Table.ID, m.Table.Name, m.Table.Columns)
-	case Truncate:
+	case wire.Truncate:
 		fmt.Fprintf(&b, " %v cascade=%v restart=%v", m.Rels, m.Cascade, m.Restart)
-	case Text:
+	case wire.Text:
 		fmt.Fprintf(&b, " xid=%d lsn=%s transactional=%v %s %x", m.XID, m.LSN, m.Transactional, m.Name, m.Body)
 	default:
 		fmt.Fprintf(&b, " %d old=%s new=%s", m.Rel, renderRow(m.Old), renderRow(m.New))
@@ -99,7 +103,7 @@ func render(m Message) string {
 	return b.String()
 }
 
-func renderRow(row Row) string {
+func renderRow(row wire.Row) string {
 	if row == nil {
 		return "-"
 	}

@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -30,12 +32,27 @@ func (o Origins) name(id uint16) string {
 // protocol 1. Its methods serve one stream and one goroutine.
 //
 // What pgoutput does not have is left out knowingly: the startup message, the order
-// of commits, logical messages, and the origin of the node's own transactions.
+// of commits, logical messages, the origin of the node's own transactions, and
+// transactions without a change that is sent. Of those Spock has many, and they must
+// not be taken for the author's: the apply worker of 5 writes spock.progress in
+// transactions of its own, which carry the origin and the LSN of the last one that it
+// applied (flush_progress_if_needed in src/spock_apply.c).
 type Translator struct {
-	origins Origins
-	dec     Decoder
-	tables  map[uint32]*described
-	buf     []byte
+	source Source
+	dec    Decoder
+	tables map[uint32]*described
+	buf    []byte
+	// held are the messages that begin a transaction, until its first change.
+	held [][]byte
+}
+
+// Source is a node whose log is read.
+type Source struct {
+	// Version is its spock_version_num(), such as 50011.
+	Version int
+	// Sets are those of its replication sets whose tables are wanted.
+	Sets []string
+	Origins
 }
 
 // described is a table the stream has described.
@@ -47,12 +64,15 @@ type described struct {
 }
 
 // NewTranslator returns one for a stream from its beginning.
-func NewTranslator(origins Origins) *Translator {
-	return &Translator{origins: origins, tables: map[uint32]*described{}}
+func NewTranslator(s Source) *Translator {
+	return &Translator{source: s, tables: map[uint32]*described{}}
 }
 
-// Translate hands to emit the messages of pgoutput that say the same as b: none, one
-// or two, each valid during the call alone. Values in another form than text, and a
+// Options are the options of START_REPLICATION for the stream; see Options.
+func (t *Translator) Options() []string { return Options(t.source.Version, t.source.Sets) }
+
+// Translate hands to emit the messages of pgoutput that say the same as b: up to
+// four, each valid during the call alone. Values in another form than text, and a
 // database in another encoding than UTF-8, are errors: the values would reach the
 // laggard as something else.
 func (t *Translator) Translate(b []byte, emit func([]byte) error) error {
@@ -65,22 +85,52 @@ func (t *Translator) Translate(b []byte, emit func([]byte) error) error {
 		return t.startup(m)
 	case CommitOrder, Text:
 		return nil
+	case Begin:
+		t.held = [][]byte{bytes.Clone(t.plain(m))}
+		return nil
+	case Origin:
+		return t.origin(m)
+	case Commit:
+		if t.held != nil {
+			t.held = nil
+			return nil
+		}
+		return emit(t.plain(m))
 	case Relation:
 		t.tables[m.Table.ID] = &described{Table: m.Table}
 		return emit(t.relation(t.tables[m.Table.ID]))
-	case Origin:
-		if m.Node == t.origins.Self {
-			return nil
-		}
-		t.begin(m.Kind)
-		t.uint64(uint64(m.LSN))
-		t.string(t.origins.name(m.Node))
-		return emit(t.buf)
-	case Insert, Update, Delete:
-		return t.change(m, emit)
 	default:
+		return t.changes(m, emit)
+	}
+}
+
+// origin holds back whose a transaction is, with its beginning.
+func (t *Translator) origin(m Message) error {
+	if len(t.held) != 1 {
+		return errors.New("an origin that does not follow the beginning of a transaction")
+	}
+	if m.Node == t.source.Self {
+		return nil
+	}
+	t.begin(m.Kind)
+	t.uint64(uint64(m.LSN))
+	t.string(t.source.name(m.Node))
+	t.held = append(t.held, bytes.Clone(t.buf))
+	return nil
+}
+
+// changes renders a change, behind the beginning of its transaction.
+func (t *Translator) changes(m Message, emit func([]byte) error) error {
+	for _, b := range t.held {
+		if err := emit(b); err != nil {
+			return err
+		}
+	}
+	t.held = nil
+	if m.Kind == Truncate {
 		return emit(t.plain(m))
 	}
+	return t.change(m, emit)
 }
 
 // startup refuses a database whose values come as they are and not as UTF-8: the

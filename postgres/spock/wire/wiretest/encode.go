@@ -1,38 +1,41 @@
-package wire
+package wiretest
 
 import (
 	"encoding/binary"
 	"maps"
 	"slices"
+
+	"healer/postgres/spock/wire"
 )
 
-// encoder writes what src/spock_proto_native.c writes, function by function; it
+// Encoder writes what src/spock_proto_native.c writes, function by function; it
 // shares nothing with the decoder.
-type encoder struct {
-	version int
-	// written is what GetXLogWriteRecPtr() returns.
-	written uint64
+type Encoder struct {
+	// Version is the protocol's, 4 or 5.
+	Version int
+	// Written is what GetXLogWriteRecPtr() returns.
+	Written uint64
 	b       []byte
 }
 
 // start is what each write function begins with, but write_startup_message.
-func (e *encoder) start(kind byte) {
+func (e *Encoder) start(kind byte) {
 	e.b = nil
-	if e.version >= 5 {
-		e.int64(e.written)
+	if e.Version >= 5 {
+		e.int64(e.Written)
 	}
 	e.b = append(e.b, kind)
 }
 
-func (e *encoder) int16(n uint16) { e.b = binary.BigEndian.AppendUint16(e.b, n) }
-func (e *encoder) int32(n uint32) { e.b = binary.BigEndian.AppendUint32(e.b, n) }
-func (e *encoder) int64(n uint64) { e.b = binary.BigEndian.AppendUint64(e.b, n) }
-func (e *encoder) string(s string) {
+func (e *Encoder) int16(n uint16) { e.b = binary.BigEndian.AppendUint16(e.b, n) }
+func (e *Encoder) int32(n uint32) { e.b = binary.BigEndian.AppendUint32(e.b, n) }
+func (e *Encoder) int64(n uint64) { e.b = binary.BigEndian.AppendUint64(e.b, n) }
+func (e *Encoder) string(s string) {
 	e.b = append(append(e.b, s...), 0)
 }
 
-// startup is write_startup_message.
-func (e *encoder) startup(params map[string]string) []byte {
+// Startup is write_startup_message.
+func (e *Encoder) Startup(params map[string]string) []byte {
 	e.b = []byte{'S', 1}
 	for _, k := range slices.Sorted(maps.Keys(params)) {
 		e.string(k)
@@ -41,26 +44,26 @@ func (e *encoder) startup(params map[string]string) []byte {
 	return e.b
 }
 
-// message is the write function of the message's kind.
-func (e *encoder) message(m Message) []byte {
+// Message is the write function of the message's kind.
+func (e *Encoder) Message(m wire.Message) []byte {
 	e.start(byte(m.Kind))
 	switch m.Kind {
-	case Begin:
+	case wire.Begin:
 		e.b = append(e.b, 0)
 		e.int64(uint64(m.LSN))
 		e.int64(uint64(m.Time))
 		e.int32(m.XID)
-	case Commit:
+	case wire.Commit:
 		e.b = append(e.b, 0)
 		e.int64(uint64(m.LSN))
 		e.int64(uint64(m.End))
 		e.int64(uint64(m.Time))
-		if e.version == 4 {
-			e.int64(e.written)
+		if e.Version == 4 {
+			e.int64(e.Written)
 		}
-	case Origin:
+	case wire.Origin:
 		var flags byte
-		if e.version >= 5 && m.Name != "" {
+		if e.Version >= 5 && m.Name != "" {
 			flags = 1
 		}
 		e.b = append(e.b, flags)
@@ -69,12 +72,12 @@ func (e *encoder) message(m Message) []byte {
 		if flags != 0 {
 			e.string(m.Name)
 		}
-	case CommitOrder:
+	case wire.CommitOrder:
 		e.b = append(e.b, 0)
 		e.int64(uint64(m.Time))
-	case Relation:
+	case wire.Relation:
 		e.relation(m.Table)
-	case Insert, Update, Delete:
+	case wire.Insert, wire.Update, wire.Delete:
 		e.b = append(e.b, 0)
 		e.int32(m.Rel)
 		if m.Old != nil {
@@ -85,7 +88,7 @@ func (e *encoder) message(m Message) []byte {
 			e.b = append(e.b, 'N')
 			e.tuple(m.New)
 		}
-	case Truncate:
+	case wire.Truncate:
 		e.int32(uint32(len(m.Rels)))
 		var flags byte
 		if m.Cascade {
@@ -98,7 +101,7 @@ func (e *encoder) message(m Message) []byte {
 		for _, id := range m.Rels {
 			e.int32(id)
 		}
-	case Text:
+	case wire.Text:
 		e.int32(m.XID)
 		e.int64(uint64(m.LSN))
 		var transactional byte
@@ -114,7 +117,7 @@ func (e *encoder) message(m Message) []byte {
 }
 
 // relation is spock_write_rel with spock_write_attrs.
-func (e *encoder) relation(t *Table) {
+func (e *Encoder) relation(t *wire.Table) {
 	e.b = append(e.b, 0)
 	e.int32(t.ID)
 	e.b = append(e.b, byte(len(t.Name.Schema)+1))
@@ -137,19 +140,19 @@ func (e *encoder) relation(t *Table) {
 }
 
 // tuple is spock_write_tuple.
-func (e *encoder) tuple(row Row) {
+func (e *Encoder) tuple(row wire.Row) {
 	e.b = append(e.b, 'T')
 	e.int16(uint16(len(row)))
 	for _, v := range row {
 		e.b = append(e.b, byte(v.Format))
 		switch v.Format {
-		case InText:
+		case wire.InText:
 			e.int32(uint32(len(v.Data) + 1))
 			e.string(string(v.Data))
-		case InBinary, InMemory:
+		case wire.InBinary, wire.InMemory:
 			e.int32(uint32(len(v.Data)))
 			e.b = append(e.b, v.Data...)
-		case Null, Unchanged:
+		case wire.Null, wire.Unchanged:
 		}
 	}
 }
