@@ -54,8 +54,30 @@ $(PG_STAMP): $(PG)/package.json $(PG)/package-lock.json
 demo: build postgres ## Run a real cluster here, kill a node, watch it heal
 	bin/healer demo $(ARGS)
 
+# A second engine, from Debian 12. The package must not start a cluster of its own: the
+# tests start theirs. Where it cannot be installed, tests of it skip and say so.
+PGLOGICAL := /usr/lib/postgresql/15/lib/pglogical.so
+.PHONY: pglogical
+pglogical: ## Install PostgreSQL 15 with pglogical for the tests (Debian 12, root)
+	@[[ -e $(PGLOGICAL) ]] && exit 0
+	if [[ $$(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+		echo "make pglogical: not installed: as root on Debian 12, run: apt-get install postgresql-15-pglogical" >&2
+		exit 0
+	fi
+	conf=/etc/postgresql-common/createcluster.conf
+	if [[ ! -e $$conf ]]; then
+		mkdir -p $${conf%/*}
+		echo "create_main_cluster = false" >$$conf
+	fi
+	install() {
+		DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
+			-o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 postgresql-15-pglogical >/dev/null
+	}
+	install || { apt-get update -qq && install; } ||
+		echo "make pglogical: postgresql-15-pglogical could not be installed: the tests of that engine skip, or fail where CI is set" >&2
+
 .PHONY: test
-test: postgres ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" for more
+test: postgres pglogical ## Run the tests: PKG=./planner/... for some, ARGS="-run X -v" for more
 	@race= cc=$$(go env CC)
 	if [[ $$(go env CGO_ENABLED) == 1 ]] && command -v "$${cc%% *}" >/dev/null; then
 		race=-race

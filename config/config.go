@@ -11,11 +11,13 @@ type Engine string
 
 // The engines of this release.
 const (
-	// EngineAuto is whatever the nodes run; in this release that is native.
+	// EngineAuto is whatever the nodes run, as their catalogs tell.
 	EngineAuto Engine = "auto"
 	// EngineNative is PostgreSQL's own logical replication with
 	// origin = none, 16 and later.
 	EngineNative Engine = "native"
+	// EnginePglogical is the extension pglogical 2.4, on PostgreSQL 15 and later.
+	EnginePglogical Engine = "pglogical"
 )
 
 // Mode says how much an agent may do by itself.

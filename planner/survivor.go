@@ -85,13 +85,28 @@ func survivors(t Trigger, nodes []topology.NodeState) ([]survivor, *Refusal) {
 }
 
 // oldest is the first version whose subscriptions can be told not to forward
-// what they receive (origin = none).
+// what they receive (origin = none). Other engines' subscriptions say it themselves, and
+// a finding says when a server is too old for them.
 const oldest = 160000
+
+// unread are the findings of a server whose subscriptions were not read.
+func unread(n topology.NodeState) (topology.Finding, bool) {
+	i := slices.IndexFunc(n.Findings, func(f topology.Finding) bool {
+		return f.Blocking && (f.Code == "version" || f.Code == "engine_missing")
+	})
+	if i < 0 {
+		return topology.Finding{}, false
+	}
+	return n.Findings[i], true
+}
 
 // versioned refuses a mesh with a server whose subscriptions cannot be read for
 // what they are: it would be taken for one that has none.
 func versioned(n topology.NodeState) *Refusal {
-	if n.Version == 0 || n.Version >= oldest {
+	if f, ok := unread(n); ok && n.Engine != "" {
+		return refuse(VersionUnfit, n.Name, f.Remedy, "%s: %s", n.Name, f.Detail)
+	}
+	if n.Version == 0 || n.Version >= oldest || n.Engine != "" {
 		return nil
 	}
 	return refuse(VersionUnfit, n.Name, "upgrade "+n.Name+" to PostgreSQL 16 or newer",

@@ -43,11 +43,15 @@ func (s *Server) FirstCommit(ctx context.Context, slot string, when time.Time) (
 	return c, ok, s.wrap(ctx, err)
 }
 
+// AnyOrigin is an expression: the option of pgoutput by which what other nodes have
+// written is decoded too, as an array. Before 16 there is no such option, nor any need.
+const AnyOrigin = `CASE WHEN current_setting('server_version_num')::int >= 160000 THEN ARRAY['origin', 'any'] ELSE '{}' END`
+
 // beginsSQL reads the BEGIN messages of pgoutput: a byte, the LSN of the commit
 // record, and the commit timestamp in microseconds since 2000.
 const beginsSQL = `WITH changes AS MATERIALIZED (
-		SELECT data FROM pg_logical_slot_get_binary_changes($1, NULL, $3, 'proto_version', '1', 'origin', 'any',
-			'publication_names', (SELECT string_agg(quote_ident(pubname), ',') FROM pg_publication))
+		SELECT data FROM pg_logical_slot_get_binary_changes($1, NULL, $3, VARIADIC ARRAY['proto_version', '1',
+			'publication_names', (SELECT string_agg(quote_ident(pubname), ',') FROM pg_publication)] || ` + AnyOrigin + `)
 	), begins AS (
 		SELECT ('x' || encode(substring(data FROM 2 FOR 8), 'hex'))::bit(64)::bigint AS at,
 			('x' || encode(substring(data FROM 10 FOR 8), 'hex'))::bit(64)::bigint AS us

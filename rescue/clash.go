@@ -97,6 +97,8 @@ func (r Resolution) wins(write, other stamp) bool {
 		return true
 	case KeepLocal:
 		return other.at == unknownTime
+	case FirstUpdateWins:
+		return other.at == unknownTime || other.author == write.author || other.after(write)
 	default:
 		return other.at == unknownTime || other.author == write.author || write.after(other)
 	}

@@ -24,8 +24,8 @@ func (v *verifier) contest(s *suspect, at int, d verdict, other *otherRow, refus
 	}
 	rival := v.suspect(s.table, other.id)
 	of, rules := v.situation(s, s.versions), v.policy.Conflicts
-	mine := claim{rank: rules.rank(of, d.by, false), stamp: d.by}
-	theirs := claim{rank: rules.rank(of, other.by, false), stamp: other.by}
+	mine := rules.claimOf(rules.rank(of, d.by, false), d.by)
+	theirs := rules.claimOf(rules.rank(of, other.by, false), other.by)
 	if rival.touch.beaten(other.by) {
 		return true // it is about to go
 	}

@@ -53,17 +53,26 @@ type situation struct {
 const beaten = -1
 
 // claim is what a write has to say for itself: claims are compared by rank, and in
-// the same rank by time and author.
+// the same rank by time and author: the later wins, unless first is set.
 type claim struct {
 	rank int
 	stamp
+	first bool
 }
 
 func (c claim) beats(o claim) bool {
 	if c.rank != o.rank {
 		return c.rank > o.rank
 	}
+	if c.first && c.at != o.at {
+		return o.after(c.stamp)
+	}
 	return c.after(o.stamp)
+}
+
+// claimOf is what a write of that rank claims.
+func (r Resolution) claimOf(rank int, s stamp) claim {
+	return claim{rank: rank, stamp: s, first: r == FirstUpdateWins}
 }
 
 // decide says how a row that differs becomes equal. It depends on nothing but the
@@ -113,15 +122,15 @@ func (r Resolution) beats(s situation, i, j int) bool {
 func (r Resolution) claim(s situation, i int) claim {
 	v := s.versions[i].stamp
 	if s.touch.beaten(v) {
-		return claim{rank: beaten, stamp: v}
+		return r.claimOf(beaten, v)
 	}
-	return claim{rank: r.rank(s, v, v.author == s.names[i]), stamp: v}
+	return r.claimOf(r.rank(s, v, v.author == s.names[i]), v)
 }
 
 // rank places a write by its author: home is set when it is of the very node on
 // which it was found.
 //
-// Under ApplyRemote every survivor has written F's changes over whatever it had.
+// Under ApplyRemote, as under FirstUpdateWins, every survivor has written F's changes over whatever it had.
 // So a row that a survivor has of its own was written when it had F's: it follows
 // F's change and is no conflict. Of what others have written that cannot be told.
 func (r Resolution) rank(s situation, by stamp, home bool) int {
@@ -134,6 +143,13 @@ func (r Resolution) rank(s situation, by stamp, home bool) int {
 			return 1
 		case home:
 			return 2
+		}
+	case FirstUpdateWins:
+		switch {
+		case home && !remote:
+			return 2 // it was written when the first was there
+		case by.at != unknownTime:
+			return 1
 		}
 	case KeepLocal:
 		if !remote && by.at != unknownTime {
@@ -154,7 +170,7 @@ func (r Resolution) deletedBy(s situation, best claim) (stamp, bool) {
 	}
 	if tomb := s.touch.tomb; tomb != nil {
 		home := slices.Contains(s.touch.holders, tomb.author)
-		return *tomb, claim{rank: r.rank(s, *tomb, home), stamp: *tomb}.beats(best)
+		return *tomb, r.claimOf(r.rank(s, *tomb, home), *tomb).beats(best)
 	}
 	gap, ok := s.lost[best.author]
 	// What had to yield was never there.

@@ -29,7 +29,7 @@ const spokenSelf = 0xd6b7
 
 func newSpoken(l *lab, version int) *spoken {
 	s := &spoken{
-		pgoutput: StreamOptions{Publications: []string{localpg.Publication}}.args(),
+		pgoutput: StreamOptions{Publications: []string{localpg.Publication}}.args(16),
 		enc:      wiretest.Encoder{Version: version, Written: 1 << 40}, ids: map[string]uint16{},
 	}
 	names := map[uint16]string{}

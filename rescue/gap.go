@@ -24,6 +24,13 @@ type Gap struct {
 	// Tables are the tables which T subscribes to from F; changes of other
 	// tables are not T's business.
 	Tables []topology.TableName
+	// Sift leaves out rows that F does not send to T; nil when the stream has none.
+	Sift *Sieve
+	// Queue is the table whose rows are no rows of T, but messages of the engine; none when
+	// its name is empty. Take gets those of the gap that T has not got, and an error of it
+	// ends the replay.
+	Queue topology.TableName
+	Take  func(ctx context.Context, lsn topology.LSN, message map[string]string) error
 	// Authors maps the names of S's replication origins to nodes, so that a
 	// DELETE in S's WAL is known by its author. A transaction without an
 	// origin is S's own.

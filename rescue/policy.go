@@ -28,6 +28,9 @@ const (
 	ApplyRemote Resolution = "apply_remote"
 	// KeepLocal prefers the survivors' writes to the lost node's.
 	KeepLocal Resolution = "keep_local"
+	// FirstUpdateWins keeps the write with the earlier commit timestamp, except that what a
+	// survivor wrote over it when it had it stays.
+	FirstUpdateWins Resolution = "first_update_wins"
 	// Stop resolves nothing: a conflict is a permanent Fault "conflict_stopped",
 	// before the transaction that has it is committed, and what differs in the end
 	// is one as well.
@@ -89,6 +92,12 @@ func (r rule) over(kind msgKind, n int) string {
 	switch r.resolution.orDefault() {
 	case ApplyRemote:
 		return ""
+	case FirstUpdateWins:
+		// A later row was written without F's change, and an earlier one F has seen.
+		if kind == msgInsert {
+			return r.earlier(n)
+		}
+		return ""
 	case KeepLocal:
 		if kind == msgInsert {
 			return r.own()
@@ -126,6 +135,13 @@ func (r rule) own() string {
 		return writer + " IS NULL"
 	}
 	return "coalesce(" + writer + " IN (" + oidList(r.mine) + "), true)"
+}
+
+// earlier is the condition for F's change to be earlier than the row t, or t to be F's or
+// of unknown time.
+func (r rule) earlier(n int) string {
+	later := rule{greater: r.greater}.later(n)
+	return "coalesce(NOT " + later + " OR " + r.own() + " OR pg_catalog.pg_xact_commit_timestamp(t.xmin) IS NULL, true)"
 }
 
 // later is the condition for F's change to be later than the row t: by commit

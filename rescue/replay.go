@@ -213,6 +213,9 @@ func (r *replay) handle(ctx context.Context, m message) error {
 		r.rels[m.rel.id] = m.rel
 		delete(r.bound, m.rel.id)
 	case msgInsert, msgUpdate, msgDelete:
+		if rel := r.rels[m.relID]; rel != nil && r.gap.Queue.Name != "" && rel.table == r.gap.Queue {
+			return r.queued(ctx, rel, m)
+		}
 		if r.tx.mine {
 			return r.carry(ctx, m)
 		}
@@ -288,6 +291,12 @@ func (r *replay) carry(ctx context.Context, m message) error {
 	if err != nil {
 		return err
 	}
+	if pass, err := r.gap.Sift.passes(ctx, c); err != nil {
+		return err
+	} else if !pass {
+		r.leftOut(m.relID)
+		return nil
+	}
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
@@ -299,6 +308,26 @@ func (r *replay) carry(ctx context.Context, m message) error {
 		return r.touched.err
 	}
 	return r.target.change(ctx, c)
+}
+
+// queued hands over a message of the gap that T has not got.
+func (r *replay) queued(ctx context.Context, rel *relation, m message) error {
+	if m.kind != msgInsert || !r.tx.apply || r.gap.Take == nil {
+		return nil
+	}
+	if len(m.new) != len(rel.columns) {
+		return r.malformed("a row of table %s has another number of columns than the table", rel.table)
+	}
+	row := map[string]string{}
+	for i, c := range rel.columns {
+		if m.new[i].kind == datumText {
+			row[c.name] = string(m.new[i].text)
+		}
+	}
+	if err := r.target.drain(ctx); err != nil {
+		return err
+	}
+	return r.gap.Take(ctx, r.tx.lsn, row)
 }
 
 // leftOut counts a change of the gap to a table that is not T's business.

@@ -216,7 +216,7 @@ func (s *statement) guard(sql string, c *change, r rule, guards []string) {
 		s.sql += conditions(" AND ", s.over(c.kind, r))
 	}
 	switch resolution := r.resolution.orDefault(); {
-	case resolution == ApplyRemote && !c.b.whole:
+	case (resolution == ApplyRemote || resolution == FirstUpdateWins) && !c.b.whole:
 		s.stamped = true
 		s.sql = "WITH was AS MATERIALIZED (SELECT " + stampOf("t") + " AS stamp FROM " + c.b.tab.only() + " AS t WHERE " + key +
 			" AND NOT " + r.later(len(s.params)+1) + ") " + s.sql + " RETURNING (SELECT was.stamp FROM was)"

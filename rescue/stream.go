@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -103,7 +104,7 @@ func OpenStream(ctx context.Context, conn *pgconn.PgConn, opts StreamOptions) (*
 	}
 	// 0/0 means the position the slot has confirmed, which is the clone's start.
 	err := pglogrepl.StartReplication(ctx, conn, quoteIdent(opts.Slot), 0,
-		pglogrepl.StartReplicationOptions{Mode: pglogrepl.LogicalReplication, PluginArgs: opts.args()})
+		pglogrepl.StartReplicationOptions{Mode: pglogrepl.LogicalReplication, PluginArgs: opts.args(major(conn))})
 	if err != nil {
 		return nil, fmt.Errorf("stream slot %s of %s: %w", opts.Slot, opts.Node, err)
 	}
@@ -116,17 +117,20 @@ func OpenStream(ctx context.Context, conn *pgconn.PgConn, opts StreamOptions) (*
 	return s, nil
 }
 
-// args are the options for the output plugin.
-func (o StreamOptions) args() []string {
+// args are the options for the output plugin of a server of that major version.
+func (o StreamOptions) args(major int) []string {
 	if o.Format != nil {
 		return o.Format.Options()
 	}
-	return []string{
+	args := []string{
 		"proto_version '1'",
 		// Not quoteLiteral: the replication grammar knows no E'' strings.
 		"publication_names '" + strings.ReplaceAll(quoteIdents(o.Publications), "'", "''") + "'",
-		"origin 'any'",
 	}
+	if major >= 16 { // before it there is no such option: what others wrote is always sent
+		args = append(args, "origin 'any'")
+	}
+	return args
 }
 
 // malformed is the error of a stream that cannot be read.
@@ -135,6 +139,17 @@ func (s *Stream) malformed(err error) error {
 		Class: topology.Permanent, Code: "stream_malformed", Node: s.opts.Node, Err: err,
 		Hint: "the source's output plugin speaks a protocol that this version does not know: check its version",
 	}
+}
+
+// major is the major version that the server told at the beginning of the session.
+func major(conn *pgconn.PgConn) int {
+	version := conn.ParameterStatus("server_version") // 15.18 (Debian ...), 19beta1
+	end := strings.IndexFunc(version+".", func(r rune) bool { return r < '0' || r > '9' })
+	n, err := strconv.Atoi(version[:end])
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // Close ends the stream and its connection and waits for the reader.

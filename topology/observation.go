@@ -10,6 +10,10 @@ type NodeState struct {
 	// Problem says why the node could not be read.
 	Problem string `json:"problem,omitempty"`
 
+	// Engine is what replicates on the node, as the cluster's file calls it; empty when it
+	// is PostgreSQL's own or not known.
+	Engine string `json:"engine,omitempty"`
+
 	// Database is current_database(): the names of slots and marks carry it,
 	// because a server's databases share them.
 	Database string `json:"database"`

@@ -48,6 +48,8 @@ type cluster struct {
 	t    *testing.T
 	mesh *localpg.Mesh
 	cfg  *config.Config
+	// pglogical is set when that is what replicates.
+	pglogical bool
 	// cfgs are the files of agents that have another than the rest.
 	cfgs map[string]*config.Config
 	// spans are where agents send their traces.
@@ -90,7 +92,7 @@ func newCluster(t *testing.T, opts localpg.Options, dsn func(*localpg.Server) st
 	t.Helper()
 	opts.Links = true
 	opts.Schema = append([]string{schema}, opts.Schema...)
-	c := &cluster{t: t, mesh: pgtest.Mesh(t, opts), agents: map[string]*agent{}, dirs: map[string]string{}}
+	c := &cluster{t: t, mesh: pgtest.Mesh(t, opts), pglogical: opts.Engine == localpg.Pglogical, agents: map[string]*agent{}, dirs: map[string]string{}}
 	cfg := config.Defaults()
 	cfg.Cluster = "test"
 	cfg.Detection.FlapAfter = 1000 // what is killed on purpose is not to be held down for it
@@ -290,6 +292,9 @@ func value[T any](c *cluster, node, sql string, args ...any) T {
 
 // progress is what node has applied of origin.
 func (c *cluster) progress(node, origin string) string {
+	if c.pglogical {
+		return value[string](c, node, `SELECT remote_lsn::text FROM pg_show_replication_origin_status() WHERE external_id = $1`, c.mesh.Slot(origin, node))
+	}
 	return value[string](c, node, `SELECT coalesce(s.remote_lsn, '0/0')::text FROM pg_subscription u
 		LEFT JOIN pg_replication_origin_status s ON s.external_id = 'pg_' || u.oid WHERE u.subname = $1`,
 		localpg.SubscriptionName(node, origin))

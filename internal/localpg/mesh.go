@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
 	"sync"
 	"time"
@@ -23,8 +24,9 @@ type Options struct {
 	Major    int      // as in ServerOptions
 	Dir      string   // as in ServerOptions
 	Database string   // "app" when empty
+	Engine   string   // Native when empty
 	Schema   []string // SQL run on every node before anything is replicated
-	Tables   []string // what is published, as SQL names; empty: FOR ALL TABLES
+	Tables   []string // what is published, as SQL names; empty: all
 	Links    bool     // put a Proxy into every stream; see Link
 	Durable  bool     // as in ServerOptions
 	Scram    bool     // as in ServerOptions
@@ -32,14 +34,16 @@ type Options struct {
 	Log      *slog.Logger // nil discards
 }
 
-// Mesh is an active-active cluster: every node subscribes to every other with
-// origin = none, so that each transaction travels one hop from its author.
+// Mesh is an active-active cluster: every node subscribes to every other, and gets
+// what that has written itself, so that each transaction travels one hop from its author.
 type Mesh struct {
 	opts  Options
 	work  *workDir
 	nodes []*Server
 	names map[string]*Server
 	links map[pair]*Proxy
+	// slots are those that have other names than their subscriptions.
+	slots map[pair]string
 	log   *slog.Logger
 
 	closeOnce sync.Once
@@ -58,7 +62,7 @@ func StartMesh(ctx context.Context, opts Options) (*Mesh, error) {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	begin := time.Now()
-	h, err := newHost(ctx, opts.Major)
+	h, err := newHost(ctx, opts.install)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
@@ -66,7 +70,7 @@ func StartMesh(ctx context.Context, opts Options) (*Mesh, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
-	m := &Mesh{opts: opts, work: work, names: map[string]*Server{}, links: map[pair]*Proxy{}, log: opts.Log}
+	m := &Mesh{opts: opts, work: work, names: map[string]*Server{}, links: map[pair]*Proxy{}, slots: map[pair]string{}, log: opts.Log}
 	if err := m.build(ctx, h); err != nil {
 		return nil, errors.Join(fmt.Errorf("mesh: %w", err), m.close(ctx))
 	}
@@ -97,10 +101,26 @@ func (o *Options) complete() error {
 	if o.Database == "" {
 		o.Database = "app"
 	}
+	if o.Engine == "" {
+		o.Engine = Native
+	}
+	if o.Engine == Pglogical {
+		conf := map[string]string{"shared_preload_libraries": "pglogical"}
+		maps.Copy(conf, o.Conf)
+		o.Conf = conf
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return nil
+}
+
+// install is the installation that the mesh needs.
+func (o *Options) install(ctx context.Context) (Installation, error) {
+	if o.Engine == Pglogical {
+		return findPglogical(ctx)
+	}
+	return find(ctx, o.Major)
 }
 
 func (m *Mesh) build(ctx context.Context, h *host) error {
@@ -126,6 +146,9 @@ func (m *Mesh) build(ctx context.Context, h *host) error {
 			}
 			m.links[p] = proxy
 		}
+	}
+	if m.opts.Engine == Pglogical {
+		return m.wirePglogical(ctx)
 	}
 	return m.wire(ctx)
 }

@@ -80,7 +80,7 @@ const portTries = 5
 // StartServer makes a server and starts it. Close ends it and removes its
 // directory.
 func StartServer(ctx context.Context, opts ServerOptions) (*Server, error) {
-	h, err := newHost(ctx, opts.Major)
+	h, err := newHost(ctx, ofMajor(opts.Major))
 	if err != nil {
 		return nil, err
 	}

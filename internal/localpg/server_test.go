@@ -194,7 +194,7 @@ func TestKillDuringStart(t *testing.T) {
 
 func TestFirstStartMovesAwayFromATakenPort(t *testing.T) {
 	ctx := limit(t)
-	h, err := newHost(ctx, 0)
+	h, err := newHost(ctx, ofMajor(0))
 	must(t, err)
 	work, err := newWorkDir(ctx, "", h.acc)
 	must(t, err)

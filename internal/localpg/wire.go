@@ -136,7 +136,7 @@ func (m *Mesh) eachStream(ctx context.Context, names []string, do func(ctx conte
 		var slots []string
 		for _, to := range names {
 			if to != from {
-				slots = append(slots, SubscriptionName(to, from))
+				slots = append(slots, m.Slot(from, to))
 			}
 		}
 		g.Go(func() error { return do(ctx, m.Node(from), slots) })

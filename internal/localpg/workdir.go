@@ -141,8 +141,13 @@ type host struct {
 	template string
 }
 
-func newHost(ctx context.Context, major int) (*host, error) {
-	inst, err := find(ctx, major)
+// ofMajor finds a major version's installation.
+func ofMajor(major int) func(context.Context) (Installation, error) {
+	return func(ctx context.Context) (Installation, error) { return find(ctx, major) }
+}
+
+func newHost(ctx context.Context, find func(context.Context) (Installation, error)) (*host, error) {
+	inst, err := find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +173,7 @@ func newHost(ctx context.Context, major int) (*host, error) {
 // it finds the installation, copies it where that is needed, and makes the
 // template.
 func Prepare(ctx context.Context, major int) (Installation, error) {
-	h, err := newHost(ctx, major)
+	h, err := newHost(ctx, ofMajor(major))
 	if err != nil {
 		return Installation{}, fmt.Errorf("prepare PostgreSQL: %w", err)
 	}

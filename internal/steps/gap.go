@@ -167,6 +167,15 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 	if err != nil {
 		return rescue.Report{}, nil, err
 	}
+	sift, err := r.sieve(ctx, p, l)
+	if err != nil {
+		return rescue.Report{}, nil, err
+	}
+	defer func() { _ = sift.Close(context.WithoutCancel(ctx)) }()
+	queue, err := r.Engine.Queue(ctx, l.Target)
+	if err != nil {
+		return rescue.Report{}, nil, err
+	}
 	stream, err := r.stream(ctx, p, l)
 	if err != nil {
 		return rescue.Report{}, nil, err
@@ -190,6 +199,10 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 			return rescue.Concede(ctx, peers, l.Target, c)
 		},
 		Origin: p.Node, Source: l.Source, SourceOrigin: sourceSub.Origin,
+		Sift: sift, Queue: queue,
+		Take: func(ctx context.Context, lsn topology.LSN, message map[string]string) error {
+			return r.take(ctx, p, l, lsn, message)
+		},
 		Floor: l.From, Watermark: l.To, Tables: tables, Authors: authors(source),
 		Spill:  rescue.Spill{Dir: r.SpillDir},
 		Settle: func(ctx context.Context) (topology.LSN, error) { return r.settle(ctx, p, l.Source) },

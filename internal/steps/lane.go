@@ -69,12 +69,16 @@ func (r *Run) acquire(ctx context.Context, p planner.Plan, l *lane) (*rescue.Ses
 	if err != nil {
 		return nil, err
 	}
+	resolution, err := r.resolution(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := server.Session(ctx)
 	if err != nil {
 		return nil, r.Wrap(l.Target, err)
 	}
 	session, err := rescue.NewSession(ctx, conn, rescue.Target{
-		Node: l.Target, Origin: p.Node, OriginName: sub.Origin, Authors: authors(target), Conflicts: r.Conflicts,
+		Node: l.Target, Origin: p.Node, OriginName: sub.Origin, Authors: authors(target), Conflicts: resolution,
 	})
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))

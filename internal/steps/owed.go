@@ -100,8 +100,12 @@ func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 	if err != nil {
 		return executor.Result{}, err
 	}
+	resolution, err := r.resolution(ctx, p)
+	if err != nil {
+		return executor.Result{}, err
+	}
 	report, err := compare.Run(ctx, peers, specs, compare.Options{
-		Cluster: p.Cluster, Repair: true, Contested: r.Conflicts == rescue.Stop, Deleted: deleted,
+		Cluster: p.Cluster, Repair: true, Contested: resolution == rescue.Stop, Deleted: deleted,
 		Barrier: func(ctx context.Context) error { return r.Engine.Barrier(ctx, pairs) },
 	})
 	if err != nil {

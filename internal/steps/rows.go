@@ -119,8 +119,12 @@ func (r *Run) wholly(ctx context.Context, p planner.Plan, l *lane) (compare.Repo
 	if deleted != nil {
 		known = append(known, *deleted)
 	}
+	resolution, err := r.resolution(ctx, p)
+	if err != nil {
+		return compare.Report{}, nil, err
+	}
 	report, err := compare.Run(ctx, peers, specs, compare.Options{
-		Cluster: p.Cluster, Repair: true, Contested: r.Conflicts == rescue.Stop, Deleted: known,
+		Cluster: p.Cluster, Repair: true, Contested: resolution == rescue.Stop, Deleted: known,
 		Barrier: func(ctx context.Context) error { return r.Engine.Barrier(ctx, pairs) },
 	})
 	return report, deleted, r.Wrap(l.Target, err)

@@ -43,6 +43,11 @@ type Engine interface {
 	Tables(ctx context.Context, node string, sub topology.Subscription) ([]topology.TableName, error)
 	Unknown(ctx context.Context, node string, sub topology.Subscription, other string, theirs topology.Subscription) ([]topology.TableName, error)
 	Publications(ctx context.Context, source, target, lost string) ([]string, error)
+	Filters(ctx context.Context, source, target, lost string) (map[topology.TableName]string, error)
+	Queue(ctx context.Context, node string) (topology.TableName, error)
+	Command(ctx context.Context, node, provider string, row map[string]string) (engine.Command, error)
+	Done(ctx context.Context, node, lost string, lsn topology.LSN) (done bool, mark string, err error)
+	Conflicts(ctx context.Context, nodes ...string) (string, error)
 
 	Replicas(ctx context.Context, node, provider string) ([]engine.Replica, error)
 	LastCommit(ctx context.Context, node string, sub topology.Subscription) (time.Time, error)
@@ -73,7 +78,8 @@ type Options struct {
 	// DrainLimit bounds the wait for an apply worker to finish what it has
 	// received.
 	DrainLimit time.Duration
-	// Conflicts is what becomes of two writes of one row.
+	// Conflicts is what becomes of two writes of one row, where the engine itself does
+	// nothing about them.
 	Conflicts rescue.Resolution
 	// SpillDir is where the touched keys of a large gap go; empty keeps them in
 	// memory.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 
+	"healer/postgres"
 	"healer/topology"
 )
 
@@ -13,7 +14,7 @@ const countSQL = `SELECT count(*) FROM (
 	SELECT ('x' || encode(substring(data FROM 2 FOR 8), 'hex'))::bit(64)::bigint AS lsn,
 		substring(data FROM 10 FOR length(data) - 10) AS origin
 	FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL,
-		'proto_version', '1', 'publication_names', $2, 'origin', 'any')
+		VARIADIC ARRAY['proto_version', '1', 'publication_names', $2] || ` + postgres.AnyOrigin + `)
 	WHERE get_byte(data, 0) = ascii('O')) m
 	WHERE origin = convert_to($3, 'SQL_ASCII') AND lsn > $4`
 

@@ -26,9 +26,20 @@ type Dialect interface {
 	Sends() string
 	// Decodable reports whether the sets are publications, which pgoutput can read.
 	Decodable() bool
+	// Queue is the table through which a provider sends what is no change of a row; zero
+	// when there is none. Command says what one of its rows asks of a subscriber to those
+	// sets.
+	Queue() topology.TableName
+	Command(row map[string]string, sets []string) Command
+	// Conflicts is an expression: what the node's apply workers do about two writes of one
+	// row, in the words of recovery.conflicts; empty when the engine does nothing.
+	Conflicts() string
 	// Author is the id of the subscription under whose origin, or under that of the copy of a
 	// table, rows have that origin; false when it is none of them.
 	Author(origin string, subs []Subscription) (uint32, bool)
+	// Primed reports whether the progress of a subscription begins where its slot was made:
+	// then subscribers to a provider that has written nothing since differ in it.
+	Primed() bool
 	// Prepared is a query for a JSON array of the ids that transactions have at the
 	// provider which the subscription, parameter 1, holds prepared; empty when it holds none ever.
 	Prepared() string
@@ -53,6 +64,15 @@ type Dialect interface {
 	// Findings are the prerequisites of a mesh that the subscription does not meet;
 	// known is set when its provider is a node of the mesh.
 	Findings(s Subscription, known bool) []topology.Finding
+}
+
+// Command is what a row of the queue asks for.
+type Command struct {
+	// SQL does it on the laggard, may be done again, and matters to nothing else. Empty
+	// is nothing to do: the log shows what came of it, or it is for others.
+	SQL string
+	// Stop says what it does that cannot be carried over; By is how to do it by hand.
+	Stop, By string
 }
 
 // Rest is what an apply worker is known to be at.

@@ -47,6 +47,8 @@ type Engine struct {
 	// feeds has, by provider and slot, the peer whose subscription the slot
 	// feeds: what makes a slot a mesh slot.
 	feeds map[string]map[string]string
+	// told has, by node and provider, what the node has confirmed.
+	told map[[2]string]confirmation
 	// tongues has, by node, how it is talked to; learned by Observe.
 	tongues map[string]tongue
 	// forks has, by node, the history of the timeline it was last seen on.
@@ -57,10 +59,10 @@ type Engine struct {
 func New(o Options) *Engine {
 	e := &Engine{
 		dialects: o.Dialects, cluster: o.Cluster, servers: o.Servers, log: o.Log,
-		names:   slices.Sorted(maps.Keys(o.Servers)),
-		feeds:   make(map[string]map[string]string),
-		tongues: make(map[string]tongue),
-		forks:   make(map[string]history),
+		names: slices.Sorted(maps.Keys(o.Servers)),
+		feeds: make(map[string]map[string]string),
+		told:  make(map[[2]string]confirmation), tongues: make(map[string]tongue),
+		forks: make(map[string]history),
 	}
 	for provider, slots := range o.Feeds {
 		e.feeds[provider] = maps.Clone(slots)
@@ -93,7 +95,8 @@ func (e *Engine) server(node string) (*postgres.Server, error) {
 // tongue is the engine that a node runs, and what the role may read there.
 type tongue struct {
 	Dialect
-	grants Grants
+	grants  Grants
+	version int
 }
 
 // tongue returns how a node is talked to, asking if need be.
@@ -108,5 +111,5 @@ func (e *Engine) tongue(ctx context.Context, s *postgres.Server) (tongue, error)
 	if err != nil {
 		return tongue{}, err
 	}
-	return tongue{e.choose(b), b.grants()}, nil
+	return tongue{e.choose(b), b.grants(), b.Version}, nil
 }

@@ -105,6 +105,14 @@ func (e *Engine) wish(ctx context.Context, w *wishes, node, peer, author string)
 	if err != nil {
 		return err
 	}
+	s, err := e.server(node)
+	if err != nil {
+		return err
+	}
+	d, err := e.tongue(ctx, s)
+	if err != nil {
+		return err
+	}
 	_, via, err := e.reading(ctx, peer, node)
 	if err != nil {
 		return err
@@ -117,18 +125,24 @@ func (e *Engine) wish(ctx context.Context, w *wishes, node, peer, author string)
 	if err != nil {
 		return err
 	}
-	s, err := e.server(node)
-	if err != nil {
-		return err
-	}
-	d, err := e.tongue(ctx, s)
-	if err != nil {
-		return err
+	if !d.Decodable() {
+		for _, line := range theirs {
+			if !slices.Contains(need, line.TableName) {
+				need = append(need, line.TableName) // no subscriber lists what it receives
+			}
+		}
+		if q := d.Queue(); q.Name != "" {
+			w.tables[q] = shape{TableName: q, Insert: true}
+		}
 	}
 	for _, t := range need {
 		shape, ok := merge(theirs, t)
 		if !ok {
 			continue // not published any more: nothing to decode
+		}
+		if !d.Decodable() {
+			// No publication can say what a set's filter can: the replay asks the set's.
+			shape.Sifted, shape.Filter = shape.Filter, ""
 		}
 		if old, twice := w.tables[t]; twice && !old.sameRows(shape) {
 			return &topology.Fault{
@@ -148,7 +162,7 @@ func (e *Engine) wish(ctx context.Context, w *wishes, node, peer, author string)
 
 // sameRows reports that both publish the same of each row.
 func (s shape) sameRows(o shape) bool {
-	return s.Filter == o.Filter && slices.Equal(s.Columns, o.Columns)
+	return s.Filter == o.Filter && s.Sifted == o.Sifted && slices.Equal(s.Columns, o.Columns)
 }
 
 // merge is how a subscriber to several publications receives one table: a row
@@ -214,7 +228,9 @@ func (w wishes) lists(ctx context.Context, tx postgres.Tx, have published, compl
 
 // setPublication makes the publication list just these tables, in one change.
 func setPublication(ctx context.Context, tx postgres.Tx, name string, have published, want []shape) (bool, error) {
-	same := slices.EqualFunc(have, want, func(a, b shape) bool { return a.TableName == b.TableName && a.sameRows(b) })
+	same := slices.EqualFunc(have, want, func(a, b shape) bool {
+		return a.TableName == b.TableName && a.Filter == b.Filter && slices.Equal(a.Columns, b.Columns)
+	})
 	switch {
 	case same:
 		return false, nil

@@ -23,6 +23,13 @@ func (e *Engine) Inspect(ctx context.Context, obs topology.Observation, origin s
 		if serves(obs, obs.Nodes[i].Name, origin) {
 			names = served(obs, obs.Nodes[i].Name)
 		}
+		t, err := e.tongue(ctx, s)
+		if err != nil {
+			return err
+		}
+		if !t.Decodable() {
+			names = slices.DeleteFunc(names, func(n string) bool { return n != pubAll && n != pubInserts })
+		}
 		v, err := e.readTables(ctx, s, sub.ID, names, topology.RecoveryLock(origin))
 		v.sub, views[i] = sub, &v
 		return err

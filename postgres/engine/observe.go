@@ -78,7 +78,10 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 		Name: node, Database: s.Database(), Reachable: true, Identity: b.identity(), Version: b.Version,
 		InRecovery: b.InRecovery, Flushed: b.Flushed,
 	}
-	t := tongue{e.choose(b), b.grants()}
+	t := tongue{e.choose(b), b.grants(), b.Version}
+	if t.Extension() != "" {
+		n.Engine = t.Name()
+	}
 	if unfit := t.unfit(b); unfit != nil {
 		n.Findings = []topology.Finding{*unfit}
 		return n, nil
@@ -97,6 +100,7 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 	e.feed(node, n.Subscriptions)
 	n.Slots = c.Slots
 	e.classify(node, n.Slots)
+	e.tell(node, n.Slots)
 	n.Findings = findings(t, b, c, n, len(e.names)-1)
 	forks, err := e.history(ctx, s, n.Identity)
 	if err != nil {

@@ -17,7 +17,7 @@ func readOwn(ctx context.Context, tx postgres.Tx) (published, error) {
 }
 
 const identitiesSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
-		'schema', n.nspname, 'name', c.relname, 'identity', ` + identitySQL + `)), '[]')
+		'schema', n.nspname, 'name', c.relname, 'identity', ` + IdentitySQL + `)), '[]')
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	WHERE c.relkind IN ('r', 'p')
 	AND (n.nspname, c.relname) IN (SELECT w->>'schema', w->>'name' FROM jsonb_array_elements($1::text::jsonb) w)`

@@ -27,10 +27,15 @@ func (e *Engine) Progress(ctx context.Context, node, origin string, flush bool) 
 	return with(e, node, func(s *postgres.Server) (topology.LSN, error) { return s.Progress(ctx, origin, flush) })
 }
 
-// ProgressAll is the node's flushed progress for each node it subscribes to.
+// ProgressAll is the node's flushed progress for each node it subscribes to, or what it
+// has confirmed to that node where progress does not begin with a transaction.
 // Subscriptions whose provider is unknown are not in it.
 func (e *Engine) ProgressAll(ctx context.Context, node string) (map[string]topology.LSN, error) {
 	s, err := e.server(node)
+	if err != nil {
+		return nil, err
+	}
+	t, err := e.tongue(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +52,45 @@ func (e *Engine) ProgressAll(ctx context.Context, node string) (map[string]topol
 		if all[provider], err = s.Progress(ctx, sub.Origin, true); err != nil {
 			return nil, err
 		}
+		if t.Primed() {
+			all[provider] = max(all[provider], e.confirmed(node, provider, all[provider]))
+		}
 	}
 	return all, nil
+}
+
+// confirmation is how far a node has told a provider that it has its log on disk, and the
+// least progress that it was seen with since.
+type confirmation struct{ told, progress topology.LSN }
+
+// tell takes note of what the slots of a provider have confirmed. Once confirmed it stays
+// true, whatever becomes of the provider.
+func (e *Engine) tell(provider string, slots []topology.Slot) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range slots {
+		if s.Kind == topology.SlotMesh {
+			c := e.told[[2]string{s.To, provider}]
+			c.told = max(c.told, s.Confirmed)
+			e.told[[2]string{s.To, provider}] = c
+		}
+	}
+}
+
+// confirmed is what the node has told the provider. It counts no more when the node's
+// progress has gone back: then its disk is another one.
+func (e *Engine) confirmed(node, provider string, progress topology.LSN) topology.LSN {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	key := [2]string{node, provider}
+	c := e.told[key]
+	if progress < c.progress {
+		delete(e.told, key)
+		return 0
+	}
+	c.progress = progress
+	e.told[key] = c
+	return c.told
 }
 
 // MarkGap and UnmarkGap are those of the node's server.
@@ -56,13 +98,17 @@ func (e *Engine) MarkGap(ctx context.Context, node, origin string, from, to topo
 	return with(e, node, func(s *postgres.Server) (topology.GapMark, error) { return s.MarkGap(ctx, origin, from, to) })
 }
 
-// UnmarkGap removes the mark of the origin's gap up to to; see postgres.Server.
+// UnmarkGap removes the mark of the origin's gap up to to, see postgres.Server, and
+// those that say what was done by hand in it.
 func (e *Engine) UnmarkGap(ctx context.Context, node, origin string, to topology.LSN) error {
 	s, err := e.server(node)
 	if err != nil {
 		return err
 	}
-	return s.UnmarkGap(ctx, origin, to)
+	if err := s.UnmarkGap(ctx, origin, to); err != nil {
+		return err
+	}
+	return forgetDone(ctx, s, origin)
 }
 
 // Prepared are the provider's transaction ids of those that it prepared, that the

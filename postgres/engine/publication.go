@@ -44,6 +44,9 @@ func (e *Engine) Publications(ctx context.Context, source, target, lost string) 
 		return nil, err
 	}
 	if !d.Decodable() {
+		if err := e.sameSets(ctx, source, target, lost); err != nil {
+			return nil, err
+		}
 		via.Publications = nil
 	}
 	published, err := readPublished(ctx, s, append([]string{pubAll, pubInserts}, via.Publications...))
@@ -74,6 +77,8 @@ type shape struct {
 	Publication string `json:"publication"`
 	// Filter is the row filter's expression; empty when there is none.
 	Filter string `json:"filter"`
+	// Sifted is a filter that no publication has, but the replay applies.
+	Sifted string `json:"-"`
 	// Columns are the columns published, in order; empty when all are.
 	Columns []string `json:"columns"`
 	// Identity is what identifies a row of the table on this node: the key's
@@ -123,9 +128,9 @@ func missing(p published, need []topology.TableName, fits func(shape) bool) []to
 	return slices.DeleteFunc(slices.Clone(need), func(t topology.TableName) bool { return have[t] })
 }
 
-// identitySQL is the replica identity of table c: of a partitioned one, that
+// IdentitySQL is an expression: the replica identity of table c: of a partitioned one, that
 // of its partitions, where they agree, for it is them that change.
-const identitySQL = `(SELECT CASE WHEN min(i.key) = max(i.key) AND count(i.key) = count(*) THEN min(i.key) ELSE '' END
+const IdentitySQL = `(SELECT CASE WHEN min(i.key) = max(i.key) AND count(i.key) = count(*) THEN min(i.key) ELSE '' END
 	FROM (
 		SELECT CASE leaf.relreplident
 			WHEN 'f' THEN '*'
@@ -164,7 +169,7 @@ const PublishedSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 				SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
 				AND NOT a.attisdropped AND a.attgenerated = '' AND NOT a.attname = ANY (t.attnames))
 			THEN to_jsonb(t.attnames) END,
-		'identity', ` + identitySQL + `,
+		'identity', ` + IdentitySQL + `,
 		'typed', coalesce((
 			SELECT jsonb_agg(jsonb_build_object('name', a.attname,
 				'type', format_type(a.atttypid, a.atttypmod), 'category', y.typcategory) ORDER BY a.attnum)

@@ -121,10 +121,15 @@ func (e *Engine) DropSlot(ctx context.Context, node, name string) error {
 }
 
 // StandbySnapshot writes a snapshot of the running transactions to the node's
-// log, so that slots can move their restart_lsn forward.
+// log, so that slots can move their restart_lsn forward. Before 16 only the server
+// itself does that, every 15 seconds while it is written to.
 func (e *Engine) StandbySnapshot(ctx context.Context, node string) error {
 	s, err := e.server(node)
 	if err != nil {
+		return err
+	}
+	t, err := e.tongue(ctx, s)
+	if err != nil || t.version < 160000 {
 		return err
 	}
 	return s.StandbySnapshot(ctx)

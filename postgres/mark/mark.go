@@ -89,6 +89,15 @@ func ParseOwed(database, name string) (topology.Owed, bool) {
 	return topology.Owed{Node: node, Origin: origin, Mark: name}, ok && node != "" && origin != ""
 }
 
+// Done names the mark that a person has done on a node what a message asks for that a
+// transaction of the lost node sent, and no recovery carries over.
+func Done(database, lost string, lsn topology.LSN) string {
+	return fmt.Sprintf("%s%x", DonesOf(database, lost), uint64(lsn))
+}
+
+// DonesOf is what those marks of one lost node begin with.
+func DonesOf(database, lost string) string { return Prefix + "done:" + database + ":" + lost + ":" }
+
 // Repair names the origin under which repairs with the author's rows are
 // written: no mark, but an origin sessions hold.
 func Repair(author string) string { return Prefix + "repair:" + author }

@@ -81,6 +81,15 @@ func (Dialect) Sends() string { return engine.PublishedSQL }
 // Decodable is true: the sets are publications.
 func (Dialect) Decodable() bool { return true }
 
+// Queue is none: all that a subscriber gets are changes of rows.
+func (Dialect) Queue() topology.TableName { return topology.TableName{} }
+
+// Command is never asked for.
+func (Dialect) Command(map[string]string, []string) engine.Command { return engine.Command{} }
+
+// Conflicts is none: an apply worker stops, or skips what has no row.
+func (Dialect) Conflicts() string { return "" }
+
 // Author reads the name of an origin: pg_<suboid> for an apply worker,
 // pg_<suboid>_<reloid> for the copy of a table.
 func (Dialect) Author(origin string, _ []engine.Subscription) (uint32, bool) {
@@ -92,6 +101,9 @@ func (Dialect) Author(origin string, _ []engine.Subscription) (uint32, bool) {
 	oid, err := strconv.ParseUint(head, 10, 32)
 	return uint32(oid), err == nil
 }
+
+// Primed is false: progress begins with the first transaction.
+func (Dialect) Primed() bool { return false }
 
 // Prepared reads the names that apply workers give: pg_gid_<suboid>_<xid>.
 func (Dialect) Prepared() string {

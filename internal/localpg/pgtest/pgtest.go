@@ -42,10 +42,29 @@ func majorFromEnv() (int, error) {
 	return strconv.Atoi(value)
 }
 
+// EnvCI is set where a test must not skip.
+const EnvCI = "CI"
+
+// pglogical skips the test where PostgreSQL with pglogical is not found, or fails it
+// where no test may skip; either says how to install it.
+func pglogical(tb testing.TB) {
+	tb.Helper()
+	_, err := localpg.FindPglogical()
+	switch {
+	case err == nil:
+	case os.Getenv(EnvCI) != "":
+		tb.Fatalf("a test that needs pglogical cannot run: %v", err)
+	default:
+		tb.Skipf("needs pglogical: %v", err)
+	}
+}
+
 // Mesh starts a mesh that ends with the test. Major 0 means that of Major.
 func Mesh(tb testing.TB, opts localpg.Options) *localpg.Mesh {
 	tb.Helper()
-	if opts.Major == 0 {
+	if opts.Engine == localpg.Pglogical {
+		pglogical(tb)
+	} else if opts.Major == 0 {
 		opts.Major = Major(tb)
 	}
 	ctx, cancel := context.WithTimeout(tb.Context(), StartLimit)
