@@ -141,6 +141,10 @@ dist: ## Make the release in dist/: archives, .deb and .rpm: VERSION=v1.2.3, ARC
 	version=$${VERSION:-$(VERSION)}
 	deploy/package/dist.sh "$${version:-0.0.0+$$(git rev-parse --short HEAD)}" $(ARCHS)
 
+.PHONY: test-dist
+test-dist: ## Make the release of the last commit twice, in two directories, and compare the bytes
+	deploy/package/test-dist.sh $(ARCHS)
+
 .PHONY: test-deb
 test-deb: postgres ## Install the .deb on this machine, heal a cluster with it, remove it (needs root)
 	deploy/package/test-deb.sh

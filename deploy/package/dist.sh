@@ -5,6 +5,7 @@
 #
 #	deploy/package/dist.sh VERSION ARCH...
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")/../.."
 
 export VERSION=${1:?the version, such as v1.2.3}
