@@ -145,6 +145,10 @@ dist: ## Make the release in dist/: archives, .deb and .rpm: VERSION=v1.2.3, ARC
 test-dist: ## Make the release of the last commit twice, in two directories, and compare the bytes
 	deploy/package/test-dist.sh $(ARCHS)
 
+.PHONY: test-upgrade
+test-upgrade: postgres ## Upgrade a cluster one agent at a time and lose a node at each step: FROM=<commit>
+	deploy/package/test-upgrade.sh "$(FROM)"
+
 .PHONY: test-deb
 test-deb: postgres ## Install the .deb on this machine, heal a cluster with it, remove it (needs root)
 	deploy/package/test-deb.sh

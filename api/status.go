@@ -95,6 +95,9 @@ type Node struct {
 	Since  time.Time `json:"since"`
 	// AgentAlive says whether gossip has the node's agent as a live member.
 	AgentAlive bool `json:"agent_alive"`
+	// AgentVersion is the build version of the node's agent, as it was last heard; empty
+	// of one that does not tell.
+	AgentVersion string `json:"agent_version,omitempty"`
 	// Reachable says whether this agent's last reading of the node succeeded;
 	// Problem says why not.
 	Reachable bool   `json:"reachable"`
@@ -126,6 +129,8 @@ type Node struct {
 type Witness struct {
 	Name       string `json:"name"`
 	AgentAlive bool   `json:"agent_alive"`
+	// AgentVersion is as a node's.
+	AgentVersion string `json:"agent_version,omitempty"`
 }
 
 // Condition is a row of the detector's table: docs/detection.md.

@@ -23,6 +23,8 @@ type cluster struct {
 	names  []string
 	agents map[string]*detector.Detector
 	gossip map[string]*gossip.Gossip
+	// builds are what agents tell of their version.
+	builds map[string]string
 }
 
 func address(name string) string { return "10.0.0." + strings.TrimPrefix(name, "n") + ":7946" }
@@ -58,7 +60,7 @@ func (c *cluster) start(name string) {
 		members = append(members, gossip.Member{Name: m, Addr: address(m)})
 	}
 	g, err := gossip.New(gossip.Config{
-		Self: name, Cluster: "test", Members: members, Transport: c.net.Listen(address(name)), Log: discard(),
+		Self: name, Cluster: "test", Members: members, Transport: c.net.Listen(address(name)), Build: c.builds[name], Log: discard(),
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -33,6 +33,9 @@ type Config struct {
 	Cluster string
 	// Members are all that may join, witnesses included.
 	Members []Member
+	// Build is the version of this agent's program, of at most MaxBuild bytes: the
+	// others are told.
+	Build string
 	// KeyFile holds the keys of encrypted gossip; empty leaves it in the clear.
 	// See ReadKeys for its form. It is read again whenever it changes.
 	KeyFile string
@@ -65,6 +68,9 @@ type Config struct {
 	// Log is required.
 	Log *slog.Logger
 }
+
+// MaxBuild bounds what an agent tells of its version.
+const MaxBuild = 64
 
 // Defaults for a local network.
 const (

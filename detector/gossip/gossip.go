@@ -47,7 +47,7 @@ func New(cfg Config) (*Gossip, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	self := Instance{ID: rand.Text(), Since: time.Now().Round(0)}
+	self := Instance{ID: rand.Text(), Since: time.Now().Round(0), Build: cfg.Build[:min(len(cfg.Build), MaxBuild)]}
 	g := &Gossip{
 		cfg: cfg, log: cfg.Log, refused: newRefusals(cfg.Log),
 		roster: newRoster(cfg.Self, self), conflicts: newConflicts(cfg.Self, self, 5*cfg.JoinInterval),
@@ -265,6 +265,10 @@ func (g *Gossip) Agents() []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// Builds are the versions of the programs of the members that memberlist holds for alive,
+// this one's included; empty of one whose program does not tell.
+func (g *Gossip) Builds() map[string]string { return g.roster.builds() }
 
 // present are the members that memberlist holds for alive, or that were heard
 // lately, but those whose hosts have said that nobody is there.

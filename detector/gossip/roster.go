@@ -18,12 +18,14 @@ type Instance struct {
 	// Addr is where it gossips, Since when it started by its own clock.
 	Addr  string    `json:"addr,omitempty"`
 	Since time.Time `json:"since"`
+	// Build is the version of its program; empty of one that does not tell.
+	Build string `json:"build,omitempty"`
 }
 
 // meta is what an agent tells of itself with every sign of life: the version it
 // speaks and its instance. The address travels beside it.
 func (i Instance) meta() []byte {
-	b, _ := json.Marshal(Instance{ID: i.ID, Since: i.Since}) // a string and a time always can be
+	b, _ := json.Marshal(Instance{ID: i.ID, Since: i.Since, Build: i.Build}) // strings and a time always can be
 	return append([]byte{wireVersion}, b...)
 }
 
@@ -110,6 +112,19 @@ func (r *roster) sit(name string, i Instance) {
 	if at, err := netip.ParseAddrPort(i.Addr); err == nil {
 		r.addrs[name] = at
 	}
+}
+
+// builds are the programs' versions of the living members, this one included.
+func (r *roster) builds() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]string{r.name: r.self.Build}
+	for name, s := range r.seats {
+		if s.alive && name != r.name {
+			out[name] = s.Build
+		}
+	}
+	return out
 }
 
 // leave notes that memberlist has the holder for gone.

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,8 @@ type cluster struct {
 	pglogical bool
 	// cfgs are the files of agents that have another than the rest.
 	cfgs map[string]*config.Config
+	// versions are those that agents tell of themselves; "test" of the others.
+	versions map[string]string
 	// spans are where agents send their traces.
 	spans tracing.Settings
 
@@ -149,7 +152,7 @@ func (c *cluster) start(node string) {
 		cfg = other
 	}
 	go func() {
-		a.done <- app.Run(ctx, app.Options{Config: cfg, Node: node, Witness: witness, DataDir: c.dirs[node], Version: "test", Tracing: c.spans, Log: log})
+		a.done <- app.Run(ctx, app.Options{Config: cfg, Node: node, Witness: witness, DataDir: c.dirs[node], Version: cmp.Or(c.versions[node], "test"), Tracing: c.spans, Log: log})
 	}()
 }
 

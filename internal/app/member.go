@@ -108,10 +108,10 @@ func (a *Agent) policy() planner.Policy {
 }
 
 // witnessesOf are the witnesses as the status shows them.
-func witnessesOf(names, alive []string) []api.Witness {
+func witnessesOf(names, alive []string, builds map[string]string) []api.Witness {
 	var out []api.Witness
 	for _, n := range names {
-		out = append(out, api.Witness{Name: n, AgentAlive: slices.Contains(alive, n)})
+		out = append(out, api.Witness{Name: n, AgentAlive: slices.Contains(alive, n), AgentVersion: builds[n]})
 	}
 	return out
 }

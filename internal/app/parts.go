@@ -124,7 +124,7 @@ func (a *Agent) openDetector(ctx context.Context, _ Options) error {
 	}
 	var err error
 	a.gossip, err = gossip.New(gossip.Config{
-		Self: a.node, Cluster: a.cfg.Cluster, Members: members, ProbeInterval: d.Gossip.ProbeInterval,
+		Self: a.node, Cluster: a.cfg.Cluster, Members: members, Build: a.version, ProbeInterval: d.Gossip.ProbeInterval,
 		ProbeTimeout: d.Gossip.ProbeTimeout, GossipInterval: d.Gossip.Interval,
 		KeyFile: a.cfg.Gossip.Keys, OnConflict: a.onConflict, Control: a.control, Logs: a.memory.ends, Log: a.log,
 	})

@@ -21,18 +21,18 @@ func (a *Agent) Status(context.Context) api.Status {
 		Feeds: feedsOf(obs),
 	}
 	_, s.Paused = a.control.Get(control.Pause, "", time.Now())
-	agents, verdicts := a.detector.Agents(), a.detector.Verdicts()
+	agents, verdicts, builds := a.detector.Agents(), a.detector.Verdicts(), a.gossip.Builds()
 	unsent := situation{verdicts: verdicts, obs: obs}.unsent(a.memory.node)
 	for _, v := range verdicts {
 		state, _ := obs.Node(v.Node)
 		n := nodeOf(v, state, slices.Contains(agents, v.Node))
-		n.Unsent = unsent[v.Node]
+		n.Unsent, n.AgentVersion = unsent[v.Node], builds[v.Node]
 		if end := a.memory.ends.of(v.Node); end.Flushed != 0 {
 			n.LogEnd = &end
 		}
 		s.Nodes = append(s.Nodes, n)
 	}
-	s.Witnesses = witnessesOf(a.cfg.WitnessNames(), agents)
+	s.Witnesses = witnessesOf(a.cfg.WitnessNames(), agents, builds)
 	if a.capped() {
 		s.Advice = cappedText
 	}

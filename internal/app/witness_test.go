@@ -64,8 +64,18 @@ func TestTwoNodesAndAWitness(t *testing.T) {
 	if err := c.mesh.Node("n2").Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	c.versions = map[string]string{"n2": "newer"}
 	c.start("n2")
 	c.rejoined("n2")
+	c.eventually("all know that n2 runs another version", func() error {
+		for _, agent := range []string{"n1", "n2", "w1"} {
+			s, err := c.status(agent)
+			if got := s.MixedVersions(); err != nil || got != "the agents run several versions: n2 newer; n1, w1 test" {
+				return fmt.Errorf("%s: %q, %w", agent, got, err)
+			}
+		}
+		return nil
+	})
 	c.exec("n2", `INSERT INTO account VALUES (301, 'n2', 1)`)
 	c.caughtUp()
 	c.equal("n1", "n2")

@@ -21,6 +21,9 @@ func (a App) statusTable(w io.Writer, r report) error {
 	if s.Advice != "" {
 		p.line(cell{"advice only: plans are shown and not run: " + s.Advice, warn})
 	}
+	if mixed := s.MixedVersions(); mixed != "" {
+		p.line(cell{mixed, warn})
+	}
 	for _, why := range s.Reasons {
 		p.line(cell{text: "  - " + why})
 	}

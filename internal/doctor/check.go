@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"healer/api"
 	"healer/postgres"
 	"healer/topology"
 )
@@ -51,6 +52,12 @@ func check(r reading) []problem {
 		out = append(out, own...)
 	}
 	out = append(out, clocks(r)...)
+	if mixed := api.MixedVersions(r.builds); mixed != "" {
+		out = append(out, problem{
+			Code: "mixed_versions", Severity: info, Detail: mixed,
+			Remedy: "upgrade the others too, one after the other: docs/operations.md#upgrade",
+		})
+	}
 	if r.noWitness {
 		out = append(out, problem{
 			Code: "no_witness", Severity: warning,

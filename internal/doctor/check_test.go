@@ -41,6 +41,10 @@ func TestCheck(t *testing.T) {
 			r.obs.Nodes[2] = topology.NodeState{Name: "n3", Problem: "refused"}
 			return r
 		}, []string{"n3 blocking unreachable"}},
+		"agents of two versions": {func(r reading) reading {
+			r.builds = map[string]string{"n1": "v1", "n2": "v2"}
+			return r
+		}, []string{" info mixed_versions"}},
 		"an old and a new server": {func(r reading) reading {
 			r.obs.Nodes[0].Version, r.obs.Nodes[1].Version = 150012, 190000
 			return r

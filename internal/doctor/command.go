@@ -45,7 +45,7 @@ Read every server of the file as its dsn's role, and name each prerequisite that
 met, with the SQL, the setting or the command that mends it: settings, privileges, free
 slots and walsenders, a subscription from every node to every other and the slots that
 feed them, keys of the replicated tables, the clocks, Patroni. It changes nothing, and
-needs no agent.
+needs no agent; those that run are asked for their versions.
 
 Exits 0 when nothing blocks a recovery, 1 when something does or a server cannot be read.`),
 		Example: "  healer doctor --config healer.yaml\n  healer doctor --config healer.yaml -o json | jq '.problems[].remedy'",

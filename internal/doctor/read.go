@@ -16,6 +16,8 @@ const (
 	clockLooks = 5
 	// extraWithin bounds what is asked of one server.
 	extraWithin = 10 * time.Second
+	// agentsWithin bounds the asking of the agents, of which none has to run.
+	agentsWithin = 2 * time.Second
 )
 
 // reading is what was read of a cluster.
@@ -24,6 +26,8 @@ type reading struct {
 	// noWitness is set when two nodes have nobody who breaks the tie.
 	noWitness bool
 	extras    map[string]extra
+	// builds are the versions of the agents that answer, by name.
+	builds map[string]string
 }
 
 // extra is what only this command asks of a server.
@@ -69,6 +73,7 @@ const clockQuery = `SELECT to_json((extract(epoch FROM clock_timestamp()) * 1000
 // read asks all servers at once.
 func read(ctx context.Context, c *config.Config, r *reach.Cluster) reading {
 	out := reading{obs: r.Observe(ctx, nil), extras: map[string]extra{}}
+	out.builds = buildsOf(ctx, c)
 	out.noWitness = len(c.Nodes) == 2 && len(c.Witnesses) == 0
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -84,6 +89,17 @@ func read(ctx context.Context, c *config.Config, r *reach.Cluster) reading {
 		})
 	}
 	wg.Wait()
+	return out
+}
+
+// buildsOf asks the agents, where some run.
+func buildsOf(ctx context.Context, c *config.Config) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, agentsWithin)
+	defer cancel()
+	out := map[string]string{}
+	for name, s := range reach.Agents(ctx, c) {
+		out[name] = s.Version
+	}
 	return out
 }
 

@@ -111,11 +111,15 @@ func (a *Agent) Ended() error {
 	return fmt.Errorf("the agent of %s has ended (%w); its log ends with:\n%s", a.node, a.err, a.Tail(10))
 }
 
-// Kill ends the process and all that it started, at once. Nothing of what it
-// would still save is kept.
-func (a *Agent) Kill() {
+// Kill ends the process as a crash does; nothing when none runs.
+func (a *Agent) Kill() { a.end(syscall.SIGKILL) }
+
+// Stop asks the process to end in order, as a service manager does, and waits until it has.
+func (a *Agent) Stop() { a.end(syscall.SIGTERM) }
+
+func (a *Agent) end(by syscall.Signal) {
 	a.mu.Lock()
-	done, pid := a.done, a.pid
+	pid, done := a.pid, a.done
 	a.mu.Unlock()
 	if done == nil {
 		return
@@ -123,7 +127,7 @@ func (a *Agent) Kill() {
 	select {
 	case <-done: // its number may be another's by now
 	default:
-		_ = syscall.Kill(-pid, syscall.SIGKILL)
+		_ = syscall.Kill(-pid, by)
 		<-done
 	}
 }

@@ -42,6 +42,9 @@ func (m *model) nodeLines(width int) []string {
 			lines = append(lines, draw.Paint(c.Warn, draw.Line(n.Name+": "+f.Code+": "+f.Detail)))
 		}
 	}
+	if mixed := s.MixedVersions(); mixed != "" {
+		lines = append(lines, draw.Paint(c.Warn, draw.Line(mixed)))
+	}
 	return append(lines, m.steered()...)
 }
 

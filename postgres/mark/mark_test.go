@@ -63,3 +63,19 @@ func TestWhatIsNoMark(t *testing.T) {
 		t.Error("an origin's name has at most 512 bytes from 18 on")
 	}
 }
+
+// TestEarlierMarks: what an earlier version has left in a catalog is known by this one, and
+// made the same: of two versions side by side one unfences what the other has fenced.
+func TestEarlierMarks(t *testing.T) {
+	id := topology.Identity{SystemID: 7710915807556157496, Timeline: 1}
+	for made, recorded := range map[string]string{
+		Fence("app", 16395, "n3", id):            "healer:fence:app:16395:n3:7710915807556157496:1",
+		Gap("app", "n3", 0x1B84BE0, 0x1B95A38):   "healer:gap:app:n3:1b84be0:1b95a38",
+		Bar("app", "n3", "behind_watermark", id): "healer:bar:app:n3:behind_watermark:7710915807556157496:1",
+		Repair("n3"):                             "healer:repair:n3",
+	} {
+		if made != recorded {
+			t.Errorf("%s is made, %s was", made, recorded)
+		}
+	}
+}
