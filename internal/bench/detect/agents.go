@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"healer/internal/localagent"
+	"healer/internal/localnet"
 )
 
 // agents are the agents of one cluster, as processes.
@@ -21,7 +22,7 @@ type agents struct {
 const tuning = "mode: observe\n"
 
 // newAgents describes the agents; file is what they read.
-func newAgents(o options, name, dir, file string, nodes []string, hosts map[string]*host) (*agents, error) {
+func newAgents(o options, name, dir, file string, nodes []string, hosts map[string]*localnet.Host) (*agents, error) {
 	dir = filepath.Join(dir, name)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
@@ -91,13 +92,13 @@ func localFiles(ctx context.Context, names, nodes []string, dsn func(string) str
 
 // hostFile is a cluster's file for agents on hosts of a virtual network. Several
 // clusters share the hosts; each has ports of its own.
-func hostFile(name string, nodes []string, hosts map[string]*host, cluster int) string {
+func hostFile(name string, nodes []string, hosts map[string]*localnet.Host, cluster int) string {
 	var addrs []localagent.Address
 	for _, n := range nodes {
-		at := func(i int) string { return fmt.Sprintf("%s:%d", hosts[n].addr, 7000+10*cluster+i) }
+		at := func(i int) string { return fmt.Sprintf("%s:%d", hosts[n].Addr(), 7000+10*cluster+i) }
 		addrs = append(addrs, localagent.Address{
 			Node: n, Gossip: at(0), API: at(1), NATS: at(2), Route: at(3),
-			DSN: fmt.Sprintf("host=%s port=%d dbname=app user=postgres sslmode=disable", hosts[n].addr, serverPort),
+			DSN: fmt.Sprintf("host=%s port=%d dbname=app user=postgres sslmode=disable", hosts[n].Addr(), serverPort),
 		})
 	}
 	return strings.TrimSpace(localagent.ClusterFile(name, addrs)) + "\n" + tuning

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"healer/internal/localnet"
 )
 
 // scenario is one row of the table.
@@ -28,25 +30,25 @@ func cases() []scenario {
 			frozenAgent(time.Duration(s) * time.Second),
 		})
 	}
-	faults := func(name, text string, f func(from, to string, udp bool) fate) scenario {
+	faults := func(name, text string, f func(localnet.Packet) localnet.Fate) scenario {
 		return scenario{name, text, "0 wrong", faulty(f)}
 	}
 	return append(all,
 		scenario{"overload_4x", "all cores loaded 4 times over", "0 wrong", overload},
-		faults("one_way_loss", "one-way link loss, n1 to n3", func(from, to string, _ bool) fate {
-			if from == "n1" && to == "n3" {
-				return fate{lost: 1}
+		faults("one_way_loss", "one-way link loss, n1 to n3", func(p localnet.Packet) localnet.Fate {
+			if p.From == "n1" && p.To == "n3" {
+				return localnet.Fate{Lost: 1}
 			}
-			return fate{}
+			return localnet.Fate{}
 		}),
-		faults("udp_loss_30", "30 % UDP loss", func(_, _ string, udp bool) fate {
-			if udp {
-				return fate{lost: 0.3}
+		faults("udp_loss_30", "30 % UDP loss", func(p localnet.Packet) localnet.Fate {
+			if p.UDP {
+				return localnet.Fate{Lost: 0.3}
 			}
-			return fate{}
+			return localnet.Fate{}
 		}),
-		faults("latency_300ms", "300 ms latency each way", func(string, string, bool) fate {
-			return fate{delay: 300 * time.Millisecond}
+		faults("latency_300ms", "300 ms latency each way", func(localnet.Packet) localnet.Fate {
+			return localnet.Fate{Delay: 300 * time.Millisecond}
 		}),
 	)
 }
@@ -150,17 +152,17 @@ func kills(agent bool) func(context.Context, options, *result) error {
 func vanish(ctx context.Context, o options, r *result) error {
 	gone := func(l *lab, victim string) time.Time {
 		begin := time.Now()
-		l.net.rule(func(from, to string, _ bool) fate {
-			if from != to && (from == victim || to == victim) {
-				return fate{lost: 1}
+		l.net.Rule(func(p localnet.Packet) localnet.Fate {
+			if p.From != p.To && (p.From == victim || p.To == victim) {
+				return localnet.Fate{Lost: 1}
 			}
-			return fate{}
+			return localnet.Fate{}
 		})
 		return begin
 	}
 	err := in(ctx, o, o.clusters, 0, o.trials, true, func(l *lab, victim string) error {
 		begin := gone(l, victim)
-		defer l.net.heal()
+		defer l.net.Heal()
 		if err := l.seen(ctx, r, victim, others(l.nodes, victim), begin); err != nil {
 			return err
 		}
@@ -172,7 +174,7 @@ func vanish(ctx context.Context, o options, r *result) error {
 	}
 	return in(ctx, o, 0, 12, o.trials, true, func(l *lab, victim string) error {
 		begin := gone(l, victim)
-		defer l.net.heal()
+		defer l.net.Heal()
 		ctx, cancel := context.WithTimeout(ctx, seeLimit)
 		defer cancel()
 		return l.members.await(ctx, r, victim, begin)
@@ -227,13 +229,13 @@ func frozenAgent(d time.Duration) func(context.Context, options, *result) error 
 const faultFor = 3 * time.Second
 
 // faulty makes a network fault under which everybody lives.
-func faulty(f func(from, to string, udp bool) fate) func(context.Context, options, *result) error {
+func faulty(f func(localnet.Packet) localnet.Fate) func(context.Context, options, *result) error {
 	return func(ctx context.Context, o options, r *result) error {
 		return in(ctx, o, o.clusters, o.clusters, o.trials, true, func(l *lab, _ string) error {
 			begin := time.Now()
-			l.net.rule(f)
+			l.net.Rule(f)
 			err := pause(ctx, faultFor)
-			l.net.heal()
+			l.net.Heal()
 			if err == nil {
 				err = pause(ctx, settleAfter)
 			}

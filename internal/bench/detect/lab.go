@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"healer/internal/localnet"
 	"healer/internal/localpg"
 )
 
@@ -20,11 +21,14 @@ type lab struct {
 	dir      string
 	nodes    []string
 	mesh     *localpg.Mesh
-	net      *network // nil on the loopback
+	net      *localnet.Network // nil on the loopback
 	clusters []*agents
 	members  *members
 	cancel   context.CancelFunc
 }
+
+// serverPort is where the servers are reached on their hosts.
+const serverPort = 5432
 
 // settleLimit bounds how long a lab may take to be well; seeLimit how long a fault
 // may go unseen.
@@ -52,14 +56,14 @@ func newLab(ctx context.Context, o options, clusters, groups int, virtual bool) 
 	if err != nil {
 		return nil, err
 	}
-	hosts := map[string]*host{}
+	hosts := map[string]*localnet.Host{}
 	if virtual {
-		if l.net, err = newNetwork(l.nodes); err != nil {
+		if l.net, err = localnet.New(l.nodes); err != nil {
 			return nil, err
 		}
-		hosts = l.net.hosts
 		for _, n := range l.nodes {
-			if err := hosts[n].serve(ctx, l.mesh.Node(n).Addr()); err != nil {
+			hosts[n] = l.net.Host(n)
+			if err := hosts[n].Serve(ctx, fmt.Sprintf("%s:%d", hosts[n].Addr(), serverPort), l.mesh.Node(n).Addr()); err != nil {
 				return nil, fmt.Errorf("host %s: %w", n, err)
 			}
 		}
@@ -82,7 +86,7 @@ func newLab(ctx context.Context, o options, clusters, groups int, virtual bool) 
 	return l, l.settled(ctx)
 }
 
-func (l *lab) startAgents(ctx context.Context, clusters int, hosts map[string]*host) error {
+func (l *lab) startAgents(ctx context.Context, clusters int, hosts map[string]*localnet.Host) error {
 	var names, files []string
 	for i := range clusters {
 		names = append(names, fmt.Sprintf("bench-%d", i+1))
@@ -174,7 +178,7 @@ func (l *lab) close() error {
 	}
 	l.cancel()
 	if l.net != nil {
-		l.net.close()
+		l.net.Close()
 	}
 	var err error
 	if l.mesh != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"healer/internal/localnet"
 )
 
 // seat is one plain member of one group, as a child process is told.
@@ -107,7 +109,7 @@ type members struct {
 	watches map[bool][]*watch // by tuned
 }
 
-func newMembers(ctx context.Context, o options, dir string, nodes []string, hosts map[string]*host, groups int) (*members, error) {
+func newMembers(ctx context.Context, o options, dir string, nodes []string, hosts map[string]*localnet.Host, groups int) (*members, error) {
 	m := &members{nodes: nodes, procs: map[string]*process{}, watches: map[bool][]*watch{}}
 	byName := map[string]*watch{}
 	seats := map[string][]seat{}

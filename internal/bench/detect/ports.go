@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"healer/internal/localagent"
+	"healer/internal/localnet"
 )
 
 // place is where a plain member listens.
@@ -16,7 +17,7 @@ type place struct {
 
 // memberPlaces are the places of each group's members, by node: on their hosts, or
 // on ports of this machine that are free for TCP and UDP.
-func memberPlaces(ctx context.Context, nodes []string, hosts map[string]*host, groups int) ([]map[string]place, error) {
+func memberPlaces(ctx context.Context, nodes []string, hosts map[string]*localnet.Host, groups int) ([]map[string]place, error) {
 	out := make([]map[string]place, groups)
 	var free []place
 	if hosts == nil {
@@ -29,7 +30,7 @@ func memberPlaces(ctx context.Context, nodes []string, hosts map[string]*host, g
 		out[i] = map[string]place{}
 		for _, n := range nodes {
 			if hosts != nil {
-				out[i][n] = place{hosts[n].addr, 9000 + i}
+				out[i][n] = place{hosts[n].Addr(), 9000 + i}
 			} else {
 				out[i][n], free = free[0], free[1:]
 			}

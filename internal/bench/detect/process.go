@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+
+	"healer/internal/localnet"
 )
 
 // process is a child that can be killed, frozen and started again.
@@ -15,7 +17,7 @@ type process struct {
 	program string
 	args    []string
 	// host is the network it lives in; nil for this process's own.
-	host *host
+	host *localnet.Host
 	// lines takes each line of its output, while it runs.
 	lines func(line []byte)
 
@@ -33,7 +35,7 @@ func (p *process) start() error {
 		runtime.LockOSThread() // never unlocked: the thread may be in another network
 		defer close(done)
 		defer in.Close() //nolint:errcheck // a pipe's end
-		if err := p.host.enter(); err != nil {
+		if err := p.host.Enter(); err != nil {
 			started <- err
 			return
 		}

@@ -1,0 +1,84 @@
+package localnet
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestNetwork loses and delays packets between two hosts. Where no network can be
+// made the reason is said, and nothing else is asked for.
+func TestNetwork(t *testing.T) {
+	if err := Able(); err != nil {
+		if err.Error() == "" {
+			t.Error("it is not said what is missing")
+		}
+		return
+	}
+	n, err := New([]string{"a", "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	echo, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer echo.Close()
+	go func() {
+		for {
+			c, err := echo.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
+		}
+	}()
+	b := n.Host("b")
+	if err := b.Serve(ctx, b.Addr()+":700", echo.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Expose(ctx, "127.0.0.1:0", "127.0.0.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(within time.Duration) error {
+		var c net.Conn
+		err := n.Host("a").inside(func() (err error) {
+			c, err = (&net.Dialer{Timeout: within}).DialContext(ctx, "tcp4", b.Addr()+":700")
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(within))
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+		_, err = io.ReadFull(c, make([]byte, 1))
+		return err
+	}
+	if err := ask(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	n.Rule(func(p Packet) Fate {
+		if p.From == "b" && !p.UDP && p.FromPort == 700 {
+			return Fate{Lost: 1}
+		}
+		return Fate{}
+	})
+	var timeout net.Error
+	if err := ask(300 * time.Millisecond); !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Fatalf("what is lost ends with %v", err)
+	}
+	n.Rule(func(Packet) Fate { return Fate{Delay: 50 * time.Millisecond} })
+	begin := time.Now()
+	if err := ask(20 * time.Second); err != nil || time.Since(begin) < 200*time.Millisecond {
+		t.Fatalf("four packets of 50 ms took %s: %v", time.Since(begin), err)
+	}
+}
