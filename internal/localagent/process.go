@@ -1,6 +1,8 @@
 package localagent
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Agent is the agent process of one node, which can be killed and started anew.
@@ -16,6 +19,7 @@ type Agent struct {
 	node, program string
 	args          []string
 	log           string
+	enter         func() error // moves a thread to the agent's network; nil: this one
 
 	mu   sync.Mutex
 	pid  int
@@ -30,6 +34,12 @@ func New(program, file, node, dir string) *Agent {
 		node: node, program: program, log: filepath.Join(dir, node+".log"),
 		args: []string{"agent", "--config", file, "--node", node, "--data-dir", filepath.Join(dir, node)},
 	}
+}
+
+// In makes the agent live in another network: enter moves the calling thread there.
+func (a *Agent) In(enter func() error) *Agent {
+	a.enter = enter
+	return a
 }
 
 // Log is the file that the agent writes its log to.
@@ -61,9 +71,14 @@ func (a *Agent) Start() error {
 	started, done := make(chan error), make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 		defer close(done)
 		defer func() { _ = log.Close() }()
+		if a.enter == nil {
+			defer runtime.UnlockOSThread()
+		} else if err := a.enter(); err != nil { // the thread ends with the goroutine
+			started <- err
+			return
+		}
 		cmd := exec.Command(a.program, a.args...) //nolint:noctx // it outlives every context but the run's
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -130,6 +145,77 @@ func (a *Agent) end(by syscall.Signal) {
 		_ = syscall.Kill(-pid, by)
 		<-done
 	}
+}
+
+// signal sends a signal to the process and all that it started, if it runs; done is
+// closed when it has ended.
+func (a *Agent) signal(s syscall.Signal) (pid int, done <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done == nil {
+		return 0, nil
+	}
+	select {
+	case <-a.done:
+		return 0, a.done
+	default:
+		_ = syscall.Kill(-a.pid, s)
+		return a.pid, a.done
+	}
+}
+
+// Stop asks the process to end, as a service manager does, and waits until it has.
+func (a *Agent) Stop(ctx context.Context) error {
+	_, done := a.signal(syscall.SIGTERM)
+	if done == nil {
+		return nil
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the agent of %s does not end: %w", a.node, context.Cause(ctx))
+	}
+}
+
+// Freeze stops the process: its connections stay, and it says nothing. It returns when
+// the kernel says that it is stopped.
+func (a *Agent) Freeze(ctx context.Context) error {
+	pid, _ := a.signal(syscall.SIGSTOP)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for pid != 0 {
+		if state(pid) == 'T' {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the agent of %s does not stop: %w", a.node, context.Cause(ctx))
+		}
+	}
+	return fmt.Errorf("the agent of %s does not run", a.node)
+}
+
+// Thaw lets a frozen process go on.
+func (a *Agent) Thaw() { a.signal(syscall.SIGCONT) }
+
+// PID is the process, 0 when it does not run.
+func (a *Agent) PID() int {
+	pid, _ := a.signal(0)
+	return pid
+}
+
+// state is the one-letter state of a process, 0 when there is none.
+func state(pid int) byte {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	if at := bytes.LastIndexByte(stat, ')'); at >= 0 && at+2 < len(stat) {
+		return stat[at+2]
+	}
+	return 0
 }
 
 // Tail is the end of the log.

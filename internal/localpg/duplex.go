@@ -68,6 +68,7 @@ type duplex struct {
 
 	mu       sync.Mutex
 	upstream *net.TCPConn
+	alone    bool // the server's side is gone, and the client does not know
 }
 
 // newDuplex takes a TCP connection; there are no others here.
@@ -135,6 +136,23 @@ func (c *duplex) reset() {
 			_ = conn.Close()
 		}
 	}
+}
+
+// orphan ends the server's side with RST, without a word to the client.
+func (c *duplex) orphan() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.upstream != nil {
+		c.alone = true
+		_ = c.upstream.SetLinger(0)
+		_ = c.upstream.Close()
+	}
+}
+
+func (c *duplex) orphaned() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.alone
 }
 
 // end passes on how one direction ended: an orderly end as such, all else as a

@@ -39,6 +39,7 @@ type Proxy struct {
 	listener net.Listener // nil while connections are refused
 	conns    map[*duplex]struct{}
 	delay    time.Duration
+	rate     int // bytes a second in each direction of each connection; 0: no limit
 	closed   bool
 	wg       sync.WaitGroup // the accept loop and the connections
 }
@@ -105,6 +106,26 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
+// Narrow lets so many bytes a second through each direction of each connection; zero
+// takes the limit away.
+func (p *Proxy) Narrow(bytesPerSecond int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = bytesPerSecond
+}
+
+// Orphan resets the server's side of the connections that exist, of which the clients
+// hear nothing: half-open connections, as when a server's host has gone and come back.
+// A client that sends something then is reset, once its bytes pass.
+func (p *Proxy) Orphan() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.orphan()
+	}
+	return len(p.conns)
+}
+
 // Sever resets the connections that exist. Bytes that are on their way are lost
 // with them. New connections are taken.
 func (p *Proxy) Sever() {
@@ -131,6 +152,7 @@ func (p *Proxy) Refuse() {
 // program while connections were refused.
 func (p *Proxy) Heal() error {
 	p.Delay(0)
+	p.Narrow(0)
 	for _, g := range p.gates {
 		g.open()
 	}
@@ -225,7 +247,7 @@ func (p *Proxy) pump(c *duplex, from, to *net.TCPConn, d Direction) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
-		if !p.latency(c.ctx) || !p.gates[d].pass(c.ctx) {
+		if !p.latency(c.ctx, n) || !p.gates[d].pass(c.ctx) {
 			return
 		}
 		if n > 0 {
@@ -235,15 +257,21 @@ func (p *Proxy) pump(c *duplex, from, to *net.TCPConn, d Direction) {
 			}
 		}
 		if err != nil {
-			c.end(to, err)
+			if d == Up || !c.orphaned() {
+				c.end(to, err)
+			}
 			return
 		}
 	}
 }
 
-func (p *Proxy) latency(ctx context.Context) bool {
+// latency is how long so many bytes are on their way.
+func (p *Proxy) latency(ctx context.Context, n int) bool {
 	p.mu.Lock()
 	d := p.delay
+	if p.rate > 0 {
+		d += time.Duration(n) * time.Second / time.Duration(p.rate)
+	}
 	p.mu.Unlock()
 	return d == 0 || pause(ctx, d) == nil
 }

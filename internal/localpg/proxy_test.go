@@ -269,3 +269,41 @@ func TestProxyOfAServerThatIsDown(t *testing.T) {
 		t.Errorf("error %v, want a reset", err)
 	}
 }
+
+// TestProxyOrphan: the client of a half-open connection hears nothing until it sends
+// something, and then that the connection is reset.
+func TestProxyOrphan(t *testing.T) {
+	p := startProxy(t, echoServer(t))
+	conn := dial(t, p.Addr())
+	say(t, conn, "a")
+	hear(t, conn, "a")
+	p.Cut()
+	if n := p.Orphan(); n != 1 {
+		t.Fatalf("%d connections were orphaned, want 1", n)
+	}
+	say(t, conn, "b")
+	silent(t, conn)
+	must(t, p.Heal())
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("the orphan heard %v, want a reset", err)
+	}
+	fresh := dial(t, p.Addr())
+	say(t, fresh, "c")
+	hear(t, fresh, "c")
+}
+
+// TestProxyNarrow: bytes take their time, and Heal gives it back.
+func TestProxyNarrow(t *testing.T) {
+	p := startProxy(t, echoServer(t))
+	conn := dial(t, p.Addr())
+	p.Narrow(100)
+	begin := time.Now()
+	say(t, conn, "0123456789")
+	hear(t, conn, "0123456789")
+	if took := time.Since(begin); took < 200*time.Millisecond {
+		t.Errorf("10 bytes there and back took %s at 100 bytes a second", took)
+	}
+	must(t, p.Heal())
+	say(t, conn, "x")
+	hear(t, conn, "x")
+}

@@ -112,7 +112,7 @@ func (h *host) newServer(ctx context.Context, opts ServerOptions, base string) (
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: opts, host: h, dir: filepath.Join(base, opts.Name)}
-	if err := os.Mkdir(s.dir, 0o711); err != nil {
+	if err := makeEmpty(s.dir); err != nil {
 		return nil, fmt.Errorf("server %s: %w", opts.Name, err)
 	}
 	if err := s.create(ctx); err != nil {
@@ -120,6 +120,18 @@ func (h *host) newServer(ctx context.Context, opts ServerOptions, base string) (
 		return nil, errors.Join(fmt.Errorf("server %s: %w", opts.Name, err), os.RemoveAll(s.dir))
 	}
 	return s, nil
+}
+
+// makeEmpty makes a directory. It may be there already, empty: a file system of its own.
+func makeEmpty(dir string) error {
+	err := os.Mkdir(dir, 0o711)
+	if !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if there, rerr := os.ReadDir(dir); rerr != nil || len(there) > 0 {
+		return errors.Join(err, rerr)
+	}
+	return nil
 }
 
 func (s *Server) create(ctx context.Context) error {
