@@ -26,6 +26,8 @@ type DialOptions struct {
 	// InProcess, when set, is the embedded server (a *Server); URLs is then
 	// not used.
 	InProcess nats.InProcessConnProvider
+	// Fixed keeps to URLs: what servers tell of others is not followed.
+	Fixed bool
 	// Access is how the servers know this client, and it them.
 	Access Access
 	// Log gets what happens to the connection. Nil discards it.
@@ -139,6 +141,9 @@ func (c *Client) connOptions(o DialOptions) []nats.Option {
 			}
 			c.log.Warn("NATS reports an error", "error", err)
 		}),
+	}
+	if o.Fixed {
+		opts = append(opts, nats.IgnoreDiscoveredServers())
 	}
 	if o.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(o.InProcess))

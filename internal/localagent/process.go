@@ -19,6 +19,7 @@ type Agent struct {
 	node, program string
 	args          []string
 	log           string
+	env           []string
 	enter         func() error // moves a thread to the agent's network; nil: this one
 
 	mu   sync.Mutex
@@ -39,6 +40,12 @@ func New(program, file, node, dir string) *Agent {
 // In makes the agent live in another network: enter moves the calling thread there.
 func (a *Agent) In(enter func() error) *Agent {
 	a.enter = enter
+	return a
+}
+
+// With adds variables to the agent's environment.
+func (a *Agent) With(env ...string) *Agent {
+	a.env = env
 	return a
 }
 
@@ -81,6 +88,7 @@ func (a *Agent) Start() error {
 		}
 		cmd := exec.Command(a.program, a.args...) //nolint:noctx // it outlives every context but the run's
 		cmd.Stdout, cmd.Stderr = log, log
+		cmd.Env = append(os.Environ(), a.env...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 		if err := cmd.Start(); err != nil {
 			started <- err

@@ -39,11 +39,7 @@ func (h *Host) inside(do func() error) error {
 // them on to a server on this machine's loopback, until ctx ends. What happens on the
 // network happens before it.
 func (h *Host) Serve(ctx context.Context, addr, upstream string) error {
-	var l net.Listener
-	err := h.inside(func() (err error) {
-		l, err = new(net.ListenConfig).Listen(ctx, "tcp4", addr)
-		return err
-	})
+	l, err := h.Listen(ctx, addr)
 	if err != nil {
 		return err
 	}
@@ -60,14 +56,26 @@ func (h *Host) Expose(ctx context.Context, addr, inside string) error {
 	if err != nil {
 		return err
 	}
-	pass(ctx, l, func(ctx context.Context) (conn net.Conn, err error) {
-		err = h.inside(func() (err error) {
-			conn, err = new(net.Dialer).DialContext(ctx, "tcp4", inside)
-			return err
-		})
-		return conn, err
-	})
+	pass(ctx, l, func(ctx context.Context) (net.Conn, error) { return h.Dial(ctx, inside) })
 	return nil
+}
+
+// Listen takes TCP connections at an address of the host.
+func (h *Host) Listen(ctx context.Context, addr string) (l net.Listener, err error) {
+	err = h.inside(func() (err error) {
+		l, err = new(net.ListenConfig).Listen(ctx, "tcp4", addr)
+		return err
+	})
+	return l, err
+}
+
+// Dial makes a TCP connection from the host.
+func (h *Host) Dial(ctx context.Context, addr string) (conn net.Conn, err error) {
+	err = h.inside(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, "tcp4", addr)
+		return err
+	})
+	return conn, err
 }
 
 // pass relays what a listener takes to what dial reaches.

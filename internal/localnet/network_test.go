@@ -47,11 +47,9 @@ func TestNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func(within time.Duration) error {
-		var c net.Conn
-		err := n.Host("a").inside(func() (err error) {
-			c, err = (&net.Dialer{Timeout: within}).DialContext(ctx, "tcp4", b.Addr()+":700")
-			return err
-		})
+		dial, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		c, err := n.Host("a").Dial(dial, b.Addr()+":700")
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -185,3 +186,17 @@ func (s *Server) close(ctx context.Context) error {
 	s.lease.release()
 	return err
 }
+
+// Signal sends a signal to one of the server's own processes; another's is an error.
+func (s *Server) Signal(pid int, sig syscall.Signal) error {
+	if !slices.Contains(s.family(), pid) {
+		return fmt.Errorf("signal process %d of %s: %w", pid, s.Name(), ErrNotRunning)
+	}
+	return syscall.Kill(pid, sig)
+}
+
+// Mark is the present end of the server's log, for Logged.
+func (s *Server) Mark() int64 { return s.logSize() }
+
+// Logged is what the server has logged since a mark, at most a megabyte of it.
+func (s *Server) Logged(since int64) string { return s.logSince(since) }

@@ -34,6 +34,7 @@ type Proxy struct {
 	upstream string
 	lease    *portLease
 	gates    [directions]*gate
+	open     Listen
 
 	mu       sync.Mutex
 	listener net.Listener // nil while connections are refused
@@ -44,19 +45,36 @@ type Proxy struct {
 	wg       sync.WaitGroup // the accept loop and the connections
 }
 
+// Listen opens the listener of a proxy. It may do so in another network.
+type Listen func(ctx context.Context, addr string) (net.Listener, error)
+
 // StartProxy starts a proxy in front of upstream, a host:port.
 func StartProxy(upstream string) (*Proxy, error) {
+	return StartProxyIn(upstream, listenHere)
+}
+
+// StartProxyIn starts a proxy whose clients are in another network, on whose 127.0.0.1
+// open listens.
+func StartProxyIn(upstream string, open Listen) (*Proxy, error) {
 	c, err := openCache(account{})
 	if err != nil {
 		return nil, err
 	}
-	return c.startProxy(context.Background(), upstream)
+	return c.startProxyIn(context.Background(), upstream, open)
+}
+
+func listenHere(ctx context.Context, addr string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", addr)
 }
 
 func (c *cache) startProxy(ctx context.Context, upstream string) (*Proxy, error) {
+	return c.startProxyIn(ctx, upstream, listenHere)
+}
+
+func (c *cache) startProxyIn(ctx context.Context, upstream string, open Listen) (*Proxy, error) {
 	var err error
 	for range portTries {
-		p := &Proxy{upstream: upstream, conns: map[*duplex]struct{}{}, gates: [directions]*gate{newGate(), newGate()}}
+		p := &Proxy{upstream: upstream, open: open, conns: map[*duplex]struct{}{}, gates: [directions]*gate{newGate(), newGate()}}
 		if p.lease, err = c.leasePort(ctx); err != nil {
 			break
 		}
@@ -71,8 +89,7 @@ func (c *cache) startProxy(ctx context.Context, upstream string) (*Proxy, error)
 // listen begins to take connections. It is called with the lock held, or before
 // anybody else knows the proxy.
 func (p *Proxy) listen(ctx context.Context) error {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", p.Addr())
+	l, err := p.open(ctx, p.Addr())
 	if err != nil {
 		return err
 	}
