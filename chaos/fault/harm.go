@@ -149,3 +149,22 @@ func (m *connections) largest() int {
 	}
 	return best
 }
+
+// Strikes are the servers and agents that a fault needs for itself: two faults of one
+// of them at the same time are none, since the first to end would end both.
+func (f Fault) Strikes() []string {
+	server, agent := "server of "+f.Node, "agent of "+f.Node
+	switch f.Kind {
+	case ServerKill, PostmasterKill, ServerStop, ServerFreeze, RecoveryCrash, RestartStorm, ProcessKill, ProcessFreeze,
+		BackendsTerminate, DiskFull, SlotDrop, SubscriptionDisable, BackupRestore:
+		return []string{server}
+	case AgentKill, AgentStop, AgentFreeze, ClockStep:
+		return []string{agent}
+	case NodeKill:
+		return []string{server, agent}
+	case NATSLeaderLoss:
+		return []string{"agent of the leader"}
+	default:
+		return nil
+	}
+}

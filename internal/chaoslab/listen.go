@@ -27,8 +27,9 @@ func (l *Lab) listen(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Follow calls told with each event, once, as it happens, until stop is called.
-func (l *Lab) Follow(told func(events.Event)) (stop func(), err error) {
+// Follow calls told with each event of these kinds, once, as it happens, until stop is
+// called.
+func (l *Lab) Follow(kinds string, told func(events.Event)) (stop func(), err error) {
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	var stops []func()
@@ -38,7 +39,7 @@ func (l *Lab) Follow(told func(events.Event)) (stop func(), err error) {
 		}
 	}
 	for _, b := range l.buses {
-		s, err := b.Subscribe(l.life, events.Filter{}, func(e events.Event) {
+		s, err := b.Subscribe(l.life, events.Filter{Kinds: kinds}, func(e events.Event) {
 			mu.Lock()
 			news := !seen[e.ID]
 			seen[e.ID] = true
