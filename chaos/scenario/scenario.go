@@ -102,7 +102,9 @@ const (
 	Victim  Role = "@lost"
 )
 
-func roles() []string { return []string{string(Source), string(Laggard), string(Actor), string(Victim)} }
+func roles() []string {
+	return []string{string(Source), string(Laggard), string(Actor), string(Victim)}
+}
 
 // IsRole reports whether a name stands for a node that an event tells.
 func IsRole(name string) bool { return slices.Contains(roles(), name) }

@@ -43,6 +43,9 @@ func newTimeline(w fault.World, start time.Time, h *hub, log func(string, ...any
 	return &timeline{world: w, start: start, hub: h, log: log, active: map[*struck]struct{}{}}
 }
 
+// together is the kind of the records that no single fault has.
+const together = "together"
+
 // injectLimit and healLimit bound one fault's injection and healing.
 const (
 	injectLimit = 30 * time.Second
@@ -209,7 +212,7 @@ func (t *timeline) harmLocked() {
 	}
 	if t.together == nil && (h.NoMajority || len(h.Lost) > 0) {
 		t.together = &history.FaultRecord{
-			Kind: "together", Target: "all", From: time.Since(t.start), Lost: h.Lost, CostsMajority: h.NoMajority,
+			Kind: together, Target: "all", From: time.Since(t.start), Lost: h.Lost, CostsMajority: h.NoMajority,
 			Note: "what the faults in force take away together",
 		}
 		t.records = append(t.records, t.together)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"healer/internal/build"
+	"healer/internal/chaoscmd"
 	"healer/internal/cli"
 	"healer/internal/demo"
 	"healer/internal/discover"
@@ -47,7 +48,7 @@ func newApp() cli.App {
 		CheckDSN: checkDSN,
 		Commands: []*cobra.Command{
 			discover.Command(checkDSN, environ), agentCommand(info), watch.Command(checkDSN, environ), tail.Command(checkDSN, environ),
-			doctor.Command(checkDSN), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), demo.Command(),
+			doctor.Command(checkDSN), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), demo.Command(), chaoscmd.Command(checkDSN),
 		},
 		NodeCommands: nodes.Commands(checkDSN), RecoveryCommands: drive.RecoveryCommands(checkDSN),
 	}

@@ -2,7 +2,6 @@ package chaoslab
 
 import (
 	"bytes"
-	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -76,7 +75,7 @@ func setClock(pid int, offset time.Duration) (busy bool, err error) {
 	if err != nil {
 		return false, fault.Unable(err.Error(), "run as root, or allow tracing of children (kernel.yama.ptrace_scope <= 1)")
 	}
-	defer mem.Close() //nolint:errcheck // what counts is the write
+	defer mem.Close()                                                    //nolint:errcheck // what counts is the write
 	if _, err := mem.WriteAt(code, int64(begin)+int64(at)); err != nil { //nolint:gosec // an address of a process
 		return false, fmt.Errorf("the clock of process %d: %w", pid, err)
 	}
@@ -118,19 +117,49 @@ func vdso(pid int) (begin uint64, image []byte, err error) {
 	return 0, nil, errors.New("the kernel maps no vDSO into it")
 }
 
-// clockSymbol is where in the image the function begins.
+// clockSymbol is where in the image the function begins. The image is an ELF file whose
+// table of dynamic symbols is read by hand: debug/elf would make the program a megabyte
+// larger.
 func clockSymbol(image []byte) (int, error) {
-	f, err := elf.NewFile(bytes.NewReader(image))
-	if err != nil {
-		return 0, err
+	const (
+		name     = "__vdso_clock_gettime\x00"
+		dynsym   = 11 // SHT_DYNSYM
+		symSize  = 24
+		sections = 0x28 // where the header says where the table of sections is
+	)
+	le := binary.LittleEndian
+	if len(image) < 64 || string(image[:4]) != "\x7fELF" {
+		return 0, errors.New("the vDSO is no ELF image")
 	}
-	symbols, err := f.DynamicSymbols()
-	if err != nil {
-		return 0, err
+	at, size, count := le.Uint64(image[sections:]), uint64(le.Uint16(image[0x3a:])), uint64(le.Uint16(image[0x3c:]))
+	section := func(i uint64) []byte {
+		from := at + i*size
+		if size < 64 || i >= count || from+size > uint64(len(image)) {
+			return nil
+		}
+		return image[from : from+size]
 	}
-	for _, s := range symbols {
-		if s.Name == "__vdso_clock_gettime" && s.Value+64 < uint64(len(image)) {
-			return int(s.Value), nil //nolint:gosec // it is within the image
+	content := func(header []byte) []byte {
+		if header == nil {
+			return nil
+		}
+		from, length := le.Uint64(header[24:]), le.Uint64(header[32:])
+		if from+length > uint64(len(image)) {
+			return nil
+		}
+		return image[from : from+length]
+	}
+	for i := range count {
+		h := section(i)
+		if h == nil || le.Uint32(h[4:]) != dynsym {
+			continue
+		}
+		symbols, texts := content(h), content(section(uint64(le.Uint32(h[40:]))))
+		for ; len(symbols) >= symSize; symbols = symbols[symSize:] {
+			text, value := uint64(le.Uint32(symbols)), le.Uint64(symbols[8:])
+			if text < uint64(len(texts)) && bytes.HasPrefix(texts[text:], []byte(name)) && value+64 < uint64(len(image)) {
+				return int(value), nil //nolint:gosec // it is within the image
+			}
 		}
 	}
 	return 0, errors.New("the vDSO has no clock_gettime")

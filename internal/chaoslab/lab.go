@@ -167,8 +167,25 @@ func (l *Lab) startWires(context.Context) error {
 			}
 			l.sql[pair{a, s}] = w
 			if a != s {
+				if err := l.door(l.mesh.Link(a, s).Addr()); err != nil {
+					return err
+				}
 				l.repl[pair{a, s}] = &wire{name: "changes of " + a + " to " + s, dial: dialHere, proxy: l.mesh.Link(a, s)}
 			}
+		}
+	}
+	return nil
+}
+
+// door makes what listens on this machine reachable on every host: agents ask who is at
+// the other end of the subscriptions.
+func (l *Lab) door(addr string) error {
+	if l.net == nil {
+		return nil
+	}
+	for _, n := range l.mesh.Names() {
+		if err := l.net.Host(n).Serve(l.life, addr, addr); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -123,14 +123,18 @@ func (l *Lab) Healthy(ctx context.Context) error {
 func Await(ctx context.Context, cond func(context.Context) error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := cond(ctx)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil { // else it only says that the time was over
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(err, context.Cause(ctx))
+			return errors.Join(last, context.Cause(ctx))
 		case <-tick.C:
 		}
 	}

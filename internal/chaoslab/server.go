@@ -180,4 +180,3 @@ func (a agent) StepClock(offset time.Duration) error {
 		a.Thaw() // a thread was reading the clock: stop them elsewhere
 	}
 }
-

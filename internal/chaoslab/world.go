@@ -124,4 +124,3 @@ func (l *Lab) get(ctx context.Context, node, path string) (*http.Response, error
 	}
 	return l.client.Do(req)
 }
-

@@ -43,8 +43,27 @@ func TestNetwork(t *testing.T) {
 	if err := b.Serve(ctx, b.Addr()+":700", echo.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Expose(ctx, "127.0.0.1:0", "127.0.0.1:1"); err != nil {
+	// Through the host and out of it again.
+	free, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
+	}
+	door := free.Addr().String()
+	_ = free.Close()
+	if err := b.Expose(ctx, door, b.Addr()+":700"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp4", door)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.Write([]byte("door")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
+		t.Fatalf("through the door: %v", err)
 	}
 	ask := func(within time.Duration) error {
 		dial, cancel := context.WithTimeout(ctx, within)

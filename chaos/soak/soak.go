@@ -1,0 +1,314 @@
+package soak
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"healer/chaos/check"
+	"healer/chaos/scenario"
+	"healer/chaos/workload"
+	"healer/internal/chaoslab"
+)
+
+// Options say how many runs there are, and of what.
+type Options struct {
+	// Runs is how many; their seeds count from Seed on.
+	Runs int
+	Seed uint64
+	// Drawing is among what scenarios are drawn; its Able is the lab's.
+	Drawing scenario.Drawing
+	// Budget ends the soak before a run that would begin later; 0 is without limit.
+	Budget time.Duration
+	// Program is the healer whose agents run.
+	Program string
+	// Keep is the directory for what failed.
+	Keep string
+	// Trials bounds the runs that reduce one that failed; 0 reduces nothing.
+	Trials int
+	// Env are further variables of the agents' environment.
+	Env    []string
+	Limits Limits
+	// Told is called with each result.
+	Told func(Line) error
+	// Out gets what happens.
+	Out io.Writer
+	Log *slog.Logger
+}
+
+// Line is the result of one run, as a line of JSON.
+type Line struct {
+	Seed  uint64 `json:"seed"`
+	Name  string `json:"name,omitempty"`
+	Plot  string `json:"plot,omitempty"`
+	Nodes int    `json:"nodes"`
+	PG    int    `json:"pg"`
+	// Faults are the kinds of the faults that were made.
+	Faults     []string          `json:"faults"`
+	Violations []check.Violation `json:"violations"`
+	// RTOMS is the longest time from a loss to its verified recovery, in milliseconds;
+	// 0 when nothing was recovered.
+	RTOMS float64 `json:"rto_ms"`
+	// Healings are the losses, each with the times of its detection and recovery.
+	Healings []check.Healing `json:"healings,omitempty"`
+	// Transactions is how many the clients made, TookMS how long the run took.
+	Transactions int   `json:"transactions"`
+	TookMS       int64 `json:"took_ms"`
+	// Skipped are faults that were not made.
+	Skipped []string `json:"skipped,omitempty"`
+	// Trouble is what kept the harness from judging the run; it is no verdict.
+	Trouble string `json:"trouble,omitempty"`
+	// Kept is where all that may explain a failure is.
+	Kept string `json:"kept,omitempty"`
+}
+
+// Failed reports whether the run has shown a fault of Healer's, or of the harness.
+func (l Line) Failed() bool { return len(l.Violations) > 0 || l.Trouble != "" }
+
+// Totals are what a soak came to.
+type Totals struct {
+	Runs, Violated, Troubled int
+}
+
+// Soak makes the runs. Its error is one that ended it early.
+func Soak(ctx context.Context, o Options) (Totals, error) {
+	k := &keeperOfLabs{o: o}
+	defer k.close()
+	var t Totals
+	begin := time.Now()
+	for _, seed := range order(o) {
+		if ctx.Err() != nil || o.Budget > 0 && time.Since(begin) > o.Budget {
+			break
+		}
+		line, err := k.seed(ctx, seed)
+		if ctx.Err() != nil {
+			return t, context.Cause(ctx)
+		}
+		if err != nil {
+			return t, err
+		}
+		t.Runs++
+		if len(line.Violations) > 0 {
+			t.Violated++
+		} else if line.Trouble != "" {
+			t.Troubled++
+		}
+		if err := o.Told(line); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// order are the seeds, those of one size and version together: they share servers.
+func order(o Options) []uint64 {
+	seeds := make([]uint64, o.Runs)
+	for i := range seeds {
+		seeds[i] = o.Seed + uint64(i) //nolint:gosec // it counts
+	}
+	slices.SortStableFunc(seeds, func(a, b uint64) int {
+		an, am := o.Drawing.Size(a)
+		bn, bm := o.Drawing.Size(b)
+		if am != bm {
+			return am - bm
+		}
+		return an - bn
+	})
+	return seeds
+}
+
+// Play runs one scenario of a file on a lab of its own.
+func Play(ctx context.Context, o Options, s *scenario.Scenario) (Line, error) {
+	k := &keeperOfLabs{o: o}
+	defer k.close()
+	return k.play(ctx, s)
+}
+
+// keeperOfLabs has the lab of the last run, for as long as it is sound.
+type keeperOfLabs struct {
+	o     Options
+	lab   *chaoslab.Lab
+	dir   string
+	nodes int
+	major int
+}
+
+func (k *keeperOfLabs) close() {
+	if k.lab != nil {
+		if err := k.lab.Close(); err != nil {
+			fmt.Fprintln(k.o.Out, "chaos: ending the cluster:", err)
+		}
+		k.lab = nil
+	}
+	if k.dir != "" {
+		_ = os.RemoveAll(k.dir)
+		k.dir = ""
+	}
+}
+
+// get is a lab of that size, the last one if it can be used again.
+func (k *keeperOfLabs) get(ctx context.Context, nodes, major int) (*chaoslab.Lab, error) {
+	if k.lab != nil && k.nodes == nodes && k.major == major {
+		return k.lab, nil
+	}
+	k.close()
+	dir, err := os.MkdirTemp("", "healer-chaos-")
+	if err != nil {
+		return nil, err
+	}
+	k.dir = dir
+	// The servers run as another user when this runs as root.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // it has to be entered
+		return nil, err
+	}
+	k.nodes, k.major = nodes, major
+	k.lab, err = chaoslab.Start(ctx, chaoslab.Options{
+		Nodes: nodes, Major: major, Program: k.o.Program, Dir: dir, Env: k.o.Env, Log: k.o.Log,
+		Schema: workload.Schema(scenario.NodeNames(nodes)...), Conf: workload.Settings(),
+	})
+	return k.lab, err
+}
+
+// seed draws the scenario of a seed, and plays it.
+func (k *keeperOfLabs) seed(ctx context.Context, seed uint64) (Line, error) {
+	nodes, major := k.o.Drawing.Size(seed)
+	l, err := k.get(ctx, nodes, major)
+	if err != nil {
+		return Line{}, err
+	}
+	d := k.o.Drawing
+	d.Able = l.Able
+	return k.play(ctx, d.Draw(seed))
+}
+
+// play runs a scenario, and keeps and reduces what fails.
+func (k *keeperOfLabs) play(ctx context.Context, s *scenario.Scenario) (Line, error) {
+	out, line, err := k.once(ctx, s)
+	if err != nil || !line.Failed() || ctx.Err() != nil {
+		return line, err
+	}
+	line.Kept = filepath.Join(k.o.Keep, s.Name)
+	if err := keep(line.Kept, s, out, line, k.lab); err != nil {
+		return line, fmt.Errorf("keep what failed: %w", err)
+	}
+	k.close() // what a failure has left is not for others
+	if k.o.Trials > 0 && len(line.Violations) > 0 {
+		if err := k.reduce(ctx, s, line); err != nil {
+			return line, err
+		}
+	}
+	return line, nil
+}
+
+// once runs a scenario, once more when the cluster was not ready for it.
+func (k *keeperOfLabs) once(ctx context.Context, s *scenario.Scenario) (Outcome, Line, error) {
+	for try := 1; ; try++ {
+		begin := time.Now()
+		l, err := k.get(ctx, s.Nodes, s.PG)
+		if err != nil {
+			return Outcome{}, Line{}, err
+		}
+		out, err := Run(ctx, l, s, k.o.Limits, func(format string, args ...any) {
+			fmt.Fprintf(k.o.Out, "  "+format+"\n", args...)
+		})
+		if errors.Is(err, errNotReady) && try == 1 {
+			fmt.Fprintf(k.o.Out, "  a fresh cluster is needed: %v\n", err)
+			k.close()
+			continue
+		}
+		line := Line{
+			Seed: s.Seed, Name: s.Name, Nodes: s.Nodes, PG: l.Mesh().Nodes()[0].Major(), Faults: []string{}, Violations: []check.Violation{},
+			RTOMS: out.RTO, Healings: out.Healings, Transactions: len(out.Run.Transactions), TookMS: time.Since(begin).Milliseconds(), Skipped: out.Skipped,
+		}
+		for _, f := range out.Run.Faults {
+			if f.Kind != together {
+				line.Faults = append(line.Faults, f.Kind)
+			}
+		}
+		line.Violations = append(line.Violations, out.Violations...)
+		if err != nil {
+			line.Trouble = err.Error()
+		}
+		if len(s.Expect.Lost) > 0 {
+			k.close() // a node that stayed lost may never be taken back
+		}
+		return out, line, nil
+	}
+}
+
+// repeats is how often a candidate is tried before it counts as one that does not fail.
+const repeats = 2
+
+// reduce looks for a shorter schedule that breaks one of the same promises.
+func (k *keeperOfLabs) reduce(ctx context.Context, s *scenario.Scenario, first Line) error {
+	broken := map[string]bool{}
+	for _, v := range first.Violations {
+		broken[v.Checker] = true
+	}
+	fails := func(ctx context.Context, c *scenario.Scenario) bool {
+		for range repeats {
+			fmt.Fprintf(k.o.Out, "  reducing %s: %d faults\n", s.Name, len(c.Schedule))
+			_, line, err := k.once(ctx, c)
+			if err != nil {
+				return false
+			}
+			if line.Failed() {
+				k.close()
+			}
+			if slices.ContainsFunc(line.Violations, func(v check.Violation) bool { return broken[v.Checker] }) {
+				return true
+			}
+		}
+		return false
+	}
+	short := scenario.Reduce(ctx, s, k.o.Trials, fails)
+	if len(short.Schedule) == len(s.Schedule) {
+		return nil
+	}
+	short.Name += "-reduced"
+	return write(filepath.Join(first.Kept, "reduced.yaml"), short)
+}
+
+// write writes a scenario.
+func write(path string, s *scenario.Scenario) error {
+	b, err := s.Marshal()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o600)
+}
+
+// keep writes all that may explain a failure.
+func keep(dir string, s *scenario.Scenario, out Outcome, line Line, l *chaoslab.Lab) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	errs := []error{write(filepath.Join(dir, "scenario.yaml"), s)}
+	for name, what := range map[string]any{"run.json": out.Run, "result.json": line} {
+		b, err := json.Marshal(what)
+		errs = append(errs, err, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
+	if l == nil {
+		return errors.Join(errs...)
+	}
+	for _, n := range l.Names() {
+		errs = append(errs, copyFile(l.Mesh().Node(n).LogFile(), filepath.Join(dir, n+".server.log")),
+			copyFile(l.AgentOf(n).Log(), filepath.Join(dir, n+".agent.log")))
+	}
+	return errors.Join(errs...)
+}
+
+func copyFile(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o600)
+}
