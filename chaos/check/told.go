@@ -13,9 +13,8 @@ import (
 
 // eventSchema: every event is as its schema says, and about this cluster.
 func eventSchema(f *facts) (found []string) {
-	v := schema.NewValidator(nil)
 	for _, e := range f.Events {
-		if err := v.Validate(e); err != nil {
+		if err := schema.Check(e); err != nil {
 			found = append(found, fmt.Sprintf("event %s (%s): %s", e.ID, e.Kind(), strings.ReplaceAll(err.Error(), "\n", " ")))
 		}
 	}

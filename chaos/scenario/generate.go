@@ -106,18 +106,17 @@ func (g *draw) plot() plot {
 }
 
 // add adds a fault unless this machine cannot make it, or its node is taken.
-func (g *draw) add(e Event) bool {
+func (g *draw) add(e Event) {
 	if g.Able != nil && g.Able(e.Fault) != nil {
-		return false
+		return
 	}
 	for _, r := range e.Fault.Strikes() {
 		if slices.Contains(g.busy, r) {
-			return false
+			return
 		}
 	}
 	g.busy = append(g.busy, e.Fault.Strikes()...)
 	g.events = append(g.events, e)
-	return true
 }
 
 // between draws a time, in whole 10 ms.
@@ -148,8 +147,14 @@ func (g *draw) lose(victim string, at time.Duration, but ...string) {
 		}})
 	}
 	kinds := []fault.Fault{
-		{Kind: fault.ServerKill}, {Kind: fault.NodeKill}, {Kind: fault.NodeKill}, {Kind: fault.ServerStop, Mode: "immediate"},
-		{Kind: fault.ServerStop, Mode: "fast"}, {Kind: fault.PostmasterKill}, {Kind: fault.ServerFreeze}, {Kind: fault.RecoveryCrash},
+		{Kind: fault.ServerKill},
+		{Kind: fault.NodeKill},
+		{Kind: fault.NodeKill},
+		{Kind: fault.ServerStop, Mode: "immediate"},
+		{Kind: fault.ServerStop, Mode: "fast"},
+		{Kind: fault.PostmasterKill},
+		{Kind: fault.ServerFreeze},
+		{Kind: fault.RecoveryCrash},
 	}
 	f := pick(g, kinds...)
 	f.Node = victim

@@ -111,7 +111,7 @@ func Soak(ctx context.Context, o Options) (Totals, error) {
 func order(o Options) []uint64 {
 	seeds := make([]uint64, o.Runs)
 	for i := range seeds {
-		seeds[i] = o.Seed + uint64(i) //nolint:gosec // it counts
+		seeds[i] = o.Seed + uint64(i)
 	}
 	slices.SortStableFunc(seeds, func(a, b uint64) int {
 		an, am := o.Drawing.Size(a)

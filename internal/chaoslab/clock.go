@@ -39,7 +39,7 @@ func wrongClock(offset time.Duration) []byte {
 		0x4c, 0x01, 0x1e, // add [rsi], r11
 		0xc3, // end: ret
 	}
-	binary.LittleEndian.PutUint64(code[13:], uint64(int64(offset/time.Second))) //nolint:gosec // two's complement is meant
+	binary.LittleEndian.PutUint64(code[13:], uint64(int64(offset/time.Second)))
 	return code
 }
 
@@ -65,7 +65,7 @@ func setClock(pid int, offset time.Duration) (busy bool, err error) {
 	if offset == 0 {
 		code = right[at : at+len(code)]
 	}
-	if busy, err = inside(pid, begin+uint64(at), len(code)); busy || err != nil { //nolint:gosec // an offset in a page
+	if busy, err = inside(pid, begin+uint64(at), len(code)); busy || err != nil {
 		return busy, err
 	}
 	if bytes.Equal(image[at:at+len(code)], code) {
@@ -75,8 +75,8 @@ func setClock(pid int, offset time.Duration) (busy bool, err error) {
 	if err != nil {
 		return false, fault.Unable(err.Error(), "run as root, or allow tracing of children (kernel.yama.ptrace_scope <= 1)")
 	}
-	defer mem.Close()                                                    //nolint:errcheck // what counts is the write
-	if _, err := mem.WriteAt(code, int64(begin)+int64(at)); err != nil { //nolint:gosec // an address of a process
+	defer mem.Close() //nolint:errcheck // what counts is the write
+	if _, err := mem.WriteAt(code, int64(begin)+int64(at)); err != nil {
 		return false, fmt.Errorf("the clock of process %d: %w", pid, err)
 	}
 	return false, nil
@@ -111,7 +111,7 @@ func vdso(pid int) (begin uint64, image []byte, err error) {
 		}
 		defer mem.Close() //nolint:errcheck // it is only read
 		image = make([]byte, end-begin)
-		_, err = io.ReadFull(io.NewSectionReader(mem, int64(begin), int64(end-begin)), image) //nolint:gosec // an address of a process
+		_, err = io.ReadFull(io.NewSectionReader(mem, int64(begin), int64(end-begin)), image)
 		return begin, image, err
 	}
 	return 0, nil, errors.New("the kernel maps no vDSO into it")
@@ -158,7 +158,7 @@ func clockSymbol(image []byte) (int, error) {
 		for ; len(symbols) >= symSize; symbols = symbols[symSize:] {
 			text, value := uint64(le.Uint32(symbols)), le.Uint64(symbols[8:])
 			if text < uint64(len(texts)) && bytes.HasPrefix(texts[text:], []byte(name)) && value+64 < uint64(len(image)) {
-				return int(value), nil //nolint:gosec // it is within the image
+				return int(value), nil
 			}
 		}
 	}
@@ -178,9 +178,16 @@ func inside(pid int, at uint64, size int) (bool, error) {
 			return false, err
 		}
 		words := strings.Fields(string(b))
-		pc, err := strconv.ParseUint(strings.TrimPrefix(words[len(words)-1], "0x"), 16, 64)
-		if err != nil || pc >= at && pc < at+uint64(size)+64 { //nolint:gosec // a size
-			return true, nil // running, or in it
+		last := words[len(words)-1]
+		if last == "running" {
+			return true, nil
+		}
+		pc, err := strconv.ParseUint(strings.TrimPrefix(last, "0x"), 16, 64)
+		if err != nil {
+			return false, err
+		}
+		if pc >= at && pc < at+uint64(size)+64 {
+			return true, nil
 		}
 	}
 	return false, nil

@@ -71,7 +71,7 @@ func (d disk) Left() (uint64, error) {
 	if err := unix.Statfs(string(d), &s); err != nil {
 		return 0, fmt.Errorf("%s: %w", d, err)
 	}
-	return s.Bavail * uint64(s.Bsize), nil //nolint:gosec // a block has a size
+	return s.Bavail * uint64(s.Bsize), nil
 }
 
 // Fill implements fault.Disk: one file takes all there is.

@@ -221,7 +221,7 @@ func (l *Lab) Names() []string { return l.mesh.Names() }
 // Mesh is the servers.
 func (l *Lab) Mesh() *localpg.Mesh { return l.mesh }
 
-// Agent is a node's agent.
+// AgentOf is a node's agent.
 func (l *Lab) AgentOf(node string) *localagent.Agent { return l.agents[node] }
 
 // API is where this process reaches a node's agent.

@@ -64,7 +64,7 @@ func New(names []string) (*Network, error) {
 	n := &Network{hosts: map[string]*Host{}, byIP: map[[4]byte]*Host{}}
 	n.Heal()
 	for i, name := range names {
-		ip := [4]byte{10, 77, 0, byte(i + 1)} //nolint:gosec // there are few
+		ip := [4]byte{10, 77, 0, byte(i + 1)}
 		h := &Host{name: name, addr: net.IP(ip[:]).String(), ns: -1, net: n, out: make(chan []byte, 1<<14)}
 		made := make(chan error)
 		go func() {
@@ -195,7 +195,7 @@ func (h *Host) receive() {
 		h.net.mu.RLock()
 		f := h.net.rules(p)
 		h.net.mu.RUnlock()
-		if f.Lost > 0 && rand.Float64() < f.Lost { //nolint:gosec // no secret
+		if f.Lost > 0 && rand.Float64() < f.Lost {
 			continue
 		}
 		data := append([]byte(nil), raw...)
