@@ -147,6 +147,18 @@ type agent struct {
 
 var _ fault.Agent = agent{}
 
+// Stop implements fault.Agent.
+func (a agent) Stop(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() { a.Agent.Stop(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the agent of %s does not end: %w", a.node, context.Cause(ctx))
+	}
+}
+
 // Clock implements fault.Agent: the date of an answer of its HTTP server.
 func (a agent) Clock(ctx context.Context) (time.Time, error) {
 	res, err := a.lab.get(ctx, a.node, "/livez")

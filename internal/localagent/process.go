@@ -141,16 +141,7 @@ func (a *Agent) Kill() { a.end(syscall.SIGKILL) }
 func (a *Agent) Stop() { a.end(syscall.SIGTERM) }
 
 func (a *Agent) end(by syscall.Signal) {
-	a.mu.Lock()
-	pid, done := a.pid, a.done
-	a.mu.Unlock()
-	if done == nil {
-		return
-	}
-	select {
-	case <-done: // its number may be another's by now
-	default:
-		_ = syscall.Kill(-pid, by)
+	if _, done := a.signal(by); done != nil {
 		<-done
 	}
 }
@@ -169,20 +160,6 @@ func (a *Agent) signal(s syscall.Signal) (pid int, done <-chan struct{}) {
 	default:
 		_ = syscall.Kill(-a.pid, s)
 		return a.pid, a.done
-	}
-}
-
-// Stop asks the process to end, as a service manager does, and waits until it has.
-func (a *Agent) Stop(ctx context.Context) error {
-	_, done := a.signal(syscall.SIGTERM)
-	if done == nil {
-		return nil
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("the agent of %s does not end: %w", a.node, context.Cause(ctx))
 	}
 }
 
