@@ -222,9 +222,23 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 	if a.cancelled(p.Node) { // just before the run could be seen
 		a.active.cancel(p.Node)
 	}
+	watching := a.watchLocks(ctx, p)
 	out := exec.Run(ctx, p)
+	watching()
 	a.view.running(nil)
 	a.concluded(p, out)
+}
+
+// watchLocks shows, until the returned function is called, whose lock a run waits for.
+func (a *Agent) watchLocks(ctx context.Context, p planner.Plan) (end func()) {
+	var servers []steps.Waiter
+	for _, n := range p.Survivors {
+		servers = append(servers, a.servers[n])
+	}
+	if p.Kind == planner.Rejoin {
+		servers = append(servers, a.servers[p.Node])
+	}
+	return steps.WatchLocks(ctx, servers, func(r *planner.Refusal) { a.refuse(p, r) })
 }
 
 // concluded remembers how a run went and when to try again.

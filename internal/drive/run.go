@@ -122,7 +122,7 @@ func (m *mesh) recover(cmd *cobra.Command, f *flags, o order) error {
 				}
 				asked = true
 			}
-			if err := m.carryOut(ctx, o, d); err != nil {
+			if err := m.carryOut(ctx, o, d, cmd.ErrOrStderr()); err != nil {
 				return err
 			}
 		case d.Refusal != nil && d.Refusal.Wait && o.wait && !o.dryRun:
@@ -199,8 +199,8 @@ func (m *mesh) agentsSay(ctx context.Context, failed string) *planner.Refusal {
 	return nil
 }
 
-// carryOut runs the plan.
-func (m *mesh) carryOut(ctx context.Context, o order, d *ran) (err error) {
+// carryOut runs the plan, and says meanwhile whose locks it waits for.
+func (m *mesh) carryOut(ctx context.Context, o order, d *ran, say io.Writer) (err error) {
 	lost := map[string]bool{}
 	for _, n := range d.Lost {
 		lost[n] = true
@@ -216,7 +216,9 @@ func (m *mesh) carryOut(ctx context.Context, o order, d *ran) (err error) {
 	}
 	exec, err := executor.New(h.config)
 	if err == nil {
+		end := m.watchLocks(ctx, d.Plan, say)
 		d.take(exec.Run(ctx, d.Plan))
+		end()
 	}
 	told := h.end(ctx)
 	if err != nil {
@@ -224,6 +226,22 @@ func (m *mesh) carryOut(ctx context.Context, o order, d *ran) (err error) {
 	}
 	d.Outcome.Events = told
 	return nil
+}
+
+// watchLocks says whose lock the run waits for, once for each server, until the returned
+// function is called.
+func (m *mesh) watchLocks(ctx context.Context, p planner.Plan, say io.Writer) (end func()) {
+	var servers []steps.Waiter
+	for _, n := range p.Survivors {
+		servers = append(servers, m.Servers[n])
+	}
+	said := ""
+	return steps.WatchLocks(ctx, servers, func(r *planner.Refusal) {
+		if r != nil && r.Node != said {
+			said = r.Node
+			fmt.Fprintf(say, "waiting: %s\n  %s\n", r.Why, r.Remedy)
+		}
+	})
 }
 
 // verdict is what the exit code says.
