@@ -80,6 +80,12 @@ func rebuild(node string) string {
 	return "healer node rebuild " + node
 }
 
+// replace is the remedy where the rows of a node belong to a past that the others do not
+// share. Nothing else lifts the mark that it is given.
+func replace(node string) string {
+	return rebuild(node) + " --wipe (a survivor's rows take the place of its own); or stop its server for good, and: healer node drop " + node
+}
+
 // byRows is the remedy where the log is gone and the rows are not.
 func byRows(origin, target string) string {
 	return "healer recovery run --failed " + origin + " --rows carries its rows in place of its transactions; or " + rebuild(target)

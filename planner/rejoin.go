@@ -78,8 +78,8 @@ func barred(f topology.NodeState, read []topology.NodeState) *Refusal {
 			return refuse(RebuildUnfinished, f.Name, rebuild(f.Name),
 				"%s is being rebuilt, and not complete yet", f.Name).wait(true)
 		case f.Identity.SystemID == bar.Identity.SystemID:
-			return refuse(Reason(bar.Reason), f.Name, rebuild(f.Name),
-				"%s was refused as %s before, which %s keeps marked: what it has written since does not bring back what it lost",
+			return refuse(Reason(bar.Reason), f.Name, replace(f.Name),
+				"%s was refused as %s before, which %s keeps marked until it is rebuilt or dropped: what it has written since does not bring back what it lost",
 				f.Name, bar.Reason, n.Name)
 		}
 	}
@@ -169,7 +169,7 @@ func sameNode(f topology.NodeState, m topology.Memory, fenced []survivor) *Refus
 // have applied of it: it would use those LSNs again for other transactions, and
 // the survivors would take them for applied.
 func sameHistory(f topology.NodeState, m topology.Memory, fenced []survivor, w topology.LSN) *Refusal {
-	drop := rebuild(f.Name)
+	drop := replace(f.Name)
 	for _, s := range fenced {
 		was := expected(s, f.Name, m).Timeline
 		if was == f.Identity.Timeline {

@@ -173,11 +173,22 @@ func (r *active) cancel(node string) {
 // next are the lost nodes that a recovery of their own is about to fence the survivors
 // off from: allowed, not refused, and not one that has just failed. What waits for them
 // must not wait for ever.
-func (a *Agent) next() (nodes []string) {
+func (a *Agent) next() []string {
 	obs := a.view.observation()
-	for _, t := range a.triggers() {
-		id := planner.PlanID(a.cfg.Cluster, t.Kind, t.Node, t.Incarnation)
-		if t.Kind == planner.Recovery && permitted(a.policyFor(t.Node, obs), t.Node) && !a.view.refuses(t.Node) && !a.attempts.failing(id) {
+	return following(a.triggers(), func(t planner.Trigger) bool {
+		return mayBegin(a.cfg.Cluster, t, a.policyFor(t.Node, obs), a.view, a.attempts)
+	})
+}
+
+// mayBegin reports whether nothing stands against what a trigger asks for.
+func mayBegin(cluster string, t planner.Trigger, pol planner.Policy, v *view, tries *attempts) bool {
+	return permitted(pol, t.Node) && !v.refuses(t.Node) && !tries.failing(planner.PlanID(cluster, t.Kind, t.Node, t.Incarnation))
+}
+
+// following are the nodes of the recoveries among the triggers that may begin.
+func following(triggers []planner.Trigger, may func(planner.Trigger) bool) (nodes []string) {
+	for _, t := range triggers {
+		if t.Kind == planner.Recovery && may(t) {
 			nodes = append(nodes, t.Node)
 		}
 	}

@@ -29,7 +29,8 @@ func TestDrop(t *testing.T) {
 	// Healer's slots for n1, and one of somebody else that is none of its business.
 	for _, n := range []string{"n2", "n3"} {
 		l.exec(n, `SELECT pg_create_logical_replication_slot('spock_app_recovery_`+n+`_n1', 'pgoutput')`)
-		l.exec(n, `SELECT pg_replication_origin_create('healer:repair:n1')`)
+		l.exec(n, `SELECT pg_replication_origin_create('healer:repair:n1'), pg_replication_origin_create('healer:bar:app:n1:behind_watermark:1:1'),
+			pg_replication_origin_create('healer:owed:app:n1:n2')`)
 	}
 	l.exec("n2", `SELECT pg_create_logical_replication_slot('of_somebody', 'pgoutput')`)
 	l.lose()

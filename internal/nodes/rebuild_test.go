@@ -20,6 +20,7 @@ import (
 	"healer/internal/localpg/pgtest"
 	"healer/internal/nodes"
 	"healer/postgres"
+	"healer/topology"
 )
 
 // childEnv makes this test's binary the command itself, to be killed.
@@ -223,6 +224,11 @@ func TestRebuildRefused(t *testing.T) {
 	l.fails("--from n9", "rebuild", "n1", "--yes", "--force", "--wipe", "--from", "n9")
 	l.lose()
 	l.replace(18, false)
+	// Marks that nothing else lifts.
+	e := l.engine()
+	for _, n := range []string{"n2", "n3"} {
+		l.must(e.Bar(t.Context(), n, "n1", "behind_watermark", topology.Identity{SystemID: 1}), e.Owe(t.Context(), n, "n1", "n2"))
+	}
 	none := t.TempDir()
 	l.fails("there is no pg_dump", "rebuild", "n1", "--yes", "--pg-bin", none)
 	l.must(os.WriteFile(filepath.Join(none, "pg_dump"), []byte("#!/bin/sh\necho 'pg_dump (PostgreSQL) 15.9'\n"), 0o755))
