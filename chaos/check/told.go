@@ -65,6 +65,7 @@ func (f *facts) runs() map[string]*run {
 		var of struct {
 			Run   string `json:"run"`
 			State string `json:"state"`
+			Kind  string `json:"kind"`
 		}
 		if e.Kind() == events.JournalEntry || json.Unmarshal(e.Data, &of) != nil || of.Run == "" {
 			continue
@@ -78,7 +79,8 @@ func (f *facts) runs() map[string]*run {
 		case events.RecoveryStarted:
 			r.started = i + 1
 		case events.RecoveryStep:
-			if of.State != "already" { // what was found done nobody has begun
+			// A run that only looks, or was kept from anything, has not begun.
+			if of.State == "done" && of.Kind != "check" && of.Kind != "drain" {
 				r.steps = append(r.steps, i+1)
 			}
 		case events.RecoveryVerified, events.NodeRejoined, events.RecoveryFailed, events.RecoveryCancelled:
