@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -30,7 +29,7 @@ Exits 0 when it does, 1 when it does not, 64 when wrongly called.`),
 	}
 	file := ConfigFlag(cmd)
 	node := cmd.Flags().StringP("node", "n", "", "ask the agent of this node")
-	addr := cmd.Flags().String("api", "", "ask the agent at this `HOST:PORT`, without a file")
+	addr := AgentFlags(cmd, "ask")
 	ready := cmd.Flags().Bool("ready", false, "whether it also sees the mesh, and not only lives")
 	limit := cmd.Flags().Duration("timeout", 3*time.Second, "how long to wait for the agent")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -44,9 +43,13 @@ Exits 0 when it does, 1 when it does not, 64 when wrongly called.`),
 		if err != nil {
 			return err
 		}
+		client, err := AgentClient(cmd, a.CheckDSN)
+		if err != nil {
+			return err
+		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), *limit)
 		defer cancel()
-		said, err := api.FetchHealth(ctx, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, agents[0].API, *ready)
+		said, err := api.FetchHealth(ctx, client, agents[0].API, *ready)
 		if said != "" {
 			fmt.Fprintln(cmd.OutOrStdout(), said)
 		}
