@@ -18,6 +18,8 @@ const (
 	EngineNative Engine = "native"
 	// EnginePglogical is the extension pglogical 2.4, on PostgreSQL 15 and later.
 	EnginePglogical Engine = "pglogical"
+	// EngineSpock is pgEdge's extension Spock, 5 and 6.
+	EngineSpock Engine = "spock"
 )
 
 // Mode says how much an agent may do by itself.

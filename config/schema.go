@@ -17,7 +17,7 @@ func (r *reader) root(n ast.Node, c *Config, check DSNCheck) {
 		{name: "cluster", need: "name the cluster, such as `cluster: app`", read: named(&c.Cluster, "a-z0-9-", "app")},
 		{name: "engine", read: oneOf(&c.Engine,
 			choice{word: string(EngineAuto)}, choice{word: string(EngineNative)}, choice{word: string(EnginePglogical)},
-			choice{word: "spock", refused: "is not supported in this release"})},
+			choice{word: string(EngineSpock)})},
 		{name: "mode", read: oneOf(&c.Mode,
 			choice{word: string(ModeObserve)}, choice{word: string(ModeAdvise)}, choice{word: string(ModeAuto)})},
 		{

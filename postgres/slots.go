@@ -52,10 +52,10 @@ func (s *Server) CreateSlot(ctx context.Context, name, plugin string) error {
 	return s.Slow(ctx, "SELECT pg_create_logical_replication_slot($1, $2)", []any{name, plugin})
 }
 
-// CopySlot makes dst a persistent copy of src with plugin pgoutput, whatever
-// the plugin of src. SQLSTATE 42710 (a conflict) when dst is taken.
-func (s *Server) CopySlot(ctx context.Context, src, dst string) error {
-	return s.Slow(ctx, "SELECT pg_copy_logical_replication_slot($1, $2, false, 'pgoutput')", []any{src, dst})
+// CopySlot makes dst a persistent copy of src with that plugin, whatever the plugin of
+// src. SQLSTATE 42710 (a conflict) when dst is taken.
+func (s *Server) CopySlot(ctx context.Context, src, dst, plugin string) error {
+	return s.Slow(ctx, "SELECT pg_copy_logical_replication_slot($1, $2, false, $3)", []any{src, dst, plugin})
 }
 
 // AdvanceSlot moves a slot forward to lsn, or to the last flushed position

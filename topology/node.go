@@ -65,6 +65,9 @@ type Subscription struct {
 	// applied (pg_replication_origin_status.remote_lsn); 0 when none yet.
 	Progress LSN         `json:"progress"`
 	Worker   WorkerState `json:"worker"`
+	// Writer is the id that the apply worker's commits have instead of that of Origin,
+	// and that no origin has; 0 when there is no such.
+	Writer uint32 `json:"writer,omitempty"`
 }
 
 // SlotKind says what a replication slot is to Healer.

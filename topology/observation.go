@@ -51,6 +51,22 @@ func (n NodeState) From(provider string) (Subscription, bool) {
 	return n.Subscriptions[i], true
 }
 
+// Authors are the nodes whose transactions the node applies, by what its commits have:
+// the names of replication origins, and WriterName of ids that are none.
+func (n NodeState) Authors() map[string]string {
+	m := make(map[string]string, len(n.Subscriptions))
+	for _, s := range n.Subscriptions {
+		if s.Provider == "" {
+			continue
+		}
+		m[s.Origin] = s.Provider
+		if s.Writer != 0 {
+			m[WriterName(s.Writer)] = s.Provider
+		}
+	}
+	return m
+}
+
 // FenceOf returns the mark by which origin is fenced off on this node.
 func (n NodeState) FenceOf(origin string) (Fence, bool) {
 	i := slices.IndexFunc(n.Fences, func(f Fence) bool { return f.Origin == origin })

@@ -203,7 +203,7 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 		Take: func(ctx context.Context, lsn topology.LSN, message map[string]string) error {
 			return r.take(ctx, p, l, lsn, message)
 		},
-		Floor: l.From, Watermark: l.To, Tables: tables, Authors: authors(source),
+		Floor: l.From, Watermark: l.To, Tables: tables, Authors: source.Authors(),
 		Spill:  rescue.Spill{Dir: r.SpillDir},
 		Settle: func(ctx context.Context) (topology.LSN, error) { return r.settle(ctx, p, l.Source) },
 	})
@@ -242,12 +242,16 @@ func (r *Run) stream(ctx context.Context, p planner.Plan, l *lane) (*rescue.Stre
 	if err != nil {
 		return nil, err
 	}
+	format, err := r.Engine.Format(ctx, l.Source, l.Target, p.Node)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := server.Replication(ctx)
 	if err != nil {
 		return nil, r.Wrap(l.Source, err)
 	}
 	stream, err := rescue.OpenStream(ctx, conn, rescue.StreamOptions{
-		Node: l.Source, Slot: l.Clone, Publications: pubs, Until: until,
+		Node: l.Source, Slot: l.Clone, Publications: pubs, Until: until, Format: format,
 	})
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))

@@ -78,7 +78,7 @@ func (r *Run) acquire(ctx context.Context, p planner.Plan, l *lane) (*rescue.Ses
 		return nil, r.Wrap(l.Target, err)
 	}
 	session, err := rescue.NewSession(ctx, conn, rescue.Target{
-		Node: l.Target, Origin: p.Node, OriginName: sub.Origin, Authors: authors(target), Conflicts: resolution,
+		Node: l.Target, Origin: p.Node, OriginName: sub.Origin, Authors: target.Authors(), Conflicts: resolution,
 	})
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
@@ -107,7 +107,7 @@ func (r *Run) proven(ctx context.Context, p planner.Plan, node string) error {
 		return r.Wrap(node, err)
 	}
 	session, err := rescue.NewSession(ctx, conn, rescue.Target{
-		Node: node, Origin: p.Node, OriginName: sub.Origin, Authors: authors(state),
+		Node: node, Origin: p.Node, OriginName: sub.Origin, Authors: state.Authors(),
 	})
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
@@ -241,16 +241,4 @@ func (r *Run) tables(ctx context.Context, p planner.Plan, node string, sub topol
 		}
 	}
 	return all, nil
-}
-
-// authors maps a node's replication origins to the nodes whose transactions
-// they stand for.
-func authors(n topology.NodeState) map[string]string {
-	m := make(map[string]string, len(n.Subscriptions))
-	for _, s := range n.Subscriptions {
-		if s.Provider != "" {
-			m[s.Origin] = s.Provider
-		}
-	}
-	return m
 }

@@ -154,7 +154,7 @@ func (r *Run) mesh(nodes []string, obs topology.Observation) (peers []compare.No
 		if err != nil {
 			return nil, nil, err
 		}
-		peers = append(peers, compare.Node{Name: name, Connect: server.Session, Authors: authors(n)})
+		peers = append(peers, compare.Node{Name: name, Connect: server.Session, Authors: n.Authors()})
 	}
 	for _, pair := range mutual(nodes) {
 		to, _ := obs.Node(pair.To)

@@ -98,7 +98,7 @@ func (r *Run) wholly(ctx context.Context, p planner.Plan, l *lane) (compare.Repo
 			return compare.Report{}, nil, err
 		}
 		nodes = append(nodes, name)
-		peers = append(peers, compare.Node{Name: name, Connect: server.Session, Authors: authors(state)})
+		peers = append(peers, compare.Node{Name: name, Connect: server.Session, Authors: state.Authors()})
 	}
 	pairs, err := r.exchanging(p, nodes)
 	if err != nil {

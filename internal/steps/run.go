@@ -43,6 +43,7 @@ type Engine interface {
 	Tables(ctx context.Context, node string, sub topology.Subscription) ([]topology.TableName, error)
 	Unknown(ctx context.Context, node string, sub topology.Subscription, other string, theirs topology.Subscription) ([]topology.TableName, error)
 	Publications(ctx context.Context, source, target, lost string) ([]string, error)
+	Format(ctx context.Context, source, target, lost string) (engine.Format, error)
 	Filters(ctx context.Context, source, target, lost string) (map[topology.TableName]string, error)
 	Queue(ctx context.Context, node string) (topology.TableName, error)
 	Command(ctx context.Context, node, provider string, row map[string]string) (engine.Command, error)

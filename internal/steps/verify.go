@@ -126,7 +126,7 @@ func (r *Run) peers(ctx context.Context, p planner.Plan) ([]rescue.Peer, error) 
 		if err != nil {
 			return peers, r.Wrap(node, err)
 		}
-		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: authors(n), Tables: tables})
+		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: n.Authors(), Tables: tables})
 	}
 	return peers, nil
 }

@@ -164,13 +164,7 @@ func (m *mesh) peers() []compare.Node {
 	var out []compare.Node
 	for _, name := range m.nodes {
 		n, _ := m.seen.Node(name)
-		authors := map[string]string{}
-		for _, s := range n.Subscriptions {
-			if s.Provider != "" {
-				authors[s.Origin] = s.Provider
-			}
-		}
-		out = append(out, compare.Node{Name: name, Connect: m.Servers[name].Session, Authors: authors})
+		out = append(out, compare.Node{Name: name, Connect: m.Servers[name].Session, Authors: n.Authors()})
 	}
 	return out
 }

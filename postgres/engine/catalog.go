@@ -29,6 +29,8 @@ type Subscription struct {
 	// Slot is the slot's name at the provider, Origin that of the replication origin here.
 	Slot   string `json:"slot"`
 	Origin string `json:"origin"`
+	// Writer is topology.Subscription's.
+	Writer uint32 `json:"writer"`
 	// Publications are the sets of tables that it asks for.
 	Publications []string `json:"publications"`
 	// Forwards names the origins whose changes the provider passes on.

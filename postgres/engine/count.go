@@ -30,6 +30,9 @@ func (e *Engine) CountForeign(ctx context.Context, node, slot string, sub topolo
 	if err != nil {
 		return 0, err
 	}
+	if t.plugged() != nil {
+		return t.countPlugged(ctx, s, slot, sub, from)
+	}
 	sets := []string{pubAll, pubInserts}
 	if t.Decodable() {
 		sets = append(sets, sub.Publications...)

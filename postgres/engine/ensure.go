@@ -28,6 +28,10 @@ func (e *Engine) EnsurePublication(ctx context.Context, node string) (changed bo
 	if err != nil {
 		return false, err
 	}
+	t, err := e.tongue(ctx, s)
+	if err != nil || t.plugged() != nil {
+		return false, err // its sets are what the log is decoded with
+	}
 	want, complete, err := e.wanted(ctx, node)
 	if err != nil {
 		return false, err

@@ -88,7 +88,15 @@ func (e *Engine) Fence(ctx context.Context, node string, sub topology.Subscripti
 	if err != nil {
 		return topology.Fence{}, err
 	}
-	return fence, e.awaitStop(ctx, s, t, sub.ID)
+	if p := t.plugged(); p != nil && fence.Mark != "" {
+		if err := s.Exec(ctx, p.Halt(fence.Subscription)); err != nil {
+			return fence, err
+		}
+	}
+	if err := e.awaitStop(ctx, s, t, sub.ID); err != nil {
+		return fence, err
+	}
+	return fence, t.settle(ctx, s, sub.ID)
 }
 
 func fenceTx(ctx context.Context, tx postgres.Tx, s *postgres.Server, t tongue, sub topology.Subscription, lost topology.Identity) (topology.Fence, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,7 +28,9 @@ func (e *Engine) Inspect(ctx context.Context, obs topology.Observation, origin s
 		if err != nil {
 			return err
 		}
-		if !t.Decodable() {
+		if t.plugged() != nil && len(names) > 0 {
+			names = sub.Publications
+		} else if !t.Decodable() {
 			names = slices.DeleteFunc(names, func(n string) bool { return n != pubAll && n != pubInserts })
 		}
 		v, err := e.readTables(ctx, s, sub.ID, names, topology.RecoveryLock(origin))
@@ -53,7 +56,67 @@ func (e *Engine) Inspect(ctx context.Context, obs topology.Observation, origin s
 			v.publishes(obs, obs.Nodes[i], origin)
 		}
 	}
-	return obs, nil
+	return obs, e.doubtful(ctx, obs, origin)
+}
+
+// doubtful adds what speaks against a node as a source of the origin's transactions: it
+// took some for applied, behind what a laggard has, without applying them. What has to be
+// told of a table before its changes can be carried keeps a node out as well.
+func (e *Engine) doubtful(ctx context.Context, obs topology.Observation, origin string) error {
+	return e.eachReader(ctx, obs, origin, func(ctx context.Context, i int, s *postgres.Server, sub topology.Subscription) error {
+		t, err := e.tongue(ctx, s)
+		if err != nil || t.plugged() == nil {
+			return err
+		}
+		n := &obs.Nodes[i]
+		n.Findings = slices.Clone(n.Findings)
+		for j := range n.Findings {
+			n.Findings[j].Blocking = n.Findings[j].Blocking || n.Findings[j].Code == UncarriedTables
+		}
+		if !serves(obs, n.Name, origin) {
+			return nil
+		}
+		var micros int64
+		if err := s.JSON(ctx, &micros, t.plugged().Discarded(), int64(sub.ID)); err != nil || micros == 0 {
+			return err
+		}
+		since, err := e.oldestCommit(ctx, obs, n.Name, origin)
+		if at := time.UnixMicro(micros).UTC(); err == nil && at.After(since) {
+			n.Findings = append(n.Findings, topology.Finding{
+				Code: "transactions_discarded", Blocking: true,
+				Detail: fmt.Sprintf("subscription %q has discarded a transaction of %s committed at %s: what is told of its progress is not what is there", sub.Name, origin, at),
+				Remedy: "compare the survivors by hand (healer verify), and mark what spock.exception_log has as resolved in spock.exception_status",
+			})
+		}
+		return err
+	})
+}
+
+// UncarriedTables is the code of the finding that names tables whose changes cannot be
+// carried over.
+const UncarriedTables = "uncarried_tables"
+
+// oldestCommit is the commit timestamp of the origin's last transaction that all those
+// have who lag behind the node; zero when one of them does not know it.
+func (e *Engine) oldestCommit(ctx context.Context, obs topology.Observation, node, origin string) (time.Time, error) {
+	ahead, _ := obs.Node(node)
+	own, _ := ahead.From(origin)
+	var oldest time.Time
+	for i, n := range slices.DeleteFunc(slices.Clone(obs.Nodes), func(n topology.NodeState) bool {
+		sub, ok := n.From(origin)
+		_, marked := n.GapOf(origin)
+		return n.Name == node || !ok || !n.Reachable || (!marked && sub.Progress >= own.Progress)
+	}) {
+		sub, _ := n.From(origin)
+		at, err := e.LastCommit(ctx, n.Name, sub)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if i == 0 || at.Before(oldest) {
+			oldest = at
+		}
+	}
+	return oldest, nil
 }
 
 // eachReader runs fn, side by side, for each node of the observation that
@@ -118,6 +181,8 @@ type tableView struct {
 	Published published `json:"published"`
 	// Slots has the age of each slot's catalog_xmin.
 	Slots map[string]int64 `json:"slots"`
+	// plugged is set when the sets themselves are decoded, and Published has them.
+	plugged bool
 	// Held is true while somebody holds the apply lock.
 	Held bool `json:"held"`
 }
@@ -125,7 +190,7 @@ type tableView struct {
 const viewSQL = `SELECT jsonb_build_object(
 	'ready', (SELECT coalesce(jsonb_agg(t) FILTER (WHERE ready), '[]') FROM rels),
 	'known', (SELECT coalesce(jsonb_agg(t), '[]') FROM rels),
-	'published', (` + PublishedSQL + `),
+	'published', (%s),
 	'slots', (SELECT coalesce(jsonb_object_agg(slot_name, age(catalog_xmin)), '{}')
 		FROM pg_replication_slots WHERE database = current_database() AND catalog_xmin IS NOT NULL),
 	'held', EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -142,7 +207,12 @@ func (e *Engine) readTables(ctx context.Context, s *postgres.Server, id uint32, 
 		return tableView{}, err
 	}
 	var v tableView
-	err = s.JSONOfTables(ctx, &v, fmt.Sprintf(relsSQL, t.Tables("$2::bigint"))+viewSQL, publications, int64(id), lock)
+	published := PublishedSQL
+	if t.plugged() != nil {
+		published = t.Sends()
+	}
+	err = s.JSONOfTables(ctx, &v, fmt.Sprintf(relsSQL, t.Tables("$2::bigint"))+fmt.Sprintf(viewSQL, published), publications, int64(id), lock)
+	v.plugged = t.plugged() != nil
 	return v, err
 }
 
@@ -193,7 +263,9 @@ func (v *tableView) publishes(obs topology.Observation, n topology.NodeState, or
 			continue
 		}
 		lines := v.Published.of(pubAll, pubInserts)
-		if via, ok := peer.From(n.Name); ok && len(missing(lines, namesOf(peer.Schema.Receives), anyShape)) > 0 {
+		if v.plugged {
+			lines = v.Published
+		} else if via, ok := peer.From(n.Name); ok && len(missing(lines, namesOf(peer.Schema.Receives), anyShape)) > 0 {
 			lines = slices.DeleteFunc(v.Published.of(via.Publications...), func(s shape) bool { return !whole(s) })
 		}
 		n.Schema.Publishes[peer.Name] = lines.tables()

@@ -101,7 +101,7 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 	n.Slots = c.Slots
 	e.classify(node, n.Slots)
 	e.tell(node, n.Slots)
-	n.Findings = findings(t, b, c, n, len(e.names)-1)
+	n.Findings = append(findings(t, b, c, n, len(e.names)-1), t.survey(ctx, s)...)
 	forks, err := e.history(ctx, s, n.Identity)
 	if err != nil {
 		n.Findings = append(n.Findings, historyFinding(n.Identity.Timeline, err))
@@ -117,7 +117,7 @@ func (e *Engine) exported(d Dialect, node string, subs []Subscription) []topolog
 		out[i] = topology.Subscription{
 			Name: s.Name, ID: s.ID, Provider: e.providers.of(node, s), Enabled: s.Enabled,
 			Origin: s.Origin, Slot: s.Slot, Publications: s.Publications,
-			Progress: s.Progress, Worker: s.State(d),
+			Progress: s.Progress, Worker: s.State(d), Writer: s.Writer,
 		}
 	}
 	return out

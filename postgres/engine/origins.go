@@ -58,6 +58,11 @@ func (e *Engine) OriginMap(ctx context.Context, node string) (map[uint32]string,
 			authors[ident] = author
 		}
 	}
+	for _, sub := range subs {
+		if author := byID[sub.ID]; sub.Writer != 0 && author != "" {
+			authors[sub.Writer] = author
+		}
+	}
 	return authors, nil
 }
 

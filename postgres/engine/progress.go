@@ -24,7 +24,13 @@ func (e *Engine) Flush(ctx context.Context, node string) (topology.LSN, error) {
 // Progress is what the node has applied of the origin with that name; with
 // flush, what is on its disk too.
 func (e *Engine) Progress(ctx context.Context, node, origin string, flush bool) (topology.LSN, error) {
-	return with(e, node, func(s *postgres.Server) (topology.LSN, error) { return s.Progress(ctx, origin, flush) })
+	return with(e, node, func(s *postgres.Server) (topology.LSN, error) {
+		t, err := e.tongue(ctx, s)
+		if err != nil {
+			return 0, err
+		}
+		return t.progress(ctx, s, origin, flush)
+	})
 }
 
 // ProgressAll is the node's flushed progress for each node it subscribes to, or what it
@@ -49,7 +55,7 @@ func (e *Engine) ProgressAll(ctx context.Context, node string) (map[string]topol
 		if provider == "" {
 			continue
 		}
-		if all[provider], err = s.Progress(ctx, sub.Origin, true); err != nil {
+		if all[provider], err = t.progress(ctx, s, sub.Origin, true); err != nil {
 			return nil, err
 		}
 		if t.Primed() {
@@ -134,7 +140,15 @@ const lastCommitSQL = `SELECT to_jsonb(coalesce((extract(epoch FROM max(c.timest
 	FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) s,
 		generate_series(greatest(s.next - 500000, 3), s.next - 1) x,
 		LATERAL pg_xact_commit_timestamp_origin((x % 4294967296)::text::xid) c
-	WHERE x % 4294967296 >= 3 AND c.roident = (SELECT roident FROM pg_replication_origin WHERE roname = $1)`
+	WHERE x % 4294967296 >= 3 AND c.roident IN ((SELECT roident FROM pg_replication_origin WHERE roname = $1), $2::bigint::oid)`
+
+// writer is the id under which the subscription's commits are beside that of its origin.
+func writer(sub topology.Subscription) any {
+	if sub.Writer == 0 {
+		return nil
+	}
+	return int64(sub.Writer)
+}
 
 // LastCommit is the commit timestamp of the provider's last transaction that the
 // node has applied, as far as it is among the newest half million here; else zero.
@@ -145,7 +159,7 @@ func (e *Engine) LastCommit(ctx context.Context, node string, sub topology.Subsc
 	}
 	var raw []byte
 	var micros int64
-	if err := s.Slow(ctx, lastCommitSQL, []any{sub.Origin}, &raw); err != nil {
+	if err := s.Slow(ctx, lastCommitSQL, []any{sub.Origin, writer(sub)}, &raw); err != nil {
 		return time.Time{}, err
 	}
 	if err := json.Unmarshal(raw, &micros); err != nil || micros == 0 {
@@ -164,7 +178,7 @@ const stampedSQL = `SELECT to_jsonb(EXISTS (
 		generate_series(greatest(s.next - 5000000, 3,
 			CASE WHEN s.oldest >= 3 THEN s.next - (s.next % 4294967296 - s.oldest + 4294967296) % 4294967296 ELSE 3 END), s.next - 1) x,
 		LATERAL pg_xact_commit_timestamp_origin((x % 4294967296)::text::xid) c
-	WHERE x % 4294967296 >= 3 AND c.roident = (SELECT roident FROM pg_replication_origin WHERE roname = $1)
+	WHERE x % 4294967296 >= 3 AND c.roident IN ((SELECT roident FROM pg_replication_origin WHERE roname = $1), $3::bigint::oid)
 		AND (extract(epoch FROM c.timestamp) * 1000000)::bigint <= $2))`
 
 // Stamped reports whether the node knows the commit timestamps of all that it applied of
@@ -177,7 +191,7 @@ func (e *Engine) Stamped(ctx context.Context, node string, sub topology.Subscrip
 		return false, err
 	}
 	var raw []byte
-	if err := s.Slow(ctx, stampedSQL, []any{sub.Origin, since.UnixMicro()}, &raw); err != nil {
+	if err := s.Slow(ctx, stampedSQL, []any{sub.Origin, since.UnixMicro(), writer(sub)}, &raw); err != nil {
 		return false, err
 	}
 	var known bool

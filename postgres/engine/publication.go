@@ -27,6 +27,13 @@ func (e *Engine) Publications(ctx context.Context, source, target, lost string) 
 	if err != nil {
 		return nil, err
 	}
+	d, err := e.tongue(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if d.plugged() != nil {
+		return e.sets(ctx, source, target, lost)
+	}
 	t, from, err := e.reading(ctx, target, lost)
 	if err != nil {
 		return nil, err
@@ -36,10 +43,6 @@ func (e *Engine) Publications(ctx context.Context, source, target, lost string) 
 		return nil, err
 	}
 	_, via, err := e.reading(ctx, target, source)
-	if err != nil {
-		return nil, err
-	}
-	d, err := e.tongue(ctx, s)
 	if err != nil {
 		return nil, err
 	}

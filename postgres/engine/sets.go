@@ -41,7 +41,7 @@ func (e *Engine) Filters(ctx context.Context, source, target, lost string) (map[
 		return nil, err
 	}
 	t, err := e.tongue(ctx, s)
-	if err != nil || t.Decodable() {
+	if err != nil || t.Decodable() || t.plugged() != nil {
 		return nil, err
 	}
 	_, sub, err := e.reading(ctx, target, lost)

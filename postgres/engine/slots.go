@@ -32,7 +32,28 @@ func (e *Engine) CreateSeed(ctx context.Context, node, peer string) error {
 			return err
 		}
 	}
-	return allowTaken(s.CreateSlot(ctx, name, plugin))
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return err
+	}
+	if adopted, err := t.adopt(ctx, s, name); adopted || err != nil {
+		return err
+	}
+	return allowTaken(s.CreateSlot(ctx, name, t.plugin()))
+}
+
+// adopt makes a seed of the slot that the engine keeps for recoveries itself, if there is
+// one that still has its WAL: that reaches back further than a new one.
+func (t tongue) adopt(ctx context.Context, s *postgres.Server, seed string) (bool, error) {
+	p := t.plugged()
+	if p == nil {
+		return false, nil
+	}
+	slot, ok, err := s.Slot(ctx, p.Adopts(s.Database()))
+	if err != nil || !ok || slot.Plugin == "" || slot.Restart == 0 || slot.Confirmed == 0 || slot.WALStatus == lost {
+		return false, err
+	}
+	return true, allowTaken(s.CopySlot(ctx, slot.Name, seed, p.Plugin()))
 }
 
 // Promote copies the peer's seed to the recovery slot's name, unless one that
@@ -56,14 +77,18 @@ func (e *Engine) Promote(ctx context.Context, node, peer string) error {
 		ok = false
 	}
 	if !ok {
-		if err := allowTaken(s.CopySlot(ctx, seed, name)); err != nil {
+		t, err := e.tongue(ctx, s)
+		if err != nil {
+			return err
+		}
+		if err := allowTaken(s.CopySlot(ctx, seed, name, t.plugin())); err != nil {
 			return err
 		}
 	}
 	return s.DropSlot(ctx, seed, false)
 }
 
-// CloneSlot copies a recovery slot for one recovery, with plugin pgoutput. A
+// CloneSlot copies a recovery slot for one recovery, with the engine's plugin. A
 // clone that is there is kept: clones are never confirmed while they stream,
 // so it is as good as new, unless its WAL is lost ("slot_lost").
 func (e *Engine) CloneSlot(ctx context.Context, node, src, dst string) error {
@@ -83,7 +108,11 @@ func (e *Engine) CloneSlot(ctx context.Context, node, src, dst string) error {
 	case ok:
 		return nil
 	}
-	err = allowTaken(s.CopySlot(ctx, src, dst))
+	t, err := e.tongue(ctx, s)
+	if err != nil {
+		return err
+	}
+	err = allowTaken(s.CopySlot(ctx, src, dst, t.plugin()))
 	if postgres.Is(err, "55000") {
 		if from, ok, lookErr := s.Slot(ctx, src); lookErr == nil && ok && from.WALStatus == lost {
 			return slotLost(node, src)

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,16 +21,28 @@ const forwarded = "all"
 // one that it does not have ends the stream with an error
 // (process_parameters_v1 in src/spock_output_config.c).
 func Options(version int, sets []string) []string {
+	var out []string
+	for option := range slices.Chunk(options(version, newest, sets), 2) {
+		out = append(out, `"`+option[0]+`" '`+literal(option[1])+"'")
+	}
+	return out
+}
+
+// OldOptions are the same for the oldest protocol, in which a message begins with its
+// kind, as the functions take them that decode in SQL: names and values in turn.
+func OldOptions(version int, sets []string) []string { return options(version, oldest, sets) }
+
+func options(version, protocol int, sets []string) []string {
 	return []string{
-		"startup_params_format '1'",
-		"min_proto_version '" + strconv.Itoa(oldest) + "'",
-		"max_proto_version '" + strconv.Itoa(newest) + "'",
-		"spock_version_num '" + strconv.Itoa(version) + "'",
-		"proto_format 'native'",
-		`"binary.want_internal_basetypes" '0'`,
-		`"binary.want_binary_basetypes" '0'`,
-		`"spock.forward_origins" '` + forwarded + `'`,
-		`"spock.replication_set_names" '` + literal(identifiers(sets)) + "'",
+		"startup_params_format", "1",
+		"min_proto_version", strconv.Itoa(oldest),
+		"max_proto_version", strconv.Itoa(protocol),
+		"spock_version_num", strconv.Itoa(version),
+		"proto_format", "native",
+		"binary.want_internal_basetypes", "0",
+		"binary.want_binary_basetypes", "0",
+		"spock.forward_origins", forwarded,
+		"spock.replication_set_names", identifiers(sets),
 	}
 }
 
