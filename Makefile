@@ -96,12 +96,12 @@ test-console: ## Run the console in headless Chromium (Debian: apt-get install c
 # What differs between the versions of PostgreSQL: what the log has of each change,
 # prepared transactions, large values, and who may do what.
 OLDER_MAJORS := 16 17
-OLDER_TESTS  := ^(TestEveryChange|TestPreparedTransactionsOfTheGap|TestPartitionsThroughTheirRoot|TestLeastPrivilegedRoleHeals)$$
+OLDER_TESTS  := ^(TestEveryChange|TestPreparedTransactionsOfTheGap|TestPartitionsThroughTheirRoot|TestLeastPrivilegedRoleHeals|TestEngine)$$
 
 .PHONY: test-majors
 test-majors: postgres ## Run what depends on the version on PostgreSQL 16 and 17 too
 	@for major in $(OLDER_MAJORS); do
-		(set -x; HEALER_TEST_PG=$$major go test -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) -run '$(OLDER_TESTS)' ./rescue ./internal/app)
+		(set -x; HEALER_TEST_PG=$$major go test -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) -run '$(OLDER_TESTS)' ./rescue ./internal/app ./postgres/native)
 	done
 
 .PHONY: bench-rescue

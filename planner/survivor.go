@@ -92,7 +92,7 @@ const oldest = 160000
 // unread are the findings of a server whose subscriptions were not read.
 func unread(n topology.NodeState) (topology.Finding, bool) {
 	i := slices.IndexFunc(n.Findings, func(f topology.Finding) bool {
-		return f.Blocking && (f.Code == "version" || f.Code == "engine_missing")
+		return f.Blocking && slices.Contains([]string{"version", "engine_missing", "engine_unread"}, f.Code)
 	})
 	if i < 0 {
 		return topology.Finding{}, false

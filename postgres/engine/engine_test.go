@@ -68,11 +68,11 @@ func TestOldServerBlocks(t *testing.T) {
 	if f == nil || !f.Blocking || f.Code != "version" || !strings.Contains(f.Detail, "PostgreSQL 15") {
 		t.Errorf("%+v", f)
 	}
-	f = tongue{Dialect: plain{extension: "x"}}.unfit(base{Version: 160000})
+	f = tongue{Dialect: plain{extension: "x"}}.unfit(base{Version: 160000, Super: true})
 	if f == nil || !f.Blocking || f.Code != "engine_missing" {
 		t.Errorf("%+v", f)
 	}
-	if f := (tongue{Dialect: plain{extension: "x"}}).unfit(base{Version: 160000, Extensions: []string{"x"}}); f != nil {
+	if f := (tongue{Dialect: plain{extension: "x"}}).unfit(base{Version: 160000, Super: true, Extensions: []string{"x"}}); f != nil {
 		t.Errorf("%+v", f)
 	}
 }

@@ -154,6 +154,12 @@ func (t tongue) unfit(b base) *topology.Finding {
 			Detail: fmt.Sprintf("PostgreSQL %d: %s %d", b.Version/10000, why, oldest/10000),
 			Remedy: fmt.Sprintf("upgrade to PostgreSQL %d or newer", oldest/10000),
 		}
+	case t.Extension() != "" && !b.Super:
+		return &topology.Finding{
+			Code: "engine_unread", Blocking: true,
+			Detail: fmt.Sprintf("role %s is no superuser, as whoever administers %s has to be", b.Role, t.Name()),
+			Remedy: "ALTER ROLE " + postgres.Ident(b.Role) + " SUPERUSER",
+		}
 	case t.Extension() != "" && !b.has(t.Extension()):
 		return &topology.Finding{
 			Code: "engine_missing", Blocking: true, Detail: "the database has no extension " + t.Extension(),

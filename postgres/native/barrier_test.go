@@ -10,37 +10,6 @@ import (
 	"healer/topology"
 )
 
-// Under load, everything committed before the barrier is at the other side
-// after it, again and again.
-func TestBarrierUnderLoad(t *testing.T) {
-	mesh := ownMesh(t, true)
-	ctx := t.Context()
-	e := engineOf(t, mesh, nil)
-	subscribed(t, e, "n2", "n1")
-	subscribed(t, e, "n1", "n2")
-	load, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		conn, err := mesh.Node("n1").Connect(load)
-		if err != nil {
-			return
-		}
-		defer conn.Close(context.Background())
-		for i := 0; load.Err() == nil; i++ {
-			_, _ = conn.Exec(load, "INSERT INTO kv VALUES ($1, 'load')", 1_000_000+i)
-		}
-	}()
-	defer func() { stop(); <-done }()
-	for i := range 10 {
-		exec(t, mesh.Node("n1"), "INSERT INTO kv VALUES ($1, 'before')", i)
-		try(t, e.Barrier(ctx, []engine.Pair{{From: "n1", To: "n2"}, {From: "n2", To: "n1"}}))
-		if n := value[int](t, mesh.Node("n2"), "SELECT count(*)::int FROM kv WHERE k = $1", i); n != 1 {
-			t.Fatalf("row %d was not there after the barrier", i)
-		}
-	}
-}
-
 func TestBarrierWaitsForAStalledLink(t *testing.T) {
 	mesh := ownMesh(t, true)
 	e := engineOf(t, mesh, nil)

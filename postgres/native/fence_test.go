@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,85 +32,12 @@ func wantFenced(t *testing.T, e *engine.Engine, node, lost string, fence topolog
 	}
 }
 
-// made is the transaction that made the fence, as it is observed.
-func made(t *testing.T, e *engine.Engine, node, lost string) uint32 {
-	t.Helper()
-	fence, _ := observed(t, e, node).FenceOf(lost)
-	return fence.Made
-}
-
 func wantOpen(t *testing.T, e *engine.Engine, node, lost string) {
 	t.Helper()
 	n := observed(t, e, node)
 	if sub, ok := n.From(lost); !ok || !sub.Enabled || len(n.Fences) > 0 {
 		t.Errorf("%s: subscription %+v, fences %+v", node, sub, n.Fences)
 	}
-}
-
-func TestFenceOfADeadNodeTwiceAndBack(t *testing.T) {
-	mesh := ownMesh(t, true)
-	ctx := t.Context()
-	e, other := engineOf(t, mesh, nil), engineOf(t, mesh, nil)
-	sub := subscribed(t, e, "n1", "n3")
-	try(t, mesh.Kill(ctx, "n3"))
-	var fences [4]topology.Fence
-	var wg sync.WaitGroup
-	for i, agent := range []*engine.Engine{e, other, e, other} {
-		wg.Go(func() {
-			var err error
-			if fences[i], err = agent.Fence(ctx, "n1", sub, lostID); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	want := topology.Fence{Subscription: sub.Name, Origin: "n3", Identity: lostID, Mark: fences[0].Mark}
-	for _, f := range fences {
-		if !cmp.Equal(f, want) || f.Mark == "" {
-			t.Errorf("fence %+v, want %+v", f, want)
-		}
-	}
-	wantFenced(t, e, "n1", "n3", want)
-	// A later reading of the identity does not replace the one of the loss.
-	again, err := e.Fence(ctx, "n1", sub, topology.Identity{SystemID: 43, Timeline: 1})
-	if err != nil || !cmp.Equal(again, want) {
-		t.Errorf("again %+v %v", again, err)
-	}
-	first := made(t, e, "n1", "n3")
-	try(t, mesh.Node("n3").Start(ctx))
-	exec(t, mesh.Node("n3"), "INSERT INTO kv VALUES (3, 'late')")
-	for range 2 {
-		try(t, other.Unfence(ctx, "n1", want))
-	}
-	wantOpen(t, e, "n1", "n3")
-	// Another fence has the same name, and is told from it all the same.
-	anew, err := e.Fence(ctx, "n1", sub, lostID)
-	if now := made(t, other, "n1", "n3"); err != nil || anew.Mark != want.Mark || now == first || now == 0 {
-		t.Errorf("fenced off anew by %+v, made by %d, the first by %d: %v", anew, now, first, err)
-	}
-	try(t, other.Unfence(ctx, "n1", anew))
-	wantOpen(t, e, "n1", "n3")
-	within(t, "replication resumes", func() bool {
-		return value[int](t, mesh.Node("n1"), "SELECT count(*)::int FROM kv WHERE k = 3") == 1
-	})
-}
-
-func TestFenceOfAHangingNode(t *testing.T) {
-	mesh := ownMesh(t, false)
-	ctx := t.Context()
-	e := engineOf(t, mesh, nil)
-	sub := subscribed(t, e, "n1", "n3")
-	try(t, mesh.Node("n3").Freeze(ctx))
-	state, err := e.Drain(ctx, "n1", sub, time.Minute)
-	if err != nil || state != topology.WorkerIdle {
-		t.Fatalf("drained: %v %v", state, err)
-	}
-	fence, err := e.Fence(ctx, "n1", sub, lostID)
-	try(t, err)
-	wantFenced(t, e, "n1", "n3", fence)
-	mesh.Node("n3").Thaw()
-	try(t, e.Unfence(ctx, "n1", fence))
-	wantOpen(t, e, "n1", "n3")
 }
 
 // A worker that starts while nobody answers waits in its attempt to connect.
@@ -150,26 +76,6 @@ func TestFenceOfAVanishedNode(t *testing.T) {
 	}
 }
 
-// The fenced server dies right after: subscription and mark are one.
-func TestFenceSurvivesACrash(t *testing.T) {
-	mesh := ownMesh(t, false)
-	ctx := t.Context()
-	e := engineOf(t, mesh, nil)
-	sub := subscribed(t, e, "n1", "n3")
-	fence, err := e.Fence(ctx, "n1", sub, lostID)
-	try(t, err)
-	_, err = e.MarkGap(ctx, "n1", "n3", 5, 9)
-	try(t, err)
-	n1 := mesh.Node("n1")
-	try(t, n1.Kill(ctx))
-	try(t, n1.Start(ctx))
-	within(t, "n1 is back", func() bool { return e.Observe(ctx, "n1").Reachable })
-	wantFenced(t, e, "n1", "n3", fence)
-	if gap, ok := observed(t, e, "n1").GapOf("n3"); !ok || gap.From != 5 || gap.To != 9 {
-		t.Errorf("gap %+v %v", gap, ok)
-	}
-}
-
 // Somebody who dies half-way through a fence leaves nothing of it.
 func TestFenceIsOneTransaction(t *testing.T) {
 	mesh := ownMesh(t, false)
@@ -188,24 +94,6 @@ func TestFenceIsOneTransaction(t *testing.T) {
 	try(t, err)
 	_, err = e.Fence(t.Context(), "n1", sub, lostID)
 	try(t, err)
-}
-
-// What somebody else has disabled is not Healer's to mark, nor to enable.
-func TestFenceLeavesAStrangersDisableAlone(t *testing.T) {
-	mesh := ownMesh(t, false)
-	ctx := t.Context()
-	e := engineOf(t, mesh, nil)
-	sub := subscribed(t, e, "n1", "n3")
-	exec(t, mesh.Node("n1"), "ALTER SUBSCRIPTION "+sub.Name+" DISABLE")
-	fence, err := e.Fence(ctx, "n1", sub, lostID)
-	if err != nil || fence.Mark != "" || fence.Origin != "n3" {
-		t.Fatalf("fence %+v %v", fence, err)
-	}
-	try(t, e.Unfence(ctx, "n1", fence))
-	n := observed(t, e, "n1")
-	if sub, _ := n.From("n3"); sub.Enabled || len(n.Fences) > 0 {
-		t.Errorf("touched: %+v %+v", sub, n.Fences)
-	}
 }
 
 // Enabled by hand behind a fence: fencing again closes it under the same mark.

@@ -21,52 +21,6 @@ import (
 	"healer/topology"
 )
 
-func TestObserveAllKnowsTheWholeMesh(t *testing.T) {
-	mesh := sharedMesh(t)
-	e := engineOf(t, mesh, nil)
-	exec(t, mesh.Node("n1"), "INSERT INTO kv VALUES (1, 'a') ON CONFLICT (k) DO UPDATE SET v = 'a'")
-	try(t, mesh.WaitCaughtUp(t.Context()))
-	o := e.ObserveAll(t.Context())
-	if diff := cmp.Diff(mesh.Names(), o.Names()); diff != "" || o.Cluster != "test" {
-		t.Fatal(diff)
-	}
-	ids := make(map[uint64]string)
-	for _, n := range o.Nodes {
-		if !n.Reachable || n.Version/10000 != mesh.Node(n.Name).Major() || n.InRecovery || n.Flushed == 0 {
-			t.Fatalf("%s: %+v", n.Name, n)
-		}
-		if other, twice := ids[n.Identity.SystemID]; twice || !n.Identity.Known() || n.Identity.StartedAt == 0 || n.Identity.Timeline != 1 {
-			t.Errorf("%s: identity %+v, also of %q", n.Name, n.Identity, other)
-		}
-		ids[n.Identity.SystemID] = n.Name
-		for _, f := range n.Findings {
-			t.Errorf("%s: a good mesh has no finding: %+v", n.Name, f)
-		}
-		for _, peer := range o.Names() {
-			if peer == n.Name {
-				continue
-			}
-			sub, ok := n.From(peer)
-			if !ok || sub.Name != localpg.SubscriptionName(n.Name, peer) || !sub.Enabled || sub.ID == 0 ||
-				sub.Slot != localpg.SubscriptionName(n.Name, peer) || sub.Worker == topology.WorkerNone ||
-				!cmp.Equal(sub.Publications, []string{localpg.Publication}) {
-				t.Errorf("%s from %s: %+v, %v", n.Name, peer, sub, ok)
-			}
-			slot, ok := n.Slot(topology.SlotMesh, peer, "")
-			if !ok || slot.Name != localpg.SubscriptionName(peer, n.Name) || slot.Confirmed == 0 {
-				t.Errorf("%s: slot for %s: %+v, %v", n.Name, peer, slot, ok)
-			}
-			if m := engine.MemoryOf(n); m.Identity != n.Identity || m.Flushed != n.Flushed || m.Confirmed[peer] != slot.Confirmed {
-				t.Errorf("memory of %s: %+v", n.Name, m)
-			}
-		}
-	}
-	n2, _ := o.Node("n2")
-	if sub, _ := n2.From("n1"); sub.Progress == 0 {
-		t.Error("n2 has applied a transaction of n1")
-	}
-}
-
 // A value that is compared for equality must be the same for all observers.
 func TestStartTimeIsExact(t *testing.T) {
 	mesh := sharedMesh(t)

@@ -32,67 +32,6 @@ func slotOf(t *testing.T, e *engine.Engine, node, name string) (topology.Slot, b
 	return topology.Slot{}, false
 }
 
-func TestSlotFromSeedToClone(t *testing.T) {
-	mesh := ownMesh(t, false)
-	ctx := t.Context()
-	e := engineOf(t, mesh, nil)
-	n1 := mesh.Node("n1")
-
-	wantFault(t, e.Promote(ctx, "n1", "n2"), topology.Permanent, "42704")
-	for range 2 {
-		try(t, e.CreateSeed(ctx, "n1", "n2"))
-	}
-	s, ok := slotOf(t, e, "n1", seed)
-	if !ok || s.Kind != topology.SlotSeed || s.To != "n2" || s.Plugin != "pgoutput" || s.Active {
-		t.Fatalf("seed %+v %v", s, ok)
-	}
-	for range 2 {
-		try(t, e.Promote(ctx, "n1", "n2"))
-	}
-	r, ok := slotOf(t, e, "n1", rec)
-	if _, left := slotOf(t, e, "n1", seed); left || !ok || r.Kind != topology.SlotRecovery || r.To != "n2" || r.Confirmed != s.Confirmed {
-		t.Fatalf("recovery slot %+v %v, seed left %v", r, ok, left)
-	}
-	exec(t, n1, "INSERT INTO kv SELECT i, 'x' FROM generate_series(1, 100) i")
-	lsn, err := e.Flush(ctx, "n1")
-	try(t, err)
-	for range 2 {
-		try(t, e.CloneSlot(ctx, "n1", rec, clone))
-	}
-	c, ok := slotOf(t, e, "n1", clone)
-	if !ok || c.Kind != topology.SlotClone || c.To != "n2" || c.Origin != "n3" || c.Confirmed != r.Confirmed || c.RetainedBytes == 0 {
-		t.Fatalf("clone %+v %v", c, ok)
-	}
-	try(t, e.StandbySnapshot(ctx, "n1"))
-	at, err := e.AdvanceSlot(ctx, "n1", clone, lsn)
-	if err != nil || at <= c.Confirmed || at > lsn {
-		t.Fatalf("advanced to %v, from %v, flushed %v: %v", at, c.Confirmed, lsn, err)
-	}
-	if back, err := e.AdvanceSlot(ctx, "n1", clone, c.Confirmed); err != nil || back != at {
-		t.Errorf("back to %v: %v", back, err)
-	}
-	if r2, _ := slotOf(t, e, "n1", rec); r2.Confirmed != r.Confirmed {
-		t.Error("the recovery slot moved with its clone")
-	}
-	for _, name := range []string{clone, rec, seed} {
-		for range 2 {
-			try(t, e.DropSlot(ctx, "n1", name))
-		}
-	}
-}
-
-// A slot that Spock made is adopted, and its clone speaks pgoutput.
-func TestCloneOfAnAdoptedSlotChangesThePlugin(t *testing.T) {
-	mesh := ownMesh(t, false)
-	ctx := t.Context()
-	e := engineOf(t, mesh, nil)
-	exec(t, mesh.Node("n1"), "SELECT pg_create_logical_replication_slot($1, 'test_decoding')", rec)
-	try(t, e.CloneSlot(ctx, "n1", rec, clone))
-	if c, ok := slotOf(t, e, "n1", clone); !ok || c.Plugin != "pgoutput" {
-		t.Errorf("clone %+v %v", c, ok)
-	}
-}
-
 func TestSlotsOfOthersAreNotTouched(t *testing.T) {
 	mesh := sharedMesh(t)
 	ctx := t.Context()

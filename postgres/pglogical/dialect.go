@@ -50,8 +50,7 @@ func (Dialect) Subscriptions(g engine.Grants) string {
 		'name', s.sub_name, 'id', s.sub_id::bigint, 'enabled', s.sub_enabled, 'origin', s.sub_slot_name,
 		'slot', s.sub_slot_name, 'publications', to_jsonb(coalesce(s.sub_replication_sets, '{}')),
 		'forwards', coalesce(array_to_string(s.sub_forward_origins, ','), ''),
-		'owned', has_function_privilege('pglogical.alter_subscription_disable(name, boolean)', 'EXECUTE')
-			AND has_table_privilege('pglogical.subscription', 'UPDATE'),
+		'owned', true,
 		'conninfo', i.if_dsn, 'progress', ` + progress + `,
 		'unready', (SELECT count(*) FROM pglogical.local_sync_status y
 			WHERE y.sync_subid = s.sub_id AND y.sync_status NOT IN ('r', 'y')),
@@ -162,13 +161,9 @@ func (Dialect) Rests(event string) engine.Rest {
 	return engine.Working
 }
 
-// EndConnecting ends workers that wait for an answer. The client library looks at the
-// signal when its attempt is over: pglogical gives it 30 seconds.
-func (Dialect) EndConnecting() string {
-	return `SELECT to_jsonb(count(pg_terminate_backend(a.pid)))
-	FROM pg_stat_activity a JOIN pglogical.subscription s ON a.backend_type LIKE 'pglogical apply %:' || s.sub_id
-	WHERE s.sub_id::bigint = $1 AND NOT s.sub_enabled AND a.datname = current_database() AND a.state IS NULL`
-}
+// EndConnecting ends nobody: the client library in the worker looks at a signal when its
+// attempt is over, for which pglogical gives it 30 seconds.
+func (Dialect) EndConnecting() string { return `SELECT to_jsonb(0)` }
 
 // Disable ends the worker when the transaction commits, so that the mark is there then.
 // With immediate it would end before, and could not stand in a transaction.
@@ -194,16 +189,9 @@ func (d Dialect) Create(l engine.Link) (string, error) {
 		"make it by hand with pglogical.create_subscription(..., forward_origins := '{}')")
 }
 
-// Findings are forwarded origins, by which changes go round, and a missing privilege.
+// Findings are forwarded origins, by which changes go round.
 func (Dialect) Findings(s engine.Subscription, known bool) []topology.Finding {
 	var out []topology.Finding
-	if !s.Owned {
-		out = append(out, topology.Finding{
-			Code: "subscription_owner", Blocking: true,
-			Detail: fmt.Sprintf("Healer's role may not alter pglogical's subscriptions and cannot fence %q", s.Name),
-			Remedy: "GRANT UPDATE ON pglogical.subscription, pglogical.local_node TO Healer's role",
-		})
-	}
 	if known && s.Forwards != "" {
 		out = append(out, topology.Finding{
 			Code: "subscription_origin", Blocking: true,
