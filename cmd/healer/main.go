@@ -19,6 +19,7 @@ import (
 	"healer/internal/drive"
 	"healer/internal/nodes"
 	"healer/internal/tail"
+	"healer/internal/uninstall"
 	"healer/internal/verify"
 	"healer/internal/watch"
 	"healer/postgres"
@@ -48,7 +49,7 @@ func newApp() cli.App {
 		CheckDSN: checkDSN,
 		Commands: []*cobra.Command{
 			discover.Command(checkDSN, environ), agentCommand(info), watch.Command(checkDSN, environ), tail.Command(checkDSN, environ),
-			doctor.Command(checkDSN), verify.Command(checkDSN), drive.SlotsCommand(checkDSN), demo.Command(), chaoscmd.Command(checkDSN),
+			doctor.Command(checkDSN), verify.Command(checkDSN), uninstall.Command(checkDSN), drive.SlotsCommand(checkDSN), demo.Command(), chaoscmd.Command(checkDSN),
 		},
 		NodeCommands: nodes.Commands(checkDSN), RecoveryCommands: drive.RecoveryCommands(checkDSN),
 	}

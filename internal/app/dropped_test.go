@@ -18,6 +18,7 @@ import (
 	"healer/internal/drive"
 	"healer/internal/localpg"
 	"healer/internal/nodes"
+	"healer/internal/uninstall"
 	"healer/internal/verify"
 )
 
@@ -37,7 +38,7 @@ func (c *cluster) command(args ...string) (int, string) {
 	var said bytes.Buffer
 	return cli.App{
 		Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said, Environ: os.Environ(), Build: build.Read("v1"), CheckDSN: check,
-		Commands: []*cobra.Command{verify.Command(check)}, NodeCommands: nodes.Commands(check), RecoveryCommands: drive.RecoveryCommands(check),
+		Commands: []*cobra.Command{verify.Command(check), uninstall.Command(check)}, NodeCommands: nodes.Commands(check), RecoveryCommands: drive.RecoveryCommands(check),
 	}.Run(c.t.Context(), append(args, "--config", path)), said.String()
 }
 
