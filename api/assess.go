@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"healer/control"
@@ -108,6 +109,9 @@ func nodeReasons(n Node) []string {
 		out = append(out, n.Name+": its agent is not a live member")
 	}
 	out = append(out, conditionReasons(n)...)
+	if n.Life == LifeUp && len(n.Uncompared) > 0 {
+		out = append(out, fmt.Sprintf("%s: was away while gaps of %s were carried, and is still to be compared", n.Name, strings.Join(n.Uncompared, ", ")))
+	}
 	if !n.Reachable {
 		return out // what follows was not read
 	}

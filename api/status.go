@@ -121,6 +121,9 @@ type Node struct {
 	// Unsent is, of a node that is lost or fenced off, what of its log no
 	// survivor has.
 	topology.Unsent
+	// Uncompared are the nodes whose gaps were carried while this one was away: their
+	// rows have still to be compared with it.
+	Uncompared []string `json:"uncompared,omitempty"`
 	// Subscriptions are the node's subscriptions to its peers.
 	Subscriptions []Subscription `json:"subscriptions"`
 }

@@ -61,10 +61,12 @@ func leaks(f *facts) (found []string) {
 // lost reports whether a node was lost at the end.
 func (f *facts) lost(node string) bool { return slices.Contains(f.Lost, node) }
 
-// bars reports whether a mark bars a lost node from coming back.
+// bars reports whether a mark bars a lost node from coming back, or says what is to be
+// compared with it then.
 func (f *facts) bars(mark string) bool {
 	return slices.ContainsFunc(f.Lost, func(n string) bool {
-		return strings.HasPrefix(mark, "healer:bar:") && strings.Contains(mark, ":"+n+":")
+		about := strings.HasPrefix(mark, "healer:bar:") || strings.HasPrefix(mark, "healer:owed:")
+		return about && strings.Contains(mark, ":"+n+":")
 	})
 }
 

@@ -26,6 +26,7 @@ func (a *Agent) Status(context.Context) api.Status {
 	for _, v := range verdicts {
 		state, _ := obs.Node(v.Node)
 		n := nodeOf(v, state, slices.Contains(agents, v.Node))
+		n.Uncompared = uncompared(v.Node, obs)
 		n.Unsent, n.AgentVersion = unsent[v.Node], builds[v.Node]
 		if end := a.memory.ends.of(v.Node); end.Flushed != 0 {
 			n.LogEnd = &end
@@ -50,6 +51,17 @@ func (a *Agent) Status(context.Context) api.Status {
 	}
 	s.State, s.Reasons = api.Assess(s)
 	return s
+}
+
+// uncompared are the nodes whose gaps were carried while that one was away.
+func uncompared(node string, obs topology.Observation) (origins []string) {
+	for _, n := range obs.Nodes {
+		for _, o := range n.OwedTo(node) {
+			origins = append(origins, o.Origin)
+		}
+	}
+	slices.Sort(origins)
+	return slices.Compact(origins)
 }
 
 func nodeOf(v detector.Verdict, n topology.NodeState, agent bool) api.Node {
