@@ -121,6 +121,10 @@ bench-heal: build postgres ## Kill a node 100 times and time the healing: ARGS="
 chaos-docs: ## Put the results of a chaos soak into docs/chaos.md: RESULTS="soak.jsonl ..."
 	go run ./internal/bench/chaos -docs docs/chaos.md -svg docs/chaos.svg $(RESULTS)
 
+.PHONY: chaos-mutants
+chaos-mutants: postgres ## Soak agents with deliberate bugs until a checker finds each: ARGS="-only no_origin -runs 10"
+	go run ./internal/bench/mutants -docs docs/chaos.md $(ARGS)
+
 .PHONY: bench-detect
 bench-detect: build postgres ## Time the detection of failures, beside plain memberlist: ARGS="-idle", "-trials 10 -load 1m -only kill"
 	mkdir -p bin

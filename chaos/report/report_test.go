@@ -70,6 +70,21 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
+// TestMutants: the table says who found what, and what nobody did.
+func TestMutants(t *testing.T) {
+	got := report.Mutants([]report.Caught{
+		{Mutant: "no_origin", What: "applies without origin", Runs: 3, Seed: 7, Checkers: []string{"twice", "equal"}},
+		{Mutant: "untold", What: "says nothing", Runs: 50},
+	})
+	for _, want := range []string{
+		"| `no_origin` | applies without origin | 3 | 7 | `twice`, `equal` |\n", "| `untold` | says nothing | **not in 50** | | |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no line %q in:\n%s", want, got)
+		}
+	}
+}
+
 // TestPage: the page shows what happened, escapes it, and needs nothing from elsewhere.
 func TestPage(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

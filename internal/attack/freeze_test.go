@@ -63,6 +63,20 @@ func (c *cluster) freeze(node string, pause time.Duration, meanwhile func()) {
 	})
 }
 
+// life is what the agent holds of the node.
+func (c *cluster) life(agent, node string) (string, error) {
+	s, err := api.FetchStatus(c.Context(), http.DefaultClient, c.apis[agent])
+	if err != nil {
+		return "", err
+	}
+	for _, n := range s.Nodes {
+		if n.Name == node {
+			return n.Life, nil
+		}
+	}
+	return "", fmt.Errorf("the agent of %s does not know %s", agent, node)
+}
+
 // lives objects when the agent does not hold the node for alive.
 func (c *cluster) lives(agent, node string) error {
 	s, err := api.FetchStatus(c.Context(), http.DefaultClient, c.apis[agent])

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"healer/api"
 	"healer/internal/localpg"
 	"healer/planner"
 	"healer/topology"
@@ -68,6 +69,7 @@ func TestNodesLostInEveryStep(t *testing.T) {
 	for _, b := range blows() {
 		c.walk(b.name+"/", some(t, dice, instants(), 1), func(c *cluster, at string) { c.struck(dice, b, at) })
 	}
+	c.walk("a node is refuted between a release and its own fence/", []string{"hold after_apply release"}, func(c *cluster, at string) { c.refuted(dice, at) })
 }
 
 // TestNodesLostWithoutMajority is about three nodes, of which only one is left, or
@@ -132,6 +134,50 @@ func (c *cluster) struck(dice *rand.Rand, b blow, at string) {
 	for _, n := range c.m.Names() {
 		c.revive(n)
 	}
+	c.healthy()
+	c.nothingLeft()
+	c.everywhere(r.since, "t", "u")
+}
+
+// refuted is a round in which a second node, which has something of its own that not all
+// have, is taken for lost as soon as the first gap counts as closed on one survivor, and
+// turns out to live when the first survivor is about to be fenced off from it.
+func (c *cluster) refuted(dice *rand.Rand, at string) {
+	c.healthy()
+	names := c.m.Names()
+	dice.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	r := &loss{dice: dice, first: names[0], ahead: names[1:3], behind: names[3:], since: c.ends(), least: map[string]topology.LSN{}}
+	c.diverge(r)
+	victim := slices.Max(r.ahead)
+	judged := func(failed bool) {
+		c.await(fmt.Sprintf("%s is judged lost: %t", victim, failed), func() error {
+			for _, n := range r.rest(victim) {
+				if life, err := c.life(n, victim); err != nil || (life == api.LifeFailed) != failed {
+					return fmt.Errorf("the agent of %s: %s, %w", n, life, err)
+				}
+			}
+			return nil
+		})
+	}
+	met := func() {
+		c.await("the step is reached", func() error { _, err := os.Stat(c.met()); return err })
+	}
+	c.must(os.WriteFile(c.failpoint, []byte(at), 0o600))
+	c.must(c.m.Kill(c.Context(), r.first))
+	c.Logf("%s is lost, %v have all, %v have not; %s is taken for lost", r.first, r.ahead, r.behind, victim)
+	c.mend(r.first)
+	met()
+	c.divergeOnce(victim, r.rest(victim), r)
+	c.must(c.m.Node(victim).Freeze(c.Context()))
+	judged(true)
+	c.must(os.WriteFile(c.failpoint, []byte("hold before_apply fence"), 0o600))
+	c.must(os.Remove(c.met()))
+	met()
+	c.m.Node(victim).Thaw()
+	c.mend(victim)
+	judged(false)
+	c.must(os.Remove(c.met()))
+	c.revive(r.first)
 	c.healthy()
 	c.nothingLeft()
 	c.everywhere(r.since, "t", "u")

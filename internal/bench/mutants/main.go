@@ -1,0 +1,242 @@
+// Command mutants checks the chaos harness: with each of some deliberate bugs in the
+// agents it soaks until a checker finds the bug, and writes down which did. A run counts
+// only if the same scenario passes with the program as it is.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"healer/chaos/report"
+	"healer/chaos/scenario"
+	"healer/chaos/soak"
+	"healer/internal/mutants"
+)
+
+type options struct {
+	runs   int
+	seed   uint64
+	nodes  int
+	major  int
+	plot   string
+	only   string
+	settle time.Duration
+	out    string
+	docs   string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1) //nolint:forbidigo // this is main
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	var o options
+	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
+	flags.IntVar(&o.runs, "runs", 50, "how many runs each mutant gets")
+	flags.Uint64Var(&o.seed, "seed", 1, "the first run's seed")
+	flags.IntVar(&o.nodes, "nodes", 3, "how many nodes")
+	flags.IntVar(&o.major, "pg", 18, "PostgreSQL's major version")
+	flags.StringVar(&o.plot, "plot", "", "draw only this plot")
+	flags.StringVar(&o.only, "only", "", "try only these mutants, with commas between")
+	flags.DurationVar(&o.settle, "settle", 30*time.Second, "how long a cluster may take to be at rest")
+	flags.StringVar(&o.out, "out", "bench/mutants.jsonl", "the results so far, as JSON lines; what is tried again replaces its line")
+	flags.StringVar(&o.docs, "docs", "", "the document whose table is rewritten")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	all, err := chosen(o.only)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "healer-mutants-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	// The servers may run as another user, who has to enter.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // it has to be entered
+		return err
+	}
+	b := &bench{o: o, dir: dir, out: out}
+	if err := mutants.Build(ctx, ".", b.dir, b.program("none"), "./cmd/healer"); err != nil {
+		return err
+	}
+	for _, m := range all {
+		caught, err := b.try(ctx, m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.Name, err)
+		}
+		fmt.Fprintf(out, "%s: %+v\n", m.Name, caught)
+		if err := keep(o.out, caught); err != nil {
+			return err
+		}
+	}
+	if o.docs == "" {
+		return nil
+	}
+	results, err := kept(o.out)
+	if err != nil {
+		return err
+	}
+	return report.RewriteMutants(o.docs, results)
+}
+
+// chosen are the mutants of these names; all when there is none.
+func chosen(names string) ([]mutants.Mutant, error) {
+	if names == "" {
+		return mutants.All(), nil
+	}
+	var all []mutants.Mutant
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(mutants.All(), func(m mutants.Mutant) bool { return m.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no mutant %q", name)
+		}
+		all = append(all, mutants.All()[i])
+	}
+	return all, nil
+}
+
+// bench tries mutants.
+type bench struct {
+	o   options
+	dir string
+	out io.Writer
+}
+
+func (b *bench) program(mutant string) string { return filepath.Join(b.dir, "healer-"+mutant) }
+
+// errCaught ends the soak of a mutant.
+var errCaught = errors.New("caught")
+
+// try soaks a mutant until it is caught.
+func (b *bench) try(ctx context.Context, m mutants.Mutant) (report.Caught, error) {
+	c := report.Caught{Mutant: m.Name, What: m.What}
+	sources := filepath.Join(b.dir, m.Name)
+	if err := os.MkdirAll(sources, 0o750); err != nil {
+		return c, err
+	}
+	if err := mutants.Build(ctx, ".", sources, b.program(m.Name), "./cmd/healer", m); err != nil {
+		return c, err
+	}
+	defer func() { _ = os.Remove(b.program(m.Name)) }()
+	soaking := b.soaking(b.program(m.Name))
+	soaking.Runs, soaking.Seed, soaking.Drawing = b.o.runs, b.o.seed, b.drawing()
+	soaking.Told = func(l soak.Line) error {
+		c.Runs++
+		checkers := broken(l)
+		fmt.Fprintf(b.out, "%s, seed %d (%s): %s %s\n", m.Name, l.Seed, strings.Join(l.Faults, ", "), strings.Join(checkers, ", "), l.Trouble)
+		if len(checkers) == 0 {
+			return nil
+		}
+		fine, err := b.fine(ctx, l.Seed)
+		if err != nil || !fine {
+			return err
+		}
+		c.Seed, c.Checkers = l.Seed, checkers
+		return errCaught
+	}
+	_, err := soak.Soak(ctx, soaking)
+	if errors.Is(err, errCaught) {
+		err = nil
+	}
+	return c, err
+}
+
+// fine reports whether the program as it is passes the scenario of the seed.
+func (b *bench) fine(ctx context.Context, seed uint64) (bool, error) {
+	o := b.soaking(b.program("none"))
+	o.Runs, o.Seed, o.Drawing = 1, seed, b.drawing()
+	fine := false
+	o.Told = func(l soak.Line) error {
+		fine = !l.Failed()
+		fmt.Fprintf(b.out, "  the program as it is, seed %d: %s %s\n", seed, strings.Join(broken(l), ", "), l.Trouble)
+		return nil
+	}
+	_, err := soak.Soak(ctx, o)
+	return fine, err
+}
+
+func (b *bench) drawing() scenario.Drawing {
+	return scenario.Drawing{MinNodes: b.o.nodes, MaxNodes: b.o.nodes, Majors: []int{b.o.major}, Plot: b.o.plot}
+}
+
+func (b *bench) soaking(program string) soak.Options {
+	limits := soak.DefaultLimits()
+	limits.Settle = b.o.settle
+	return soak.Options{
+		Program: program, Keep: filepath.Join(b.dir, "kept"), Limits: limits, Out: io.Discard, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// broken are the checkers that found something, each once.
+func broken(l soak.Line) []string {
+	var all []string
+	for _, v := range l.Violations {
+		if !slices.Contains(all, v.Checker) {
+			all = append(all, v.Checker)
+		}
+	}
+	return all
+}
+
+// kept are the results so far.
+func kept(path string) ([]report.Caught, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	var all []report.Caught
+	for dec := json.NewDecoder(f); ; {
+		var c report.Caught
+		if err := dec.Decode(&c); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all = append(all, c)
+	}
+}
+
+// keep puts a result in the place of that mutant's earlier one.
+func keep(path string, c report.Caught) error {
+	all, err := kept(path)
+	if err != nil {
+		return err
+	}
+	all = append(slices.DeleteFunc(all, func(x report.Caught) bool { return x.Mutant == c.Mutant }), c)
+	var b strings.Builder
+	for _, x := range all {
+		line, err := json.Marshal(x)
+		if err != nil {
+			return err
+		}
+		b.Write(append(line, '\n'))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o600)
+}
