@@ -45,7 +45,7 @@ func leaks(f *facts) (found []string) {
 			{"fence mark of", s.Left.Fences, f.lost},
 			{"mark", s.Left.Marks, f.bars},
 			{"disabled subscription to", s.Left.Disabled, f.lost},
-			{"advisory lock", s.Left.Locks, nil},
+			{"lock", s.Left.Locks, nil},
 			{"prepared transaction", s.Left.Prepared, nil},
 		} {
 			for _, name := range k.are {

@@ -162,9 +162,18 @@ func (r Reader) marks(ctx context.Context, conn *pgx.Conn, into *history.Server)
 	return err
 }
 
-func (r Reader) locks(ctx context.Context, conn *pgx.Conn, into *history.Server) (err error) {
-	into.Left.Locks, err = column(ctx, conn, `select format('%s/%s held by %s', classid, objid, pid) from pg_locks
-		where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()) order by 1`)
+// locks are those of recoveries: the short ones, under which marks are changed, end with
+// their transactions, and others are not Healer's.
+func (r Reader) locks(ctx context.Context, conn *pgx.Conn, into *history.Server) error {
+	keys := make([]int64, len(r.Nodes))
+	for i, n := range r.Nodes {
+		keys[i] = topology.RecoveryLock(n)
+	}
+	var err error
+	into.Left.Locks, err = column(ctx, conn, `select format('of the recovery of %s, held by %s', k.node, l.pid) from pg_locks l
+		join unnest($1::text[], $2::bigint[]) k(node, key) on (l.classid::bigint << 32) | l.objid::bigint = k.key
+		where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+		and l.database = (select oid from pg_database where datname = current_database()) order by 1`, r.Nodes, keys)
 	if err != nil {
 		return err
 	}
@@ -172,8 +181,8 @@ func (r Reader) locks(ctx context.Context, conn *pgx.Conn, into *history.Server)
 	return err
 }
 
-func column(ctx context.Context, conn *pgx.Conn, sql string) ([]string, error) {
-	rows, err := conn.Query(ctx, sql)
+func column(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]string, error) {
+	rows, err := conn.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package workload_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"healer/chaos/workload"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
+	"healer/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,7 +35,9 @@ func nodes(m *localpg.Mesh) []workload.Node {
 func TestHistory(t *testing.T) {
 	m := pgtest.Mesh(t, localpg.Options{Schema: workload.Schema("n1", "n2", "n3"), Conf: workload.Settings()})
 	start := time.Now()
-	w, err := workload.Start(t.Context(), workload.Options{Nodes: nodes(m), Pace: 2 * time.Millisecond, Seed: 1, Start: start})
+	w, err := workload.Start(t.Context(), workload.Options{Nodes: nodes(m), Pace: 2 * time.Millisecond, Seed: 1, Start: start, LargeRows: 150, Rates: workload.Rates{
+		Change: 30, Collide: 8, Large: 5, Prepared: 8, Truncate: 5, Read: 8, Rollback: 8,
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,17 +56,17 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	for _, n := range m.Names() {
-		pgtest.Eventually(t, limit, "transactions are committed", written(n, 150))
+		pgtest.Eventually(t, limit, "transactions are committed", written(n, 100))
 	}
 	if err := m.Kill(t.Context(), "n2"); err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Eventually(t, limit, "the others go on", written("n1", w.Committed("n1")+50))
+	pgtest.Eventually(t, limit, "the others go on", written("n1", w.Committed("n1")+30))
 	if err := m.Node("n2").Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range m.Names() {
-		pgtest.Eventually(t, limit, "all write again", written(n, w.Committed(n)+100))
+		pgtest.Eventually(t, limit, "all write again", written(n, w.Committed(n)+50))
 	}
 	r := stop()
 	for _, x := range r.Transactions {
@@ -151,8 +155,20 @@ func spoil(t *testing.T, m *localpg.Mesh, start time.Time, r workload.Record) {
 	if err := m.Exec(t.Context(), "n1", sql); err != nil {
 		t.Fatal(err)
 	}
+	conn, err := m.Node("n1").Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	if _, err := conn.Exec(t.Context(), `select pg_advisory_lock($1), pg_advisory_lock(1)`, topology.RecoveryLock("n2")); err != nil {
+		t.Fatal(err)
+	}
+	spoiled := run(t, m, start, r)
+	if left := spoiled.Servers[0].Left; len(left.Locks) != 1 || !strings.HasPrefix(left.Locks[0], "of the recovery of n2, held by ") {
+		t.Errorf("locks %q", left.Locks)
+	}
 	found := map[string]bool{}
-	for _, v := range check.Check(run(t, m, start, r)) {
+	for _, v := range check.Check(spoiled) {
 		found[v.Checker] = true
 	}
 	for name := range want {

@@ -115,6 +115,10 @@ func chosen(names string) ([]mutants.Mutant, error) {
 	return all, nil
 }
 
+// patience is how long a node may be lost and not be healed. It is short, for most faults
+// are; that the program as it is passes shows that it is not too short.
+const patience = 2500 * time.Millisecond
+
 // bench tries mutants.
 type bench struct {
 	o   options
@@ -181,7 +185,7 @@ func (b *bench) drawing() scenario.Drawing {
 
 func (b *bench) soaking(program string) soak.Options {
 	limits := soak.DefaultLimits()
-	limits.Settle = b.o.settle
+	limits.Settle, limits.Patience = b.o.settle, patience
 	return soak.Options{
 		Program: program, Keep: filepath.Join(b.dir, "kept"), Limits: limits, Out: io.Discard, Log: slog.New(slog.DiscardHandler),
 	}
