@@ -141,7 +141,7 @@ func spoil(t *testing.T, m *localpg.Mesh, start time.Time, r workload.Record) {
 		alter table healer_chaos.journal replica identity full;`
 	want := map[string]string{
 		"lost_commit": `delete from healer_chaos.journal where (node, client, sequence) = (select 'n1', 0, max(sequence) from healer_chaos.journal where node = 'n1' and client = 0)`,
-		"twice":       `insert into healer_chaos.journal select * from healer_chaos.journal where node = 'n1' and client = 1 and sequence = 5`,
+		"twice":       `insert into healer_chaos.journal select * from healer_chaos.journal where (node, client, sequence) = (select 'n1', 1, min(sequence) from healer_chaos.journal where node = 'n1' and client = 1)`,
 		"sums":        `update healer_chaos.account set balance = balance + 1 where node = 'n2' and id = 1`,
 		"equal":       `delete from healer_chaos.item where id = (select min(id) from healer_chaos.item)`,
 		"leaks":       `alter subscription ` + localpg.SubscriptionName("n1", "n2") + ` disable`,
