@@ -15,6 +15,7 @@ import (
 	"healer/control"
 	"healer/executor"
 	"healer/internal/cli"
+	"healer/internal/meter"
 	"healer/internal/reach"
 	"healer/internal/steps"
 	"healer/planner"
@@ -214,9 +215,13 @@ func (m *mesh) carryOut(ctx context.Context, o order, d *ran, say io.Writer) (er
 	if err != nil {
 		return err
 	}
+	pace := m.pace(d, h.config.Journal)
+	h.config.Journal = pace
 	exec, err := executor.New(h.config)
 	if err == nil {
-		end := m.watchLocks(ctx, d.Plan, say)
+		show := meter.Start(say, pace.line)
+		defer show.Stop()
+		end := m.watchLocks(ctx, d.Plan, show)
 		d.take(exec.Run(ctx, d.Plan))
 		end()
 	}

@@ -117,9 +117,15 @@ func (r *rebuild) fill(ctx context.Context) error {
 	for i, t := range r.tables {
 		tables[i] = transfer.Table{TableName: t.TableName, Columns: t.Columns, Filter: t.Filter}
 	}
+	show, err := r.showCopy(ctx)
+	if err != nil {
+		return err
+	}
+	defer show.Stop()
 	r.result.RowsCopied, err = transfer.Run(ctx, transfer.Options{
 		From: r.Servers[r.source], To: r.Servers[r.o.node], Snapshot: snap.Name, Tables: tables, Jobs: r.o.jobs,
-		Done: func(t transfer.Table, rows int64) { r.say("  %s: %d rows", t.TableName, rows) },
+		Done:  func(t transfer.Table, rows int64) { fmt.Fprintf(show, "  %s: %d rows\n", t.TableName, rows) },
+		Moved: show.moved,
 	}, func() {
 		taken = true
 		snap.Close()
@@ -289,7 +295,9 @@ func (r *rebuild) joinBack(ctx context.Context) error {
 
 // verify compares all rows of all nodes.
 func (r *rebuild) verify(ctx context.Context) error {
-	report, err := verify.Whole(ctx, r.cfg, r.o.catchUp, nil)
+	tell, end := verify.Watch(r.out)
+	report, err := verify.Whole(ctx, r.cfg, r.o.catchUp, tell)
+	end()
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -57,16 +58,17 @@ type rebuild struct {
 	// to has how the node will read from each peer, back how each peer will read
 	// from the node.
 	to, back map[string]engine.Link
-	say      func(format string, args ...any)
-	began    time.Time
-	phases   map[string]int64
+	// out is where it says what it does.
+	out    io.Writer
+	began  time.Time
+	phases map[string]int64
 }
 
 // planRebuild checks all that can be checked before anything is touched.
 func (m *mesh) planRebuild(ctx context.Context, o rebuildOptions) (*rebuild, error) {
 	r := &rebuild{
 		mesh: m, o: o, result: &rebuilt{Node: o.node}, to: map[string]engine.Link{}, back: map[string]engine.Link{},
-		say: func(string, ...any) {}, phases: map[string]int64{},
+		out: io.Discard, phases: map[string]int64{},
 	}
 	if err := m.known(o.node); err != nil {
 		return nil, err
@@ -297,6 +299,9 @@ func (r *rebuild) run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// say says a line.
+func (r *rebuild) say(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
 
 // stage is a part of a run.
 type stage struct {

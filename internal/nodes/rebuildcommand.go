@@ -74,7 +74,7 @@ func (c *common) rebuild(cmd *cobra.Command, o rebuildOptions, yes bool) error {
 			return err
 		}
 	}
-	r.say = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
+	r.out = cmd.ErrOrStderr()
 	if err := r.run(ctx); err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
 
 	"healer/compare"
@@ -214,9 +213,9 @@ func (s *settings) compare(cmd *cobra.Command, c *config.Config, nodes []string,
 	o.Contested = s.repair && s.Source == "" && s.stopsAtConflicts(c)
 	o.Barrier, o.Guard = m.barrier, m.guard
 	if !s.quiet {
-		w := watch(cmd.ErrOrStderr(), onTerminal(cmd.ErrOrStderr()))
-		defer w.stop()
-		o.Progress = w.tell
+		tell, end := Watch(cmd.ErrOrStderr())
+		defer end()
+		o.Progress = tell
 	}
 	if gap != nil {
 		defer gap.letGo(ctx)
@@ -248,11 +247,6 @@ func errOf(ctx context.Context, err error) error {
 		return errors.New("interrupted: the comparison is not complete")
 	}
 	return err
-}
-
-func onTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
 }
 
 // write writes the document where it is wanted.

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,24 @@ type Options struct {
 	Jobs int
 	// Done is told of each table that is there, one call at a time.
 	Done func(t Table, rows int64)
+	// Moved is told how many more rows are on their way, by several goroutines at a
+	// time; may be nil.
+	Moved func(rows int64)
+}
+
+// counted counts the rows of a COPY: in its text form each ends with a line feed, and none
+// has another.
+type counted struct {
+	io.Writer
+	moved func(rows int64)
+}
+
+// Write implements io.Writer.
+func (c counted) Write(p []byte) (int, error) {
+	if n := bytes.Count(p, []byte("\n")); n > 0 && c.moved != nil {
+		c.moved(int64(n))
+	}
+	return c.Writer.Write(p)
 }
 
 // Run copies the tables. It calls taken once the snapshot is not needed any more
@@ -67,7 +86,7 @@ func Run(ctx context.Context, o Options, taken func()) (rows int64, err error) {
 				if i >= len(o.Tables) {
 					return nil
 				}
-				n, err := p.copy(ctx, o.Tables[i])
+				n, err := p.copy(ctx, o.Tables[i], o.Moved)
 				if err != nil {
 					return fmt.Errorf("copy %s: %w", o.Tables[i].TableName, err)
 				}
@@ -155,7 +174,7 @@ func dropOrigin(ctx context.Context, s *postgres.Server, name string) error {
 }
 
 // copy copies one table in one transaction.
-func (p *pair) copy(ctx context.Context, t Table) (int64, error) {
+func (p *pair) copy(ctx context.Context, t Table, moved func(int64)) (int64, error) {
 	columns, partitioned, err := stored(ctx, p.from, t.TableName)
 	if err != nil {
 		return 0, postgres.Wrap(p.name[0], err)
@@ -178,7 +197,7 @@ func (p *pair) copy(ctx context.Context, t Table) (int64, error) {
 	if err := run(ctx, p.to, "BEGIN; SELECT pg_replication_origin_xact_setup('0/1', '2000-01-01 00:00:01+00')"); err != nil {
 		return 0, postgres.Wrap(p.name[1], err)
 	}
-	n, err := p.pipe(ctx, "COPY (SELECT "+list+" FROM "+only+name+where+") TO STDOUT", "COPY "+name+" ("+list+") FROM STDIN")
+	n, err := p.pipe(ctx, "COPY (SELECT "+list+" FROM "+only+name+where+") TO STDOUT", "COPY "+name+" ("+list+") FROM STDIN", moved)
 	if err != nil {
 		return 0, err
 	}
@@ -186,11 +205,11 @@ func (p *pair) copy(ctx context.Context, t Table) (int64, error) {
 }
 
 // pipe runs both sides of a COPY.
-func (p *pair) pipe(ctx context.Context, out, in string) (int64, error) {
+func (p *pair) pipe(ctx context.Context, out, in string, moved func(int64)) (int64, error) {
 	r, w := io.Pipe()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		_, err := p.from.CopyTo(ctx, w, out)
+		_, err := p.from.CopyTo(ctx, counted{w, moved}, out)
 		_ = w.CloseWithError(err)
 		return postgres.Wrap(p.name[0], err)
 	})
