@@ -56,7 +56,7 @@ func (p Page) violations() g.Node {
 }
 
 func (p Page) faults() g.Node {
-	return htmldoc.Table(g.Group{htmldoc.Headings("Fault", "Of", "From", "Until", "Took away"), htmldoc.Headings("Note")},
+	return htmldoc.Table(g.Group{htmldoc.Headings("Fault", "Of"), htmldoc.Number("From s"), htmldoc.Number("Until s"), htmldoc.Headings("Took away", "Note")},
 		g.Map(p.Run.Faults, func(f history.FaultRecord) g.Node {
 			lost := strings.Join(f.Lost, ", ")
 			if f.CostsMajority {

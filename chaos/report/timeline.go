@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -58,11 +59,11 @@ func timelineOf(r check.Run) *timeline {
 		case e.Kind() == events.RecoveryStep:
 			var s events.Step
 			if json.Unmarshal(e.Data, &s) == nil {
-				where := s.Node
-				if s.Target != "" {
-					where = s.Target
+				name := "steps for " + e.Subject
+				if where := cmp.Or(s.Target, s.Node); where != "" {
+					name += " on " + where
 				}
-				t.add("steps for "+e.Subject+" on "+where, span{at - time.Duration(s.DurationMS)*time.Millisecond, at, stepClass(s.State), s.Kind + ": " + s.State})
+				t.add(name, span{at - time.Duration(s.DurationMS)*time.Millisecond, at, stepClass(s.State), s.Kind + ": " + s.State})
 			}
 		case strings.HasPrefix(kind, "recovery."):
 			t.add("recovery of "+e.Subject, span{at, at, map[events.Severity]string{events.Critical: "bad", events.Warning: "warn"}[e.Severity], kind})

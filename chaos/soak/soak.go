@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"healer/chaos/check"
+	"healer/chaos/report"
 	"healer/chaos/scenario"
 	"healer/chaos/workload"
 	"healer/internal/chaoslab"
@@ -295,6 +297,7 @@ func keep(dir string, s *scenario.Scenario, out Outcome, line Line, l *chaoslab.
 		b, err := json.Marshal(what)
 		errs = append(errs, err, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 	}
+	errs = append(errs, writePage(filepath.Join(dir, "report.html"), s, out, line))
 	if l == nil {
 		return errors.Join(errs...)
 	}
@@ -303,6 +306,27 @@ func keep(dir string, s *scenario.Scenario, out Outcome, line Line, l *chaoslab.
 			copyFile(l.AgentOf(n).Log(), filepath.Join(dir, n+".agent.log")))
 	}
 	return errors.Join(errs...)
+}
+
+// writePage writes the run as a page for people.
+func writePage(path string, s *scenario.Scenario, out Outcome, line Line) error {
+	var b bytes.Buffer
+	p := report.Page{
+		Title: "Chaos run " + s.Name, Run: out.Run, Violations: line.Violations, Skipped: line.Skipped,
+		Facts: [][2]string{
+			{"Seed", fmt.Sprint(line.Seed)},
+			{"Nodes", fmt.Sprint(line.Nodes)},
+			{"PostgreSQL", fmt.Sprint(line.PG)},
+			{"The same faults again", "healer chaos replay " + filepath.Join(filepath.Dir(path), "scenario.yaml")},
+		},
+	}
+	if line.Trouble != "" {
+		p.Facts = append(p.Facts, [2]string{"Not judged", line.Trouble})
+	}
+	if err := p.Write(&b); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b.Bytes(), 0o600)
 }
 
 func copyFile(from, to string) error {
