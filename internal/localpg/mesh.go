@@ -58,7 +58,7 @@ var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,19}$`)
 // StartMesh makes the servers, joins them and returns when every stream runs.
 // Close ends the mesh; a context that ends during the start ends it too.
 func StartMesh(ctx context.Context, opts Options) (*Mesh, error) {
-	if err := opts.complete(); err != nil {
+	if err := opts.complete(ctx); err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	begin := time.Now()
@@ -79,7 +79,7 @@ func StartMesh(ctx context.Context, opts Options) (*Mesh, error) {
 }
 
 // complete checks the options and fills in the defaults.
-func (o *Options) complete() error {
+func (o *Options) complete(ctx context.Context) error {
 	if len(o.Names) == 0 {
 		if o.Nodes == 0 {
 			o.Nodes = 3
@@ -104,11 +104,18 @@ func (o *Options) complete() error {
 	if o.Engine == "" {
 		o.Engine = Native
 	}
-	if o.Engine == Pglogical {
-		conf := map[string]string{"shared_preload_libraries": "pglogical"}
-		maps.Copy(conf, o.Conf)
-		o.Conf = conf
+	conf := map[string]string{}
+	switch o.Engine {
+	case Pglogical:
+		conf["shared_preload_libraries"] = "pglogical"
+	case Spock:
+		var err error
+		if conf, err = spockSettings(ctx); err != nil {
+			return err
+		}
 	}
+	maps.Copy(conf, o.Conf)
+	o.Conf = conf
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -117,8 +124,11 @@ func (o *Options) complete() error {
 
 // install is the installation that the mesh needs.
 func (o *Options) install(ctx context.Context) (Installation, error) {
-	if o.Engine == Pglogical {
+	switch o.Engine {
+	case Pglogical:
 		return findPglogical(ctx)
+	case Spock:
+		return findSpock(ctx)
 	}
 	return find(ctx, o.Major)
 }
@@ -147,8 +157,8 @@ func (m *Mesh) build(ctx context.Context, h *host) error {
 			m.links[p] = proxy
 		}
 	}
-	if m.opts.Engine == Pglogical {
-		return m.wirePglogical(ctx)
+	if e := m.opts.extension(); e != nil {
+		return m.wireExtension(ctx, e)
 	}
 	return m.wire(ctx)
 }

@@ -2,7 +2,6 @@ package localpg
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,86 +50,15 @@ func findPglogical(ctx context.Context) (Installation, error) {
 	}
 }
 
-// wirePglogical makes the nodes, the replication sets and the subscriptions.
-func (m *Mesh) wirePglogical(ctx context.Context) error {
-	if err := m.eachNode(ctx, m.makeNode); err != nil {
-		return err
+// pglogical is how its meshes are made.
+func pglogical() *extension {
+	return &extension{
+		name:       "pglogical",
+		createNode: `select pglogical.create_node(node_name := $1, dsn := $2)`,
+		addTable:   `pglogical.replication_set_add_table`,
+		subscribe: `select pglogical.create_subscription(subscription_name := $1, provider_dsn := $2,
+			synchronize_structure := false, synchronize_data := false, forward_origins := '{}')`,
+		slot:   `select sub_slot_name::text from pglogical.subscription where sub_name = $1`,
+		status: `select status from pglogical.show_subscription_status($1)`,
 	}
-	// One after the other: each makes a slot, which waits for the transactions that run
-	// on the other node, and a subscription in the making is such a transaction.
-	for _, p := range m.pairs() {
-		if err := m.subscribePglogical(ctx, m.names[p.to], m.names[p.from]); err != nil {
-			return err
-		}
-	}
-	return m.WaitStreaming(ctx)
-}
-
-func (m *Mesh) makeNode(ctx context.Context, s *Server) error {
-	if _, err := s.Exec(ctx, "create extension pglogical"); err != nil {
-		return err
-	}
-	if _, err := s.Exec(ctx, `select pglogical.create_node(node_name := $1, dsn := $2)`, s.Name(), s.DSN()); err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	for _, sql := range m.opts.Schema {
-		if _, err := s.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("schema: %w", err)
-		}
-	}
-	const (
-		// Tables without a primary key have no updates that others could find.
-		add = `select count(pglogical.replication_set_add_table(case when exists (
-				select from pg_index i where i.indrelid = c.oid and i.indisprimary) then 'default' else 'default_insert_only' end, c.oid))
-			from pg_class c join pg_namespace n on n.oid = c.relnamespace
-			where c.relkind = 'r' and n.nspname not in ('pglogical', 'pg_catalog', 'information_schema') and n.nspname !~ '^pg_'`
-		named = ` and c.oid = any($1::regclass[])`
-	)
-	sql, args := add, []any(nil)
-	if len(m.opts.Tables) > 0 {
-		sql, args = add+named, []any{m.opts.Tables}
-	}
-	if _, err := s.Exec(ctx, sql, args...); err != nil {
-		return fmt.Errorf("replication sets: %w", err)
-	}
-	return nil
-}
-
-func (m *Mesh) subscribePglogical(ctx context.Context, to, from *Server) error {
-	dsn := from.DSN()
-	if link, ok := m.links[pair{from.Name(), to.Name()}]; ok {
-		dsn = conninfo(link.Port(), m.opts.Database)
-	}
-	name := SubscriptionName(to.Name(), from.Name())
-	_, err := to.Exec(ctx, `select pglogical.create_subscription(subscription_name := $1, provider_dsn := $2,
-		synchronize_structure := false, synchronize_data := false, forward_origins := '{}')`, name, dsn)
-	if err != nil {
-		return fmt.Errorf("subscription: %w", err)
-	}
-	slot, err := Value[string](ctx, to, `select sub_slot_name::text from pglogical.subscription where sub_name = $1`, name)
-	if err != nil {
-		return fmt.Errorf("subscription: %w", err)
-	}
-	m.slots[pair{from.Name(), to.Name()}] = slot
-	// Until it has its slot it may still fail, and then nobody tells why.
-	for {
-		status, err := Value[string](ctx, to, `select status from pglogical.show_subscription_status($1)`, name)
-		switch {
-		case err != nil:
-			return fmt.Errorf("subscription: %w", err)
-		case status == "replicating":
-			return nil
-		}
-		if err := pause(ctx, poll); err != nil {
-			return errors.Join(fmt.Errorf("subscription %s is %s", name, status), err)
-		}
-	}
-}
-
-// Slot is the name of the slot on from that feeds the node to.
-func (m *Mesh) Slot(from, to string) string {
-	if slot, ok := m.slots[pair{from, to}]; ok {
-		return slot
-	}
-	return SubscriptionName(to, from)
 }

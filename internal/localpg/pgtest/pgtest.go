@@ -45,6 +45,35 @@ func majorFromEnv() (int, error) {
 // EnvCI is set where a test must not skip.
 const EnvCI = "CI"
 
+// extension skips the test where there is no server with the extension that the mesh
+// needs; false for a mesh of PostgreSQL's own, which any server can be.
+func extension(tb testing.TB, engine string) bool {
+	tb.Helper()
+	switch engine {
+	case localpg.Pglogical:
+		pglogical(tb)
+	case localpg.Spock:
+		spock(tb)
+	default:
+		return false
+	}
+	return true
+}
+
+// spock skips the test unless a PostgreSQL with Spock is named: none can be installed. One
+// that is named and is not there fails the test.
+func spock(tb testing.TB) {
+	tb.Helper()
+	_, err := localpg.FindSpock()
+	switch {
+	case err == nil:
+	case os.Getenv(localpg.EnvSpockBinDir) != "":
+		tb.Fatalf("a test that needs Spock cannot run: %v", err)
+	default:
+		tb.Skipf("needs Spock: %v", err)
+	}
+}
+
 // pglogical skips the test where PostgreSQL with pglogical is not found, or fails it
 // where no test may skip; either says how to install it.
 func pglogical(tb testing.TB) {
@@ -62,9 +91,7 @@ func pglogical(tb testing.TB) {
 // Mesh starts a mesh that ends with the test. Major 0 means that of Major.
 func Mesh(tb testing.TB, opts localpg.Options) *localpg.Mesh {
 	tb.Helper()
-	if opts.Engine == localpg.Pglogical {
-		pglogical(tb)
-	} else if opts.Major == 0 {
+	if !extension(tb, opts.Engine) && opts.Major == 0 {
 		opts.Major = Major(tb)
 	}
 	ctx, cancel := context.WithTimeout(tb.Context(), StartLimit)
