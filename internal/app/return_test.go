@@ -101,7 +101,7 @@ func (r *returns) refused(reason string) {
 			all = append(all, s.Refusals...)
 		}
 		for _, f := range all {
-			if f.Subject == "n1" && f.Reason == reason && f.Remedy == "healer node rebuild n1" {
+			if f.Subject == "n1" && f.Reason == reason && strings.HasPrefix(f.Remedy, "healer node rebuild n1") {
 				return nil
 			}
 		}
