@@ -33,8 +33,11 @@ type options struct {
 	plot   string
 	only   string
 	settle time.Duration
-	out    string
-	docs   string
+	// patience is how long a node may be lost and not be healed. It is short, for most
+	// faults are; that the program as it is passes shows that it is not too short.
+	patience time.Duration
+	out      string
+	docs     string
 }
 
 func main() {
@@ -57,6 +60,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.plot, "plot", "", "draw only this plot")
 	flags.StringVar(&o.only, "only", "", "try only these mutants, with commas between")
 	flags.DurationVar(&o.settle, "settle", 30*time.Second, "how long a cluster may take to be at rest")
+	flags.DurationVar(&o.patience, "patience", 2500*time.Millisecond, "how long a node may be lost and not be healed")
 	flags.StringVar(&o.out, "out", "bench/mutants.jsonl", "the results so far, as JSON lines; what is tried again replaces its line")
 	flags.StringVar(&o.docs, "docs", "", "the document whose table is rewritten")
 	if err := flags.Parse(args); err != nil {
@@ -114,10 +118,6 @@ func chosen(names string) ([]mutants.Mutant, error) {
 	}
 	return all, nil
 }
-
-// patience is how long a node may be lost and not be healed. It is short, for most faults
-// are; that the program as it is passes shows that it is not too short.
-const patience = 2500 * time.Millisecond
 
 // bench tries mutants.
 type bench struct {
@@ -185,7 +185,7 @@ func (b *bench) drawing() scenario.Drawing {
 
 func (b *bench) soaking(program string) soak.Options {
 	limits := soak.DefaultLimits()
-	limits.Settle, limits.Patience = b.o.settle, patience
+	limits.Settle, limits.Patience = b.o.settle, b.o.patience
 	return soak.Options{
 		Program: program, Keep: filepath.Join(b.dir, "kept"), Limits: limits, Out: io.Discard, Log: slog.New(slog.DiscardHandler),
 	}
