@@ -92,7 +92,7 @@ func (f *facts) at(e events.Event) (time.Duration, bool) {
 	return e.Time.Sub(f.Start), true
 }
 
-// destroyed reports whether the origin's transactions may be missing.
+// excused reports whether the origin's transactions may be missing.
 func (f *facts) excused(origin string) bool { return f.stranded[origin] }
 
 // rewound reports whether a fault took the node back to an older state.

@@ -53,7 +53,7 @@ type Healing struct {
 	// Fault is the kind of the fault, Node what was lost.
 	Fault string `json:"fault"`
 	Node  string `json:"node"`
-	// Lasted is how long the fault did, in milliseconds.
+	// LastedMS is how long the fault did, in milliseconds.
 	LastedMS float64 `json:"lasted_ms"`
 	// DetectedMS is the time from the fault to node.failed, VerifiedMS that to
 	// recovery.verified, in milliseconds; 0 when it did not come to that.

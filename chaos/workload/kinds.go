@@ -13,7 +13,7 @@ const (
 	opening  = 1000
 )
 
-// errAbsent: what the transaction wanted to change is not there.
+// absentError: what the transaction wanted to change is not there.
 type absentError struct{ what string }
 
 func (e absentError) Error() string { return e.what + " is not there" }

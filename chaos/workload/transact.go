@@ -15,7 +15,7 @@ import (
 type transaction struct {
 	history.Transaction
 	conn *pgx.Conn
-	// prepare makes it one in two phases; both says that the second takes it back.
+	// prepare makes it one in two phases; withdraw says that the second takes it back.
 	prepare, withdraw bool
 }
 
