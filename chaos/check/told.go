@@ -80,7 +80,7 @@ func (f *facts) runs() map[string]*run {
 			r.started = i + 1
 		case events.RecoveryStep:
 			// A run that only looks, or was kept from anything, has not begun.
-			if of.State == "done" && of.Kind != "check" && of.Kind != "drain" {
+			if of.State == "done" && of.Kind != "check" && of.Kind != "observe" && of.Kind != "drain" {
 				r.steps = append(r.steps, i+1)
 			}
 		case events.RecoveryVerified, events.NodeRejoined, events.RecoveryFailed, events.RecoveryCancelled:

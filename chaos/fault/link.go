@@ -86,6 +86,9 @@ func prove(ctx context.Context, wire Wire, b Bend) (string, error) {
 	}
 	if slow > 0 {
 		took, err := wire.Probe(ctx, slow+deaf)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return "", fmt.Errorf("%w: %w", ErrMoot, err)
+		}
 		if took < slow {
 			return "", fmt.Errorf("a sign of life took %s and not %s: %w", took, slow, err)
 		}
@@ -99,6 +102,8 @@ func prove(ctx context.Context, wire Wire, b Bend) (string, error) {
 		return "", fmt.Errorf("it answered after %s: %w", took, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "no sign of life", nil
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "", fmt.Errorf("%w: %w", ErrMoot, err)
 	}
 	return "", err
 }
@@ -117,7 +122,7 @@ func linkReset(_ context.Context, w World, f Fault, a *Active) error {
 		reset += n
 	}
 	if reset == 0 {
-		return errors.New("there was no connection to reset")
+		return fmt.Errorf("%w: there was no connection to reset", ErrMoot)
 	}
 	a.Proof = fmt.Sprintf("%d connections were reset", reset)
 	return nil

@@ -2,7 +2,6 @@ package fault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -41,6 +40,9 @@ func (f Fault) pids(ctx context.Context, w World) ([]int, error) {
 		}
 		return nil
 	})
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrMoot, err)
+	}
 	return out, err
 }
 
@@ -123,16 +125,27 @@ func processFreeze(ctx context.Context, w World, f Fault, a *Active) error {
 }
 
 func backendsTerminate(ctx context.Context, w World, f Fault, a *Active) error {
-	ended, err := w.SQL(f.Node).Texts(ctx, `select pid::text from pg_stat_activity
+	ended, err := texts(ctx, w.SQL(f.Node), `select pid::text from pg_stat_activity
 		where backend_type = 'client backend' and pid <> pg_backend_pid() and datname = current_database() and pg_terminate_backend(pid)`)
 	if err != nil {
 		return err
 	}
 	if len(ended) == 0 {
-		return errors.New("there was no session to end")
+		return fmt.Errorf("%w: there was no session to end", ErrMoot)
 	}
 	a.Proof = fmt.Sprintf("%d sessions were ended", len(ended))
 	return nil
+}
+
+// texts asks until the server answers, for as long as one may take to recover from a
+// crash.
+func texts(ctx context.Context, db Database, sql string) (got []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, findLimit)
+	defer cancel()
+	if err := await(ctx, func() error { got, err = db.Texts(ctx, sql); return err }); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMoot, err)
+	}
+	return got, nil
 }
 
 // slotDrop drops a slot, and whoever uses it.
@@ -178,12 +191,12 @@ func subscriptionDisable(ctx context.Context, w World, f Fault, a *Active) error
 	}
 	db := w.SQL(f.Node)
 	for _, name := range names {
-		was, err := db.Texts(ctx, `select subenabled::text from pg_subscription where subname = `+quote(name))
+		was, err := texts(ctx, db, `select subenabled::text from pg_subscription where subname = `+quote(name))
 		if err != nil {
 			return err
 		}
 		if len(was) != 1 || was[0] != "true" {
-			return fmt.Errorf("subscription %s of %s is not there or not enabled", name, f.Node)
+			return fmt.Errorf("%w: subscription %s of %s is not there or not enabled", ErrMoot, name, f.Node)
 		}
 		a.onHeal(func(ctx context.Context) error { return enable(ctx, db, name) })
 		if err := db.Exec(ctx, `alter subscription `+identifier(name)+` disable`); err != nil {

@@ -104,6 +104,10 @@ type Disk interface {
 // ErrUnable is what a world says that cannot make a fault.
 var ErrUnable = errors.New("this fault cannot be made here")
 
+// ErrMoot is a fault that has nothing to strike: the connection, the process or the
+// server is away already.
+var ErrMoot = errors.New("there is nothing to strike")
+
 // Unable says why a fault cannot be made, and what would help.
 func Unable(reason, remedy string) error {
 	return fmt.Errorf("%w: %s: %s", ErrUnable, reason, remedy)

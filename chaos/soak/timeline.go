@@ -120,8 +120,13 @@ func (t *timeline) inject(ctx context.Context, f fault.Fault) *struck {
 	s.record.Note = s.made.Proof
 	t.mu.Unlock()
 	t.harm()
-	if err != nil {
+	switch {
+	case errors.Is(err, fault.ErrMoot):
+		t.skip(f, err.Error())
+	case err != nil:
 		t.trouble(err)
+	}
+	if err != nil {
 		t.end(context.WithoutCancel(ctx), s)
 		return nil
 	}
