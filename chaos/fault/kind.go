@@ -63,10 +63,10 @@ func Kinds() []Entry {
 	return []Entry{
 		{Kind: ServerKill, Text: "SIGKILL of every process of the server", Proof: "no process of it is left", takes: node, needs: node, inject: serverKill},
 		{Kind: PostmasterKill, Text: "SIGKILL of the postmaster alone", Proof: "the postmaster is reaped", takes: node, needs: node, inject: postmasterKill},
-		{Kind: ServerStop, Text: "a fast or immediate shutdown", Proof: "no process of it is left", Staging: true, takes: with("mode"), needs: node, inject: serverStop},
+		{Kind: ServerStop, Text: "a fast or immediate shutdown", Proof: "no process of it is left", takes: with("mode"), needs: node, inject: serverStop},
 		{Kind: ServerFreeze, Text: "SIGSTOP of every process of the server, SIGCONT at the end", Proof: "all are in state T", takes: node, needs: node, inject: serverFreeze},
 		{Kind: RecoveryCrash, Text: "SIGKILL of the server, and again while it recovers from that", Proof: "its log has begun a recovery that it has not ended", takes: node, needs: node, inject: recoveryCrash},
-		{Kind: RestartStorm, Text: "immediate restarts, one after the other", Proof: "each start has taken a connection", Staging: true, takes: with("times"), needs: node, inject: restartStorm},
+		{Kind: RestartStorm, Text: "immediate restarts, one after the other", Proof: "each start has taken a connection", takes: with("times"), needs: node, inject: restartStorm},
 		{Kind: NodeKill, Text: "SIGKILL of the server and of the agent at the same instant: the loss of a host", Proof: "no process of either is left", takes: node, needs: node, inject: nodeKill},
 		{Kind: ProcessKill, Text: "SIGKILL of a backend, a walsender or an apply worker: the server restarts all of its processes", Proof: "the process is gone", takes: with("peer", "process"), needs: with("process"), inject: processKill},
 		{Kind: ProcessFreeze, Text: "SIGSTOP of a backend, a walsender or an apply worker, SIGCONT at the end", Proof: "it is in state T", takes: with("peer", "process"), needs: with("process"), inject: processFreeze},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -27,6 +28,9 @@ func (f Fault) others(nodes []string) []string {
 }
 
 func (f Fault) wires(w World) ([]Wire, error) {
+	if door, ok := w.Door(f.Node, f.Link); ok {
+		return []Wire{door}, nil
+	}
 	var all []Wire
 	for _, p := range f.others(w.Nodes()) {
 		ws, err := w.Wires(f.Link, f.Node, p)
@@ -86,7 +90,7 @@ func prove(ctx context.Context, wire Wire, b Bend) (string, error) {
 	}
 	if slow > 0 {
 		took, err := wire.Probe(ctx, slow+deaf)
-		if errors.Is(err, syscall.ECONNREFUSED) {
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
 			return "", fmt.Errorf("%w: %w", ErrMoot, err)
 		}
 		if took < slow {
@@ -102,7 +106,7 @@ func prove(ctx context.Context, wire Wire, b Bend) (string, error) {
 		return "", fmt.Errorf("it answered after %s: %w", took, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "no sign of life", nil
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
 		return "", fmt.Errorf("%w: %w", ErrMoot, err)
 	}
 	return "", err

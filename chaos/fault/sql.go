@@ -125,8 +125,9 @@ func processFreeze(ctx context.Context, w World, f Fault, a *Active) error {
 }
 
 func backendsTerminate(ctx context.Context, w World, f Fault, a *Active) error {
-	ended, err := texts(ctx, w.SQL(f.Node), `select pid::text from pg_stat_activity
-		where backend_type = 'client backend' and pid <> pg_backend_pid() and datname = current_database() and pg_terminate_backend(pid)`)
+	ended, err := texts(ctx, w.SQL(f.Node), `with s as materialized (select pid from pg_stat_activity
+			where backend_type = 'client backend' and pid <> pg_backend_pid() and datname = current_database())
+		select pid::text from s where pg_terminate_backend(pid)`)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,8 @@ type World interface {
 	Agent(node string) (Agent, error)
 	// Wires are the ways of a layer from node to peer.
 	Wires(layer Layer, node, peer string) ([]Wire, error)
+	// Door is the one wire that a proxy of that name is, if it is one.
+	Door(name string, layer Layer) (Wire, bool)
 	Disk(node string) (Disk, error)
 	// Subscription is the one with which node reads from peer; Slot the one on node
 	// that feeds peer, or that is kept for its recovery.

@@ -39,20 +39,36 @@ func TestMain(m *testing.M) {
 //	                                   want the token in the file TOKEN
 //	SECURED                            one over TLS: ca.pem vouches for it, and for
 //	                                   the operator of op.pem with op.key
+//	DOOR                               an address that a proxy may listen on
 //	good.yaml                          a file of three nodes: n1 silent, n2
 //	                                   degraded, n3 healthy
 //
-// and the command `code N prog args...`, which wants just that exit code. Run
-// with UPDATE_SCRIPTS=1 to accept new output.
+// and the commands `code N prog args...`, which wants just that exit code, and
+// `await FILE`, which waits until the file exists. Run with UPDATE_SCRIPTS=1 to accept new output.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	authority := tlstest.New(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", Setup: func(env *testscript.Env) error { return setup(env, authority) },
 		RequireExplicitExec: true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": clitest.Code},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"code": clitest.Code, "await": await},
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 	})
+}
+
+// await waits until a file exists, and fails the script after a minute.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await FILE")
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("%s does not come to be", args[0])
 }
 
 func setup(env *testscript.Env, authority *tlstest.Authority) error {
@@ -79,6 +95,11 @@ func setup(env *testscript.Env, authority *tlstest.Authority) error {
 		return err
 	}
 	env.Setenv("SILENT", silent)
+	door, err := closedPort()
+	if err != nil {
+		return err
+	}
+	env.Setenv("DOOR", door)
 	token := filepath.Join(env.WorkDir, "api.token")
 	env.Setenv("TOKEN", token)
 	if err := os.WriteFile(token, []byte("s3cret\n"), 0o600); err != nil {

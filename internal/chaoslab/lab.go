@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"healer/chaos/fault"
 	"healer/events/natsbus"
 	"healer/internal/localagent"
 	"healer/internal/localnet"
@@ -153,24 +154,20 @@ func (l *Lab) dsn(node string) string { return l.mesh.Node(node).DSN() }
 func (l *Lab) startWires(context.Context) error {
 	for _, a := range l.mesh.Names() {
 		for _, s := range l.mesh.Names() {
-			w := &wire{name: "agent " + a + " to server " + s, dial: dialHere}
-			var err error
+			dial, listen := dialHere, localpg.Listen(nil)
 			if l.net != nil {
-				host := l.net.Host(a)
-				w.dial = host.Dial
-				w.proxy, err = localpg.StartProxyIn(l.mesh.Node(s).Addr(), host.Listen)
-			} else {
-				w.proxy, err = localpg.StartProxy(l.mesh.Node(s).Addr())
+				dial, listen = l.net.Host(a).Dial, l.net.Host(a).Listen
 			}
+			proxy, err := localpg.StartProxyIn(l.mesh.Node(s).Addr(), listen)
 			if err != nil {
 				return err
 			}
-			l.sql[pair{a, s}] = w
+			l.sql[pair{a, s}] = newWire("agent "+a+" to server "+s, fault.SQL, proxy, dial)
 			if a != s {
 				if err := l.door(l.mesh.Link(a, s).Addr()); err != nil {
 					return err
 				}
-				l.repl[pair{a, s}] = &wire{name: "changes of " + a + " to " + s, dial: dialHere, proxy: l.mesh.Link(a, s)}
+				l.repl[pair{a, s}] = newWire("changes of "+a+" to "+s, fault.Replication, l.mesh.Link(a, s), dialHere)
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 type wire struct {
 	name  string
 	proxy *localpg.Proxy
+	up    localpg.Direction // the direction to the peer
 	dial  func(ctx context.Context, addr string) (net.Conn, error)
 
 	mu    sync.Mutex
@@ -22,6 +23,21 @@ type wire struct {
 }
 
 var _ fault.Wire = (*wire)(nil)
+
+// NewWire is a wire through a proxy of the caller's: what flows over it says which
+// direction is the peer's. The changes of a node flow from the server of the connection
+// to its client, the peer; all else the other way.
+func NewWire(name string, layer fault.Layer, proxy *localpg.Proxy) fault.Wire {
+	return newWire(name, layer, proxy, dialHere)
+}
+
+func newWire(name string, layer fault.Layer, proxy *localpg.Proxy, dial func(context.Context, string) (net.Conn, error)) *wire {
+	w := &wire{name: name, proxy: proxy, up: localpg.Up, dial: dial}
+	if layer == fault.Replication {
+		w.up = localpg.Down
+	}
+	return w
+}
 
 func dialHere(ctx context.Context, addr string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp4", addr)
@@ -61,9 +77,9 @@ func (w *wire) apply(b fault.Bend) {
 	case fault.Both:
 		w.proxy.Cut()
 	case fault.ToPeer:
-		w.proxy.Stall(w.toPeer())
+		w.proxy.Stall(w.up)
 	case fault.FromPeer:
-		w.proxy.Stall(1 - w.toPeer())
+		w.proxy.Stall(1 - w.up)
 	}
 	if b.HalfOpen {
 		w.proxy.Cut()
@@ -78,15 +94,6 @@ func (w *wire) apply(b fault.Bend) {
 	if b.Refuse {
 		w.proxy.Refuse()
 	}
-}
-
-// toPeer is the direction to the peer. The changes of a node flow from the server of
-// the connection to its client, the peer; an agent's questions the other way.
-func (w *wire) toPeer() localpg.Direction {
-	if w.name[0] == 'c' {
-		return localpg.Down
-	}
-	return localpg.Up
 }
 
 // Reset implements fault.Wire.

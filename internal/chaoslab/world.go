@@ -52,6 +52,9 @@ func (l *Lab) between(layer fault.Layer, node, peer string) ([]fault.Wire, error
 	return []fault.Wire{air{l, pair{node, peer}, layer}}, nil
 }
 
+// Door implements fault.World: every link has both of its ends here.
+func (l *Lab) Door(string, fault.Layer) (fault.Wire, bool) { return nil, false }
+
 // Disk implements fault.World.
 func (l *Lab) Disk(node string) (fault.Disk, error) {
 	if l.disks.why != nil {

@@ -32,7 +32,8 @@ const (
 // down shows as a connection that is reset at once, not as a refused one.
 type Proxy struct {
 	upstream string
-	lease    *portLease
+	lease    *portLease // nil when the address was chosen
+	addr     string
 	gates    [directions]*gate
 	open     Listen
 
@@ -53,9 +54,22 @@ func StartProxy(upstream string) (*Proxy, error) {
 	return StartProxyIn(upstream, listenHere)
 }
 
+// StartProxyAt starts a proxy that listens at an address of the caller's choice.
+func StartProxyAt(listen, upstream string) (*Proxy, error) {
+	p := newProxy(upstream, listenHere)
+	p.addr = listen
+	if err := p.listen(context.Background()); err != nil {
+		return nil, fmt.Errorf("proxy of %s: %w", upstream, err)
+	}
+	return p, nil
+}
+
 // StartProxyIn starts a proxy whose clients are in another network, on whose 127.0.0.1
-// open listens.
+// open listens; nil is this network.
 func StartProxyIn(upstream string, open Listen) (*Proxy, error) {
+	if open == nil {
+		open = listenHere
+	}
 	c, err := openCache(account{})
 	if err != nil {
 		return nil, err
@@ -74,16 +88,21 @@ func (c *cache) startProxy(ctx context.Context, upstream string) (*Proxy, error)
 func (c *cache) startProxyIn(ctx context.Context, upstream string, open Listen) (*Proxy, error) {
 	var err error
 	for range portTries {
-		p := &Proxy{upstream: upstream, open: open, conns: map[*duplex]struct{}{}, gates: [directions]*gate{newGate(), newGate()}}
+		p := newProxy(upstream, open)
 		if p.lease, err = c.leasePort(ctx); err != nil {
 			break
 		}
+		p.addr = fmt.Sprintf("%s:%d", loopback, p.lease.port)
 		if err = p.listen(ctx); err == nil {
 			return p, nil
 		}
 		p.lease.release()
 	}
 	return nil, fmt.Errorf("proxy of %s: %w", upstream, err)
+}
+
+func newProxy(upstream string, open Listen) *Proxy {
+	return &Proxy{upstream: upstream, open: open, conns: map[*duplex]struct{}{}, gates: [directions]*gate{newGate(), newGate()}}
 }
 
 // listen begins to take connections. It is called with the lock held, or before
@@ -98,11 +117,11 @@ func (p *Proxy) listen(ctx context.Context) error {
 	return nil
 }
 
-// Port is the TCP port on 127.0.0.1.
+// Port is the TCP port on 127.0.0.1, of a proxy whose address was not chosen.
 func (p *Proxy) Port() int { return p.lease.port }
 
 // Addr is the proxy's host:port.
-func (p *Proxy) Addr() string { return fmt.Sprintf("%s:%d", loopback, p.lease.port) }
+func (p *Proxy) Addr() string { return p.addr }
 
 // Cut stalls both directions: what a network partition looks like.
 func (p *Proxy) Cut() { p.Stall(Up, Down) }
