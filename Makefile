@@ -104,6 +104,20 @@ test-majors: postgres ## Run what depends on the version on PostgreSQL 16 and 17
 		(set -x; HEALER_TEST_PG=$$major go test -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) -run '$(OLDER_TESTS)' ./rescue ./internal/app ./postgres/native)
 	done
 
+# The seeds are fixed, so that what a change meets is not drawn anew for each.
+.PHONY: chaos
+chaos: build postgres ## Break real clusters on purpose for a while, and judge them: ARGS="--seed 7 --plot gap"
+	for file in $(CHAOS_FILES); do bin/healer chaos replay chaos/scenarios/$$file.yaml --keep bench/out/chaos; done
+	bin/healer chaos soak --nodes 3 --runs 12 --seed 1 --for 75s --reduce 0 --keep bench/out/chaos $(ARGS)
+
+CHAOS_FILES := killed-with-a-gap reinserted-while-healing
+
+# Hours: each run takes some 10 s. Results are added to what is there.
+.PHONY: chaos-soak
+chaos-soak: build postgres ## Make 300 runs and keep their results: ARGS="--runs 1000 --seed 5000"
+	mkdir -p bench/out
+	bin/healer chaos soak --runs 300 --seed 1 --nodes 3..5 --pg 16,17,18 --keep bench/out/chaos -o json $(ARGS) >> bench/out/chaos.jsonl
+
 .PHONY: bench-rescue
 bench-rescue: postgres ## Race the replay of gaps against PostgreSQL's own: ARGS="-scale 0.1" for a quick look
 	go run ./internal/bench/rescue $(ARGS)

@@ -191,7 +191,7 @@ func (r *replay) run(ctx context.Context, from source) error {
 
 // settle reads on to where T can have skipped a change for lack of the gap.
 func (r *replay) settle(ctx context.Context, from source) error {
-	until, err := r.gap.Settle(ctx)
+	until, err := r.awaitSettled(ctx)
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", r.node, err)
 	}

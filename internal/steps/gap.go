@@ -206,6 +206,7 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 		Floor: l.From, Watermark: l.To, Tables: tables, Authors: source.Authors(),
 		Spill:  rescue.Spill{Dir: r.SpillDir},
 		Settle: func(ctx context.Context) (topology.LSN, error) { return r.settle(ctx, p, l.Source) },
+		Free:   r.freer(p, l),
 	})
 	// The stream's own end adds nothing to what Replay says about it.
 	_ = stream.Close(context.WithoutCancel(ctx))
