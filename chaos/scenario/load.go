@@ -1,16 +1,14 @@
 package scenario
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
 
 	"healer/chaos/fault"
 	"healer/events"
@@ -57,16 +55,14 @@ func ParseFor(src []byte, nodes []string) (*Scenario, error) {
 
 func decode(src []byte) (*Scenario, error) {
 	var s Scenario
-	err := yaml.NewDecoder(bytes.NewReader(src), yaml.Strict()).Decode(&s)
-	if err != nil {
-		return nil, fmt.Errorf("%s\nremedy: correct the line; docs/chaos.md has every field", strings.TrimSpace(yaml.FormatError(err, false, true)))
-	}
-	return &s, nil
+	return &s, errors.Join(unmarshal(src, &s)...)
 }
 
 // Marshal writes the scenario as Parse reads it.
 func (s *Scenario) Marshal() ([]byte, error) {
-	return yaml.MarshalWithOptions(s, yaml.IndentSequence(true))
+	var b strings.Builder
+	marshal(&b, reflect.ValueOf(*s), "")
+	return []byte(b.String()), nil
 }
 
 // nameForm is what a scenario may be called: it names directories.

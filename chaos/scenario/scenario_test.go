@@ -81,7 +81,12 @@ func TestAble(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	base := "name: x\nschedule:\n  - {at: 1s, fault: server_kill, node: n1}\n"
 	for _, c := range []struct{ src, want string }{
-		{"name: x\nfoo: 1\nschedule: []\n", `unknown field "foo"`},
+		{"name: x\nfoo: 1\nschedule: []\n", `line 2: foo: unknown field "foo": use one of about,`},
+		{base + "length: soon\n", `line 4: length: "soon": use a length such as 500ms`},
+		{base + "nodes: many\n", `line 4: nodes: "many": use a whole number`},
+		{base + "schedule: no\n", `mapping key "schedule" already defined`},
+		{"- x\n", "it must have fields"},
+		{"{", "this is no YAML"},
 		{strings.Replace(base, "server_kill", "server_kil", 1), `schedule[0].fault "server_kil": there is no such kind: use one of`},
 		{strings.Replace(base, "n1", "n9", 1), `schedule[0].node "n9": use one of n1, n2, n3`},
 		{strings.Replace(base, ", node: n1", "", 1), `schedule[0].node is missing: server_kill needs it`},
