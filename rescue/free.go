@@ -96,9 +96,9 @@ func ApplyFailures(ctx context.Context, conn *pgconn.PgConn) (int64, error) {
 	return strconv.ParseInt(string(got[0][0]), 10, 64)
 }
 
-// freeEvery is how often a replay that waits for the survivors asks for rows that are
-// in the way.
-const freeEvery = time.Second
+// FreeEvery is how often whoever waits for the survivors asks for rows that are in the
+// way.
+const FreeEvery = time.Second
 
 // awaitSettled waits for Settle, and meanwhile has Free look for what may be in the way.
 func (r *replay) awaitSettled(ctx context.Context) (topology.LSN, error) {
@@ -114,7 +114,7 @@ func (r *replay) awaitSettled(ctx context.Context) (topology.LSN, error) {
 		until, err := r.gap.Settle(ctx)
 		done <- settled{until, err}
 	}()
-	tick := time.NewTicker(freeEvery)
+	tick := time.NewTicker(FreeEvery)
 	defer tick.Stop()
 	for {
 		select {

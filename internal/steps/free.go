@@ -2,6 +2,9 @@ package steps
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"time"
 
 	"healer/planner"
 	"healer/rescue"
@@ -10,26 +13,57 @@ import (
 // freer looks whether apply workers of the laggard fail while a settling lane waits for
 // them. When they have failed again since the last look, rows of the gap may be in their
 // way: these are taken off. What cannot be looked at is looked at the next time.
-func (r *Run) freer(p planner.Plan, l *lane) func(context.Context, *rescue.Touched) {
+func (r *Run) freer(p planner.Plan, source, target string) func(context.Context, ...*rescue.Touched) {
 	before := int64(-1)
-	return func(ctx context.Context, touched *rescue.Touched) {
-		now, err := r.applyFailures(ctx, l.Target)
+	return func(ctx context.Context, touched ...*rescue.Touched) {
+		now, err := r.applyFailures(ctx, target)
 		if err != nil || before < 0 || now == before {
 			before = max(before, now)
 			return
 		}
 		before = now
 		of := r.left(p)
-		of.Survivors = []string{l.Source, l.Target}
+		of.Survivors = []string{source, target}
 		peers, err := r.peers(ctx, of)
 		defer closeAll(ctx, peers)
 		if err != nil {
 			return
 		}
-		freed, err := rescue.Free(ctx, peers[0], peers[1], p.Node, touched)
+		freed := 0
+		for _, t := range touched {
+			n, ferr := rescue.Free(ctx, peers[0], peers[1], p.Node, t)
+			freed, err = freed+n, errors.Join(err, ferr)
+		}
 		if freed > 0 || err != nil {
 			r.Log.Warn("rows of the gap kept apply workers from going on, and were taken off until the comparison",
-				"laggard", l.Target, "rows", freed, "error", err)
+				"laggard", target, "rows", freed, "error", err)
+		}
+	}
+}
+
+// barrier waits until each survivor has applied what the others had committed, as the
+// comparison needs it. A row may come in the way after the gap was carried, too.
+func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched) rescue.Barrier {
+	var free []func(context.Context, ...*rescue.Touched)
+	for _, l := range p.Lanes {
+		if l.Source != l.Target && slices.Contains(p.Survivors, l.Source) && slices.Contains(p.Survivors, l.Target) {
+			free = append(free, r.freer(p, l.Source, l.Target))
+		}
+	}
+	return func(ctx context.Context) error {
+		done := make(chan error, 1)
+		go func() { done <- r.Engine.Barrier(ctx, mutual(p.Survivors)) }()
+		tick := time.NewTicker(rescue.FreeEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case err := <-done:
+				return err
+			case <-tick.C:
+				for _, f := range free {
+					f(ctx, touched...)
+				}
+			}
 		}
 	}
 }

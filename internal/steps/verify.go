@@ -100,8 +100,7 @@ func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Tou
 	if err != nil {
 		return rescue.VerifyReport{}, err
 	}
-	barrier := func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) }
-	report, err := rescue.Verify(ctx, peers, touched, barrier, rescue.Policy{Conflicts: resolution})
+	report, err := rescue.Verify(ctx, peers, touched, r.barrier(p, touched), rescue.Policy{Conflicts: resolution})
 	return report, r.Wrap("", err)
 }
 
