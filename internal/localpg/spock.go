@@ -59,7 +59,8 @@ func spockSettings(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := map[string]string{"shared_preload_libraries": "spock"}
+	// A transaction that fails is not to be taken for applied.
+	conf := map[string]string{"shared_preload_libraries": "spock", "spock.exception_behaviour": "sub_disable"}
 	known, err := exec.CommandContext(ctx, inst.program("postgres"), "--describe-config").Output()
 	if err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", inst.BinDir, err)

@@ -13,7 +13,7 @@ func slots(r rig) {
 		r.try(r.e.CreateSeed(ctx, "n1", "n2"))
 	}
 	s, ok := r.slot(seedSlot)
-	if !ok || s.Kind != topology.SlotSeed || s.To != "n2" || s.Plugin != "pgoutput" || s.Active {
+	if !ok || s.Kind != topology.SlotSeed || s.To != "n2" || s.Plugin != r.Plugin || s.Active {
 		r.Fatalf("seed %+v %v", s, ok)
 	}
 	for range 2 {
@@ -51,12 +51,12 @@ func slots(r rig) {
 	}
 }
 
-// adopts: a slot that Spock made is taken over, and its clone speaks pgoutput.
+// adopts: a slot that Spock made is taken over, and its clone has the engine's plugin.
 func adopts(r rig) {
 	ctx := r.Context()
 	r.exec("n1", "SELECT pg_create_logical_replication_slot($1, 'test_decoding')", recSlot)
 	r.try(r.e.CloneSlot(ctx, "n1", recSlot, cloneSlot))
-	if c, ok := r.slot(cloneSlot); !ok || c.Plugin != "pgoutput" {
+	if c, ok := r.slot(cloneSlot); !ok || c.Plugin != r.Plugin {
 		r.Errorf("clone %+v %v", c, ok)
 	}
 	r.try(r.e.DropSlot(ctx, "n1", cloneSlot))

@@ -13,6 +13,8 @@ type Case struct {
 	// Mesh is localpg's name of the engine, New makes one that knows no other.
 	Mesh string
 	New  func(engine.Options) *engine.Engine
+	// Plugin is the output plugin of recovery slots.
+	Plugin string
 	// Disable is the statement by which somebody else disables a subscription.
 	Disable func(name string) string
 	// Nudge is a statement by which a subscription connects at once to a provider that was
