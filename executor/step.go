@@ -113,12 +113,21 @@ func (r *run) watched(next attempt) attempt {
 		state, res, err := next(ctx, p, s)
 		var f *topology.Fault
 		if err != nil && errors.As(context.Cause(ctx), &f) && f.Code == CodeNodeLost {
-			f.Err = fmt.Errorf("%w (%w)", f.Err, err)
-			err = f
+			err = lostDuring(f, err)
 		}
 		end()
 		return state, res, err
 	}
+}
+
+// lostDuring is the loss that ended an attempt, with what the attempt says of it. That may
+// be the loss again, which must not come to hold itself.
+func lostDuring(loss *topology.Fault, err error) *topology.Fault {
+	f := *loss
+	if !errors.Is(err, loss) {
+		f.Err = fmt.Errorf("%w (%w)", loss.Err, err)
+	}
+	return &f
 }
 
 // UntilLost is ctx as long as lost, which is asked so often, has no error; that is its

@@ -3,6 +3,7 @@ package executor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -331,31 +332,40 @@ func TestCancel(t *testing.T) {
 
 func TestSourceLostMidway(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, newMesh(30, 25, 10, 30, 25), &bus{}, "n2")
-		b.mesh.trouble = func(ctx context.Context, s planner.Step) error {
-			if s.Kind != planner.StepSubscribe || s.Target != "n3" || s.Node != "n1" {
-				return nil
-			}
-			// A host that vanished: nothing answers any more.
-			b.mesh.kill("n1")
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		o := b.recover(t, t.Context())
-		var f *topology.Fault
-		if o.State != executor.Failed || !o.Replan || !errors.As(o.Err, &f) || f.Code != executor.CodeNodeLost || f.Node != "n1" {
-			t.Fatalf("run ended %s, %v", o.State, o.Err)
-		}
-		if o.Duration > time.Second {
-			t.Errorf("the loss was noticed after %s", o.Duration)
-		}
-		o = b.recover(t, t.Context())
-		if o.State != executor.Verified || o.Plan.Source != "n4" {
-			t.Fatalf("second run ended %s from %s, %v", o.State, o.Plan.Source, o.Err)
-		}
-		b.mesh.check(t, 30)
-	})
+	for name, says := range map[string]func(context.Context) error{
+		"ended":   context.Context.Err,
+		"cause":   context.Cause,
+		"wrapped": func(ctx context.Context) error { return fmt.Errorf("the stream: %w", context.Cause(ctx)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, newMesh(30, 25, 10, 30, 25), &bus{}, "n2")
+				b.mesh.trouble = func(ctx context.Context, s planner.Step) error {
+					if s.Kind != planner.StepSubscribe || s.Target != "n3" || s.Node != "n1" {
+						return nil
+					}
+					// A host that vanished: nothing answers any more.
+					b.mesh.kill("n1")
+					<-ctx.Done()
+					return says(ctx)
+				}
+				o := b.recover(t, t.Context())
+				var f *topology.Fault
+				if o.State != executor.Failed || !o.Replan || !errors.As(o.Err, &f) || f.Code != executor.CodeNodeLost || f.Node != "n1" {
+					t.Fatalf("run ended %s, %v", o.State, o.Err)
+				}
+				if o.Duration > time.Second {
+					t.Errorf("the loss was noticed after %s", o.Duration)
+				}
+				o = b.recover(t, t.Context())
+				if o.State != executor.Verified || o.Plan.Source != "n4" {
+					t.Fatalf("second run ended %s from %s, %v", o.State, o.Plan.Source, o.Err)
+				}
+				b.mesh.check(t, 30)
+			})
+		})
+	}
 }
 
 // The only source is lost before anything came across: there is nothing to compare,
