@@ -52,24 +52,24 @@ type met struct {
 // one transaction, with what n3 has by then.
 func conflictCases() []met {
 	const applied, kept, skipped = topology.ActionApplied, topology.ActionKept, topology.ActionSkipped
-	by := func(luw, remote, local string) map[Resolution]string {
-		return map[Resolution]string{LastUpdateWins: luw, ApplyRemote: remote, KeepLocal: local}
+	by := func(luw, remote, local, first string) map[Resolution]string {
+		return map[Resolution]string{LastUpdateWins: luw, ApplyRemote: remote, KeepLocal: local, FirstUpdateWins: first}
 	}
 	return []met{
-		{"ins older", "n3", -time.Second, InsertExists, by(applied, applied, kept), by("F", "F", "T")},
-		{"ins newer", "n3", time.Second, InsertExists, by(kept, applied, kept), by("T", "F", "T")},
-		{"ins tie lost", "n0", 0, InsertExists, by(applied, applied, kept), by("F", "F", "T")},
-		{"ins tie won", "n3", 0, InsertExists, by(kept, applied, kept), by("T", "F", "T")},
-		{"upd older", "n3", -time.Second, UpdateNewer, by("", "", ""), by("F", "F", "F")},
-		{"upd newer", "n3", time.Second, UpdateNewer, by(kept, applied, kept), by("T", "F", "T")},
-		{"upd tie lost", "n0", 0, UpdateNewer, by("", "", ""), by("F", "F", "F")},
-		{"upd tie won", "n3", 0, UpdateNewer, by(kept, applied, kept), by("T", "F", "T")},
-		{"del older", "n3", -time.Second, DeleteNewer, by("", "", ""), by("", "", "")},
-		{"del newer", "n3", time.Second, DeleteNewer, by(kept, applied, kept), by("T", "", "T")},
-		{"del tie lost", "n0", 0, DeleteNewer, by("", "", ""), by("", "", "")},
-		{"del tie won", "n3", 0, DeleteNewer, by(kept, applied, kept), by("T", "", "T")},
-		{"upd gone", "", 0, UpdateMissing, by(skipped, skipped, skipped), by("F", "F", "F")},
-		{"del gone", "", 0, DeleteMissing, by(skipped, skipped, skipped), by("", "", "")},
+		{"ins older", "n3", -time.Second, InsertExists, by(applied, applied, kept, kept), by("F", "F", "T", "T")},
+		{"ins newer", "n3", time.Second, InsertExists, by(kept, applied, kept, applied), by("T", "F", "T", "F")},
+		{"ins tie lost", "n0", 0, InsertExists, by(applied, applied, kept, applied), by("F", "F", "T", "F")},
+		{"ins tie won", "n3", 0, InsertExists, by(kept, applied, kept, kept), by("T", "F", "T", "T")},
+		{"upd older", "n3", -time.Second, UpdateNewer, by("", "", "", ""), by("F", "F", "F", "F")},
+		{"upd newer", "n3", time.Second, UpdateNewer, by(kept, applied, kept, applied), by("T", "F", "T", "F")},
+		{"upd tie lost", "n0", 0, UpdateNewer, by("", "", "", ""), by("F", "F", "F", "F")},
+		{"upd tie won", "n3", 0, UpdateNewer, by(kept, applied, kept, applied), by("T", "F", "T", "F")},
+		{"del older", "n3", -time.Second, DeleteNewer, by("", "", "", ""), by("", "", "", "")},
+		{"del newer", "n3", time.Second, DeleteNewer, by(kept, applied, kept, applied), by("T", "", "T", "")},
+		{"del tie lost", "n0", 0, DeleteNewer, by("", "", "", ""), by("", "", "", "")},
+		{"del tie won", "n3", 0, DeleteNewer, by(kept, applied, kept, applied), by("T", "", "T", "")},
+		{"upd gone", "", 0, UpdateMissing, by(skipped, skipped, skipped, skipped), by("F", "F", "F", "F")},
+		{"del gone", "", 0, DeleteMissing, by(skipped, skipped, skipped, skipped), by("", "", "", "")},
 	}
 }
 
@@ -111,7 +111,7 @@ func (l *lab) plantAll(cases []met, at time.Time) {
 func TestConflicts(t *testing.T) {
 	cases := conflictCases()
 	seed, gap := gapOf(cases)
-	for _, policy := range []Resolution{LastUpdateWins, ApplyRemote, KeepLocal} {
+	for _, policy := range []Resolution{LastUpdateWins, ApplyRemote, KeepLocal, FirstUpdateWins} {
 		for name, start := range map[string]func(*testing.T, string) *lab{"plain": plainLab, "partitioned": partitionedLab} {
 			t.Run(string(policy)+"/"+name, func(t *testing.T) {
 				l := start(t, seed)

@@ -132,43 +132,43 @@ func TestDecideByPolicy(t *testing.T) {
 	}{
 		"the gap's row against a later one of another's": {
 			row("gap", at(11, "n1")), row("other", at(12, "n2")), nil,
-			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: 0, KeepLocal: 1},
+			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: 0, KeepLocal: 1, FirstUpdateWins: 0},
 		},
 		"the gap's row against an earlier one": {
 			row("gap", at(11, "n1")), row("other", at(9, "n2")), nil,
-			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 1},
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 1, FirstUpdateWins: 1},
 		},
 		"what a survivor wrote over the gap's row is no conflict": {
 			row("home", at(12, "n2")), row("gap", at(11, "n1")), nil,
-			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0},
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0, FirstUpdateWins: 0},
 		},
 		"a row of the lost node from before the gap is like any other": {
 			row("old", at(9, "n1")), row("other", at(8, "n2")), nil,
-			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0},
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0, FirstUpdateWins: 1},
 		},
 		"a row of unknown age loses": {
 			row("gap", at(11, "n1")), row("old", at(unknownTime, "")), nil,
-			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0},
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0, FirstUpdateWins: 0},
 		},
 		"the gap's deletion against a later row": {
 			gone, row("other", at(12, "n2")), &stamp{at: 11, author: "n1"},
-			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: -1, KeepLocal: 1},
+			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: -1, KeepLocal: 1, FirstUpdateWins: -1},
 		},
 		"the gap's deletion against an earlier row": {
 			gone, row("other", at(9, "n2")), &stamp{at: 11, author: "n1"},
-			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: -1, KeepLocal: 1},
+			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: -1, KeepLocal: 1, FirstUpdateWins: 1},
 		},
 		"another's deletion against the gap's row": {
 			row("gap", at(11, "n1")), gone, &stamp{at: 12, author: "n3"},
-			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: 0, KeepLocal: -1},
+			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: 0, KeepLocal: -1, FirstUpdateWins: 0},
 		},
 		"the source's own deletion follows the gap's row": {
 			gone, row("gap", at(11, "n1")), &stamp{at: 12, author: "n2"},
-			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: -1, KeepLocal: -1},
+			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: -1, KeepLocal: -1, FirstUpdateWins: -1},
 		},
 		"among survivors the later one wins": {
 			row("a", at(30, "n3")), row("b", at(31, "n2")), nil,
-			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: 1, KeepLocal: 1},
+			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: 1, KeepLocal: 1, FirstUpdateWins: 0},
 		},
 	} {
 		for policy, want := range c.want {

@@ -140,8 +140,10 @@ func (r rule) own() string {
 // earlier is the condition for F's change to be earlier than the row t, or t to be F's or
 // of unknown time.
 func (r rule) earlier(n int) string {
-	later := rule{greater: r.greater}.later(n)
-	return "coalesce(NOT " + later + " OR " + r.own() + " OR pg_catalog.pg_xact_commit_timestamp(t.xmin) IS NULL, true)"
+	const at = `pg_catalog.pg_xact_commit_timestamp(t.xmin)`
+	ts := "$" + strconv.Itoa(n) + "::timestamptz"
+	return "coalesce(" + r.own() + " OR " + at + " > " + ts + " OR (" + at + " = " + ts +
+		" AND (pg_catalog.pg_xact_commit_timestamp_origin(t.xmin)).roident NOT IN (" + oidList(r.greater) + ")), true)"
 }
 
 // later is the condition for F's change to be later than the row t: by commit

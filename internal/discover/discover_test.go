@@ -158,3 +158,38 @@ func agentsStart(t *testing.T, file string) {
 		return errors.Join(errs...)
 	})
 }
+
+// TestInitOfPglogical finds a mesh of pglogical from one of its nodes, and takes the names
+// that it has there. Who forwards what it was sent is no part of it.
+func TestInitOfPglogical(t *testing.T) {
+	t.Parallel()
+	mesh := pgtest.Mesh(t, localpg.Options{Engine: localpg.Pglogical, Names: []string{"berlin", "oslo", "rome"}, Schema: []string{"CREATE TABLE kv (k bigint PRIMARY KEY, v text)"}})
+	file := filepath.Join(t.TempDir(), "healer.yaml")
+	code, out, say := healer(t, "init", "--dsn", mesh.Node("oslo").DSN(), "--out", file, "--cluster", "shop", "-o", "json")
+	var got struct {
+		Engine, NamedBy string
+		Nodes           []struct {
+			Name  string
+			Reads []string `json:"reads_from"`
+		}
+		Notes []string
+	}
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.Engine != "pglogical" || len(got.Nodes) != 3 {
+		t.Fatalf("exit code %d, %v\n%s%s", code, err, out, say)
+	}
+	for i, name := range []string{"berlin", "oslo", "rome"} {
+		if n := got.Nodes[i]; n.Name != name || len(n.Reads) != 2 {
+			t.Errorf("node %+v, want %s", n, name)
+		}
+	}
+	if code, out, say := healer(t, "config", "check", "--config", file); code != 0 || !strings.Contains(out, "3 nodes (berlin, oslo, rome), engine pglogical") {
+		t.Errorf("config check: exit code %d\n%s%s", code, out, say)
+	}
+	if err := mesh.Exec(t.Context(), "rome", "UPDATE pglogical.subscription SET sub_forward_origins = '{all}' WHERE sub_name LIKE '%berlin'"); err != nil {
+		t.Fatal(err)
+	}
+	code, out, say = healer(t, "init", "--dsn", mesh.Node("oslo").DSN(), "--dry-run")
+	if code != 0 || !strings.Contains(out+say, "takes changes of every origin") || !strings.Contains(out+say, "forward_origins := '{}'") {
+		t.Errorf("exit code %d\n%s%s", code, out, say)
+	}
+}

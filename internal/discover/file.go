@@ -39,7 +39,7 @@ type planned struct {
 
 // planOf is the file for a mesh.
 func planOf(cluster string, m mesh, p ports, environ []string) plan {
-	out := plan{Cluster: cluster, Engine: "native", Notes: m.notes}
+	out := plan{Cluster: cluster, Engine: string(m.nodes[0].engine()), Notes: m.notes}
 	var all []hints
 	for _, n := range m.nodes {
 		all = append(all, n.hints(m.nodes))
@@ -70,7 +70,7 @@ func planOf(cluster string, m mesh, p ports, environ []string) plan {
 
 // hints are what the node's name may be told from.
 func (n *node) hints(all []*node) hints {
-	h := hints{cluster: n.ClusterName, host: n.host()}
+	h := hints{node: n.NodeName, cluster: n.ClusterName, host: n.host()}
 	for _, l := range n.reads {
 		h.own = append(h.own, l.Name+" "+l.Slot)
 		info, _ := parseDSN(l.ConnInfo) // it was read before

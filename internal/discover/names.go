@@ -11,6 +11,8 @@ import (
 type hints struct {
 	// cluster is the setting cluster_name.
 	cluster string
+	// node is what the engine itself calls it.
+	node string
 	// applications are the application_names under which it reads from others.
 	applications []string
 	// readers are the subscriptions and slots by which others read from it, own those
@@ -27,6 +29,7 @@ func nameAll(nodes []hints) (names []string, how string) {
 		how  string
 		name func([]hints) []string
 	}{
+		{"the names of the engine's nodes", each(func(h hints) string { return h.node })},
 		{"the setting cluster_name", each(func(h hints) string { return h.cluster })},
 		{"application_name of the subscriptions", each(func(h hints) string { return only(h.applications) })},
 		{"the names of subscriptions and slots", words(func(h hints) []string { return h.readers })},

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"healer/config"
 	"healer/postgres"
 	"healer/topology"
 )
@@ -14,8 +16,9 @@ import (
 const (
 	// within bounds what one server is asked.
 	within = 10 * time.Second
-	// minVersion is the first server with subscriptions of origin = none.
-	minVersion = 160000
+	// minVersion is the first server with subscriptions of origin = none, minPglogical the
+	// first on which pglogical can be healed.
+	minVersion, minPglogical = 160000, 150000
 )
 
 // server is one server and database, as its catalogs have it.
@@ -27,6 +30,11 @@ type server struct {
 	ClusterName string   `json:"cluster_name"`
 	Readable    bool     `json:"readable"`
 	Engines     []string `json:"engines"`
+	// Subscribes is set when there are subscriptions of PostgreSQL's own.
+	Subscribes bool `json:"subscribes"`
+	Super      bool `json:"super"`
+	// NodeName is what pglogical calls the server.
+	NodeName string `json:"-"`
 
 	Subscriptions []subscription `json:"-"`
 	Slots         []slot         `json:"-"`
@@ -63,6 +71,8 @@ const whoSQL = `SELECT jsonb_build_object(
 	'database', current_database(), 'role', current_user,
 	'version', current_setting('server_version_num')::int, 'in_recovery', pg_is_in_recovery(),
 	'cluster_name', current_setting('cluster_name'),
+	'subscribes', EXISTS (SELECT FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())),
+	'super', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
 	'readable', has_column_privilege('pg_subscription', 'subconninfo', 'SELECT'),
 	'engines', (SELECT coalesce(jsonb_agg(extname ORDER BY extname), '[]') FROM pg_extension
 		WHERE extname IN ('pglogical', 'spock', 'bdr')))`
@@ -71,6 +81,15 @@ const subscriptionsSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 	'name', subname, 'slot', coalesce(subslotname, ''), 'enabled', subenabled,
 	'origin', suborigin, 'conninfo', subconninfo) ORDER BY subname), '[]')
 FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+const pglogicalSQL = `SELECT jsonb_build_object(
+	'node', (SELECT n.node_name FROM pglogical.local_node l JOIN pglogical.node n ON n.node_id = l.node_id),
+	'subscriptions', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+		'name', s.sub_name, 'slot', s.sub_slot_name, 'enabled', s.sub_enabled,
+		'origin', CASE WHEN coalesce(array_length(s.sub_forward_origins, 1), 0) = 0 THEN 'none' ELSE 'any' END,
+		'conninfo', i.if_dsn) ORDER BY s.sub_name), '[]')
+	FROM pglogical.subscription s JOIN pglogical.local_node l ON l.node_id = s.sub_target
+	JOIN pglogical.node_interface i ON i.if_id = s.sub_origin_if))`
 
 const slotsSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 	'name', s.slot_name, 'plugin', s.plugin,
@@ -95,10 +114,28 @@ func read(ctx context.Context, dsn params) (server, error) {
 	if err := out.fit(); err != nil {
 		return server{}, err
 	}
-	if err := s.JSON(ctx, &out.Subscriptions, subscriptionsSQL); err != nil {
+	if out.engine() == config.EnginePglogical {
+		var p struct {
+			Node          string         `json:"node"`
+			Subscriptions []subscription `json:"subscriptions"`
+		}
+		if err := s.JSON(ctx, &p, pglogicalSQL); err != nil {
+			return server{}, err
+		}
+		out.NodeName, out.Subscriptions = p.Node, p.Subscriptions
+	} else if err := s.JSON(ctx, &out.Subscriptions, subscriptionsSQL); err != nil {
 		return server{}, err
 	}
 	return out, s.JSON(ctx, &out.Slots, slotsSQL)
+}
+
+// engine is what replicates on the server: subscriptions of PostgreSQL's own count before
+// an extension, which may be there for something else.
+func (s server) engine() config.Engine {
+	if !s.Subscribes && slices.Contains(s.Engines, "pglogical") {
+		return config.EnginePglogical
+	}
+	return config.EngineNative
 }
 
 // fit refuses a server from which nothing can be learned.
@@ -109,6 +146,13 @@ func (s server) fit() error {
 	switch {
 	case s.InRecovery:
 		return fault("in_recovery", "name its primary", "it is a standby")
+	case s.engine() == config.EnginePglogical && s.Version < minPglogical:
+		return fault("version_unfit", "healer needs PostgreSQL 15 or later on every node of pglogical", "it runs PostgreSQL %d.%d", s.Version/10000, s.Version%10000)
+	case s.engine() == config.EnginePglogical && !s.Super:
+		return fault("not_superuser", "ALTER ROLE "+postgres.Ident(s.Role)+" SUPERUSER, or name one that is",
+			"role %s is no superuser, as whoever administers pglogical has to be", s.Role)
+	case s.engine() == config.EnginePglogical:
+		return nil
 	case s.Version < minVersion:
 		return fault("version_unfit", "healer needs PostgreSQL 16 or later on every node", "it runs PostgreSQL %d.%d", s.Version/10000, s.Version%10000)
 	case !s.Readable:

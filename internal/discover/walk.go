@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"healer/config"
 	"healer/postgres"
 	"healer/topology"
 )
@@ -105,8 +106,11 @@ func (w *walk) follow(ctx context.Context, n *node) error {
 			continue
 		}
 		if sub.Origin != "none" {
-			w.note("subscription %s on %s takes changes of every origin: it is no part of a mesh (where it should be: ALTER SUBSCRIPTION %s SET (origin = none))",
-				sub.Name, n.where(), postgres.Ident(sub.Name))
+			mend := "ALTER SUBSCRIPTION " + postgres.Ident(sub.Name) + " SET (origin = none)"
+			if n.engine() == config.EnginePglogical {
+				mend = "make it anew with forward_origins := '{}'"
+			}
+			w.note("subscription %s on %s takes changes of every origin: it is no part of a mesh (where it should be: %s)", sub.Name, n.where(), mend)
 			continue
 		}
 		info, err := parseDSN(sub.ConnInfo)
@@ -191,8 +195,8 @@ func (w *walk) alone(start *node) error {
 		Code: "no_mesh", Hint: "name a node of a mesh in which every node subscribes to every other with origin = none",
 		Err: fmt.Errorf("%s and no other server read from each other", start.where()),
 	}
-	if len(start.Engines) > 0 {
-		f.Code, f.Hint = "engine_unfit", "this release heals PostgreSQL's own logical replication alone"
+	if start.engine() == config.EngineNative && len(start.Engines) > 0 {
+		f.Code, f.Hint = "engine_unfit", "this release finds meshes of PostgreSQL's own logical replication and of pglogical"
 		f.Err = fmt.Errorf("%s has no subscriptions of PostgreSQL's own, but the extension %s", start.where(), strings.Join(start.Engines, ", "))
 	}
 	if len(w.notes) > 0 {

@@ -173,7 +173,9 @@ func TestRefused(t *testing.T) {
 		{"old", meshOf("a", "b").change("a", func(s *server) { s.Version = 150003 }), nil, "it runs PostgreSQL 15.3", "16 or later"},
 		{"alone", meshOf("a"), nil, "no other server read from each other", "every node subscribes"},
 		{"every origin", meshOf("a", "b").change("a", func(s *server) { s.Subscriptions[0].Origin = "any" }), nil, "SET (origin = none)", "origin = none"},
-		{"pglogical", meshOf("a").change("a", func(s *server) { s.Engines = []string{"pglogical"} }), nil, "the extension pglogical", "own logical replication alone"},
+		{"bdr", meshOf("a").change("a", func(s *server) { s.Engines = []string{"bdr"} }), nil, "the extension bdr", "and of pglogical"},
+		{"pglogical as a stranger", meshOf("a", "b").change("a", func(s *server) { s.Engines = []string{"pglogical"} }), nil, "is no superuser", "SUPERUSER"},
+		{"old pglogical", meshOf("a", "b").change("a", func(s *server) { s.Engines, s.Version = []string{"pglogical"}, 140001 }), nil, "it runs PostgreSQL 14.1", "15 or later"},
 		{"nothing is left", meshOf("a", "b"), []string{"on_a_of_b"}, "was not followed", "every node subscribes"},
 		{"strange", meshOf("a", "b").change("a", func(s *server) { s.Subscriptions[0].ConnInfo = "nonsense" }), nil, "on_a_of_b on a:5432/app: its connection string", ""},
 	} {
