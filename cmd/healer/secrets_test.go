@@ -131,8 +131,9 @@ func (v *vault) file(name, cluster, more string, dsn func(i int) string, addrs [
 // TestSecretsAreNowhere runs agents and every command with secrets that are known, right
 // and wrong ones, over a loss and its recovery, and finds none of them in anything that
 // was said, shown or stored.
+//
+// It runs alone: the scripts are about how soon a shell gets its words.
 func TestSecretsAreNowhere(t *testing.T) {
-	t.Parallel()
 	v := &vault{t: t, secrets: map[string]string{}, dir: t.TempDir(), said: map[string]*page{}, called: map[string]bool{}}
 	const words, inURL, inFile, wrong, repl = "kv s3cret 8431", "url/s3cret?5520", "passfile-s3cret-1977", "wr0ng-s3cret-77", "repl-s3cret-19"
 	for what, s := range map[string]string{

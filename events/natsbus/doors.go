@@ -41,6 +41,10 @@ const (
 	refusedSize       = "too_large"
 )
 
+// comeWithin is how many seconds a handshake, or a login, may take: on a busy host longer
+// than the 2 of NATS.
+const comeWithin = 10.0
+
 // porter decides who is let in, and counts who is not.
 type porter struct {
 	Doors
@@ -77,13 +81,13 @@ func readerMay(cluster string, shared []string) *server.Permissions {
 // guard makes a server's options ask who comes. route is what its servers show.
 func (p *porter) guard(o *server.Options) (route string, err error) {
 	if p.TLS != nil {
-		o.TLS, o.TLSConfig = true, p.TLS.Server(tls.RequestClientCert)
-		o.Cluster.TLSConfig = p.TLS.Peer()
+		o.TLS, o.TLSConfig, o.TLSTimeout = true, p.TLS.Server(tls.RequestClientCert), comeWithin
+		o.Cluster.TLSConfig, o.Cluster.TLSTimeout = p.TLS.Peer(), comeWithin
 	}
 	if p.TokenFile == "" && p.TLS == nil {
 		return "", nil
 	}
-	o.CustomClientAuthentication = clientDoor{p}
+	o.CustomClientAuthentication, o.AuthTimeout = clientDoor{p}, 2*comeWithin
 	if p.TokenFile == "" {
 		return "", nil
 	}

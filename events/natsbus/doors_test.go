@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -39,16 +40,20 @@ func certified(t *testing.T, a *tlstest.Authority, ca string) *tlsfile.Source {
 	return src
 }
 
-// tries connects once and says what came of it.
-func tries(t *testing.T, url string, a Access) error {
+// tries connects and says what came of it, be the machine as busy as it may.
+func tries(t *testing.T, url string, a Access) (said error) {
 	t.Helper()
 	opts, err := a.options()
 	check(t, err)
-	nc, err := nats.Connect(url, opts...)
-	if err == nil {
-		nc.Close()
-	}
-	return err
+	until(t, "the server says something", func() bool {
+		var nc *nats.Conn
+		if nc, said = nats.Connect(url, append(opts, nats.Timeout(patience))...); said == nil {
+			nc.Close()
+		}
+		var late net.Error
+		return !errors.Is(said, nats.ErrTimeout) && (!errors.As(said, &late) || !late.Timeout())
+	})
+	return said
 }
 
 // Three servers with certificates of one authority make a cluster; nobody comes in
@@ -101,8 +106,8 @@ func TestEmbeddedTLS(t *testing.T) {
 		}
 		check(t, stranger.stopAll())
 	}
-	if got := m.servers[2].Refused(); got[refusedLogin] != 2 {
-		t.Errorf("refused %v: want two logins", got)
+	if got := m.servers[2].Refused(); got[refusedLogin] < 2 {
+		t.Errorf("refused %v: want two logins at least", got)
 	}
 	if got := streamState(t, inner); got.Msgs != 2 {
 		t.Errorf("the stream has %d events: want 2", got.Msgs)
@@ -169,7 +174,7 @@ func TestEmbeddedTokens(t *testing.T) {
 		"a certificate instead": {CAFile: ours.CA, CertFile: cert, KeyFile: key},
 	} {
 		before := m.servers[0].Refused()[refusedLogin]
-		if err := tries(t, url, a); !errors.Is(err, nats.ErrAuthorization) || m.servers[0].Refused()[refusedLogin] != before+1 {
+		if err := tries(t, url, a); !errors.Is(err, nats.ErrAuthorization) || m.servers[0].Refused()[refusedLogin] <= before {
 			t.Errorf("%s: %v, refused %v", name, err, m.servers[0].Refused())
 		}
 	}

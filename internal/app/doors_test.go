@@ -248,10 +248,11 @@ func (f *fortress) readers() {
 	if err := reader.AwaitConnection(f.t.Context()); err != nil {
 		f.t.Fatal(err)
 	}
-	nc, err := nats.Connect(dial.URLs[0], nats.RootCAs(f.authority.CA), nats.Token("readers too"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	var nc *nats.Conn
+	f.eventually("a reader is let in", func() (err error) {
+		nc, err = nats.Connect(dial.URLs[0], nats.RootCAs(f.authority.CA), nats.Token("readers too"), nats.Timeout(waitLimit))
+		return err
+	})
 	defer nc.Close()
 	if err := nc.Publish(events.Subject("test", events.ControlPaused), raw); err != nil {
 		f.t.Fatal(err)
