@@ -35,15 +35,23 @@ func (Dialect) Oldest() (version int, why string) { return 150000, "Spock needs"
 const connecting = "connecting"
 
 // progressed is an expression: what the node has applied for subscription s; see the
-// package's comment. to_jsonb finds the column remote_lsn, which only Spock 5 has, by
-// its name when it runs: the same query is understood by both. named is the origin's
-// own progress.
+// package's comment. named is the origin's own progress. Both other sources outlive the
+// subscription, and a provider that was made anew has the same id and begins its positions
+// anew: the id's progress counts only when it is of a commit behind the origin's last, as it
+// is after a crash, and the table's only when it was written since the subscription was
+// made. Too little is told at worst, which has rows carried that are there.
+//
+// to_jsonb finds a column by its name when the query runs: remote_lsn is Spock 5's alone,
+// sub_created_at is there from 5.0.6 on.
 func progressed(named string) string {
 	return `greatest(` + named + `,
-		(SELECT o.remote_lsn FROM pg_show_replication_origin_status() o WHERE o.local_id = s.sub_origin AND o.external_id IS NULL),
+		(SELECT o.remote_lsn FROM pg_show_replication_origin_status() o WHERE o.local_id = s.sub_origin AND o.external_id IS NULL
+			AND o.local_lsn > coalesce((SELECT n.local_lsn FROM pg_show_replication_origin_status() n
+				WHERE n.external_id = s.sub_slot_name::text), '0/0')),
 		CASE WHEN (SELECT c.relkind = 'r' FROM pg_class c WHERE c.oid = to_regclass('spock.progress')) THEN
 			(SELECT max((to_jsonb(p) ->> 'remote_lsn')::pg_lsn) FROM spock.progress p
-			WHERE p.node_id = s.sub_target AND p.remote_node_id = s.sub_origin) END,
+			WHERE p.node_id = s.sub_target AND p.remote_node_id = s.sub_origin
+			AND p.last_updated_ts >= coalesce((to_jsonb(s) ->> 'sub_created_at')::timestamptz, '-infinity')) END,
 		'0/0')`
 }
 

@@ -16,7 +16,7 @@
 //   - When a server recovers from a crash, PostgreSQL moves the progress of the id that
 //     is in the commits, and the origin itself falls back to the last checkpoint. What a
 //     node has applied is the greatest of both and, in Spock 5, of the table
-//     spock.progress. In Spock 6 that is a view of shared memory which may be ahead of
+//     spock.progress, as far as they are of this subscription. In Spock 6 that is a view of shared memory which may be ahead of
 //     the data after a crash (reconcile_progress_with_origin in
 //     src/spock_progress_recovery.c), and is not asked. Behind a fence the origin is
 //     moved to where the node really is.

@@ -54,6 +54,27 @@ func TestObserve(t *testing.T) {
 	})
 }
 
+// TestProgressOfAnEarlierProvider has what the id and the table tell of a provider that was
+// made anew since: it is not the progress of the subscription to the new one.
+func TestProgressOfAnEarlierProvider(t *testing.T) {
+	bothVersions(t, func(s *standin, _ int) {
+		s.exec(`SELECT spock.standin_progress(sub_target, sub_origin, '0/400') FROM spock.subscription WHERE sub_name = 'sub_n2_n1';
+			UPDATE spock.subscription SET sub_created_at = now() + interval '1 hour' WHERE sub_name = 'sub_n2_n1'`)
+		if got := s.from("n1").Progress; got != 0x300 {
+			s.Errorf("progress is %s, want what the id tells: the table is older than the subscription", got)
+		}
+		s.exec(`SELECT pg_replication_origin_session_setup('` + s.origin + `');
+			BEGIN; SELECT pg_replication_origin_xact_setup('0/50', '2026-01-01Z'); INSERT INTO kv VALUES (2, 'n1 anew'); COMMIT;
+			SELECT pg_replication_origin_session_reset()`)
+		if got := s.from("n1").Progress; got != 0x50 {
+			s.Errorf("progress is %s, want that of the origin, which is newer than the id's", got)
+		}
+		if got, err := s.engine.Progress(s.Context(), "n2", s.origin, true); err != nil || got != 0x50 {
+			s.Errorf("flushed progress is %s, %v; want that of the origin", got, err)
+		}
+	})
+}
+
 // TestFence disables the subscription with its mark, has the worker killed outside of
 // the transaction, and puts the origin where the node really is.
 func TestFence(t *testing.T) {
