@@ -15,17 +15,18 @@ import (
 	"testing"
 	"time"
 
+	"healer/config"
 	"healer/events"
 	"healer/events/eventstest"
 	"healer/events/natsbus"
 	"healer/internal/build"
 	"healer/internal/cli"
+	"healer/internal/engines"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 	"healer/internal/nodes"
 	"healer/postgres"
 	"healer/postgres/engine"
-	"healer/postgres/native"
 )
 
 // waitLimit ends a test that hangs; it decides nothing.
@@ -55,7 +56,12 @@ type lab struct {
 
 func newLab(t *testing.T, major int) *lab {
 	t.Helper()
-	l := &lab{t: t, mesh: pgtest.Mesh(t, localpg.Options{Major: major, Schema: []string{schema}})}
+	return newLabOf(t, localpg.Options{Major: major, Schema: []string{schema}})
+}
+
+func newLabOf(t *testing.T, o localpg.Options) *lab {
+	t.Helper()
+	l := &lab{t: t, mesh: pgtest.Mesh(t, o)}
 	broker, err := natsbus.StartServer(t.Context(), natsbus.ServerOptions{
 		Node: "solo", Cluster: "app", Client: freeAddr(t), Route: freeAddr(t), StoreDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 	})
@@ -142,7 +148,7 @@ func (l *lab) engine() *engine.Engine {
 		l.t.Cleanup(s.Close)
 		servers[n.Name()] = s
 	}
-	e := native.New(engine.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
+	e := engines.New(config.EngineAuto, engine.Options{Cluster: "app", Servers: servers, Log: slog.New(slog.DiscardHandler)})
 	l.t.Cleanup(e.Close)
 	return e
 }
