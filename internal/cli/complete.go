@@ -13,7 +13,7 @@ import (
 )
 
 // completeWithin bounds what a shell waits for when a name is completed.
-const completeWithin = time.Second
+const completeWithin = 2 * time.Second
 
 // complete teaches cmd, and all commands below it, what their words may be: names of
 // nodes out of the file or from an agent, recoveries from the agents, forms of output.
