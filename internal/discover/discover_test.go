@@ -159,11 +159,22 @@ func agentsStart(t *testing.T, file string) {
 	})
 }
 
-// TestInitOfPglogical finds a mesh of pglogical from one of its nodes, and takes the names
-// that it has there. Who forwards what it was sent is no part of it.
+// TestInitOfPglogical and TestInitOfSpock find a mesh from one of its nodes, and take the
+// names that it has there. Who forwards what it was sent is no part of it. The second runs
+// where HEALER_SPOCK_BINDIR names a PostgreSQL with Spock.
 func TestInitOfPglogical(t *testing.T) {
 	t.Parallel()
-	mesh := pgtest.Mesh(t, localpg.Options{Engine: localpg.Pglogical, Names: []string{"berlin", "oslo", "rome"}, Schema: []string{"CREATE TABLE kv (k bigint PRIMARY KEY, v text)"}})
+	initOf(t, localpg.Pglogical)
+}
+
+func TestInitOfSpock(t *testing.T) {
+	t.Parallel()
+	initOf(t, localpg.Spock)
+}
+
+func initOf(t *testing.T, engine string) {
+	t.Helper()
+	mesh := pgtest.Mesh(t, localpg.Options{Engine: engine, Names: []string{"berlin", "oslo", "rome"}, Schema: []string{"CREATE TABLE kv (k bigint PRIMARY KEY, v text)"}})
 	file := filepath.Join(t.TempDir(), "healer.yaml")
 	code, out, say := healer(t, "init", "--dsn", mesh.Node("oslo").DSN(), "--out", file, "--cluster", "shop", "-o", "json")
 	var got struct {
@@ -174,7 +185,7 @@ func TestInitOfPglogical(t *testing.T) {
 		}
 		Notes []string
 	}
-	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.Engine != "pglogical" || len(got.Nodes) != 3 {
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil || got.Engine != engine || len(got.Nodes) != 3 {
 		t.Fatalf("exit code %d, %v\n%s%s", code, err, out, say)
 	}
 	for i, name := range []string{"berlin", "oslo", "rome"} {
@@ -182,10 +193,10 @@ func TestInitOfPglogical(t *testing.T) {
 			t.Errorf("node %+v, want %s", n, name)
 		}
 	}
-	if code, out, say := healer(t, "config", "check", "--config", file); code != 0 || !strings.Contains(out, "3 nodes (berlin, oslo, rome), engine pglogical") {
+	if code, out, say := healer(t, "config", "check", "--config", file); code != 0 || !strings.Contains(out, "3 nodes (berlin, oslo, rome), engine "+engine) {
 		t.Errorf("config check: exit code %d\n%s%s", code, out, say)
 	}
-	if err := mesh.Exec(t.Context(), "rome", "UPDATE pglogical.subscription SET sub_forward_origins = '{all}' WHERE sub_name LIKE '%berlin'"); err != nil {
+	if err := mesh.Exec(t.Context(), "rome", "UPDATE "+engine+".subscription SET sub_forward_origins = '{all}' WHERE sub_name LIKE '%berlin'"); err != nil {
 		t.Fatal(err)
 	}
 	code, out, say = healer(t, "init", "--dsn", mesh.Node("oslo").DSN(), "--dry-run")

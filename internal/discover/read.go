@@ -17,8 +17,8 @@ const (
 	// within bounds what one server is asked.
 	within = 10 * time.Second
 	// minVersion is the first server with subscriptions of origin = none, minPglogical the
-	// first on which pglogical can be healed.
-	minVersion, minPglogical = 160000, 150000
+	// first on which an extension's mesh can be healed.
+	minVersion, minExtension = 160000, 150000
 )
 
 // server is one server and database, as its catalogs have it.
@@ -33,7 +33,7 @@ type server struct {
 	// Subscribes is set when there are subscriptions of PostgreSQL's own.
 	Subscribes bool `json:"subscribes"`
 	Super      bool `json:"super"`
-	// NodeName is what pglogical calls the server.
+	// NodeName is what the extension calls the server.
 	NodeName string `json:"-"`
 
 	Subscriptions []subscription `json:"-"`
@@ -82,14 +82,16 @@ const subscriptionsSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 	'origin', suborigin, 'conninfo', subconninfo) ORDER BY subname), '[]')
 FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
-const pglogicalSQL = `SELECT jsonb_build_object(
-	'node', (SELECT n.node_name FROM pglogical.local_node l JOIN pglogical.node n ON n.node_id = l.node_id),
+// extensionSQL reads the catalogs of pglogical, and of Spock, which has them from there: %[1]s
+// is the schema.
+const extensionSQL = `SELECT jsonb_build_object(
+	'node', (SELECT n.node_name FROM %[1]s.local_node l JOIN %[1]s.node n ON n.node_id = l.node_id),
 	'subscriptions', (SELECT coalesce(jsonb_agg(jsonb_build_object(
 		'name', s.sub_name, 'slot', s.sub_slot_name, 'enabled', s.sub_enabled,
 		'origin', CASE WHEN coalesce(array_length(s.sub_forward_origins, 1), 0) = 0 THEN 'none' ELSE 'any' END,
 		'conninfo', i.if_dsn) ORDER BY s.sub_name), '[]')
-	FROM pglogical.subscription s JOIN pglogical.local_node l ON l.node_id = s.sub_target
-	JOIN pglogical.node_interface i ON i.if_id = s.sub_origin_if))`
+	FROM %[1]s.subscription s JOIN %[1]s.local_node l ON l.node_id = s.sub_target
+	JOIN %[1]s.node_interface i ON i.if_id = s.sub_origin_if))`
 
 const slotsSQL = `SELECT coalesce(jsonb_agg(jsonb_build_object(
 	'name', s.slot_name, 'plugin', s.plugin,
@@ -114,12 +116,12 @@ func read(ctx context.Context, dsn params) (server, error) {
 	if err := out.fit(); err != nil {
 		return server{}, err
 	}
-	if out.engine() == config.EnginePglogical {
+	if out.engine() != config.EngineNative {
 		var p struct {
 			Node          string         `json:"node"`
 			Subscriptions []subscription `json:"subscriptions"`
 		}
-		if err := s.JSON(ctx, &p, pglogicalSQL); err != nil {
+		if err := s.JSON(ctx, &p, fmt.Sprintf(extensionSQL, out.engine())); err != nil {
 			return server{}, err
 		}
 		out.NodeName, out.Subscriptions = p.Node, p.Subscriptions
@@ -132,8 +134,10 @@ func read(ctx context.Context, dsn params) (server, error) {
 // engine is what replicates on the server: subscriptions of PostgreSQL's own count before
 // an extension, which may be there for something else.
 func (s server) engine() config.Engine {
-	if !s.Subscribes && slices.Contains(s.Engines, "pglogical") {
-		return config.EnginePglogical
+	for _, e := range []config.Engine{config.EnginePglogical, config.EngineSpock} {
+		if !s.Subscribes && slices.Contains(s.Engines, string(e)) {
+			return e
+		}
 	}
 	return config.EngineNative
 }
@@ -146,12 +150,12 @@ func (s server) fit() error {
 	switch {
 	case s.InRecovery:
 		return fault("in_recovery", "name its primary", "it is a standby")
-	case s.engine() == config.EnginePglogical && s.Version < minPglogical:
-		return fault("version_unfit", "healer needs PostgreSQL 15 or later on every node of pglogical", "it runs PostgreSQL %d.%d", s.Version/10000, s.Version%10000)
-	case s.engine() == config.EnginePglogical && !s.Super:
+	case s.engine() != config.EngineNative && s.Version < minExtension:
+		return fault("version_unfit", fmt.Sprintf("healer needs PostgreSQL 15 or later on every node of %s", s.engine()), "it runs PostgreSQL %d.%d", s.Version/10000, s.Version%10000)
+	case s.engine() != config.EngineNative && !s.Super:
 		return fault("not_superuser", "ALTER ROLE "+postgres.Ident(s.Role)+" SUPERUSER, or name one that is",
-			"role %s is no superuser, as whoever administers pglogical has to be", s.Role)
-	case s.engine() == config.EnginePglogical:
+			"role %s is no superuser, as whoever administers %s has to be", s.Role, s.engine())
+	case s.engine() != config.EngineNative:
 		return nil
 	case s.Version < minVersion:
 		return fault("version_unfit", "healer needs PostgreSQL 16 or later on every node", "it runs PostgreSQL %d.%d", s.Version/10000, s.Version%10000)

@@ -107,7 +107,7 @@ func (w *walk) follow(ctx context.Context, n *node) error {
 		}
 		if sub.Origin != "none" {
 			mend := "ALTER SUBSCRIPTION " + postgres.Ident(sub.Name) + " SET (origin = none)"
-			if n.engine() == config.EnginePglogical {
+			if n.engine() != config.EngineNative {
 				mend = "make it anew with forward_origins := '{}'"
 			}
 			w.note("subscription %s on %s takes changes of every origin: it is no part of a mesh (where it should be: %s)", sub.Name, n.where(), mend)
@@ -196,7 +196,7 @@ func (w *walk) alone(start *node) error {
 		Err: fmt.Errorf("%s and no other server read from each other", start.where()),
 	}
 	if start.engine() == config.EngineNative && len(start.Engines) > 0 {
-		f.Code, f.Hint = "engine_unfit", "this release finds meshes of PostgreSQL's own logical replication and of pglogical"
+		f.Code, f.Hint = "engine_unfit", "this release finds meshes of PostgreSQL's own logical replication, of pglogical and of Spock"
 		f.Err = fmt.Errorf("%s has no subscriptions of PostgreSQL's own, but the extension %s", start.where(), strings.Join(start.Engines, ", "))
 	}
 	if len(w.notes) > 0 {
