@@ -13,13 +13,14 @@ import (
 // freer looks whether apply workers of the laggard fail while a settling lane waits for
 // them. When they have failed again since the last look, rows of the gap may be in their
 // way: these are taken off. What cannot be looked at is looked at the next time.
-func (r *Run) freer(p planner.Plan, source, target string) func(context.Context, ...*rescue.Touched) {
+// It returns how many that were.
+func (r *Run) freer(p planner.Plan, source, target string) func(context.Context, ...*rescue.Touched) int {
 	before := int64(-1)
-	return func(ctx context.Context, touched ...*rescue.Touched) {
+	return func(ctx context.Context, touched ...*rescue.Touched) int {
 		now, err := r.applyFailures(ctx, target)
 		if err != nil || before < 0 || now == before {
 			before = max(before, now)
-			return
+			return 0
 		}
 		before = now
 		of := r.left(p)
@@ -27,7 +28,7 @@ func (r *Run) freer(p planner.Plan, source, target string) func(context.Context,
 		peers, err := r.peers(ctx, of)
 		defer closeAll(ctx, peers)
 		if err != nil {
-			return
+			return 0
 		}
 		freed := 0
 		for _, t := range touched {
@@ -38,13 +39,15 @@ func (r *Run) freer(p planner.Plan, source, target string) func(context.Context,
 			r.Log.Warn("rows of the gap kept apply workers from going on, and were taken off until the comparison",
 				"laggard", target, "rows", freed, "error", err)
 		}
+		return freed
 	}
 }
 
 // barrier waits until each survivor has applied what the others had committed, as the
 // comparison needs it. A row may come in the way after the gap was carried, too.
-func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched) rescue.Barrier {
-	var free []func(context.Context, ...*rescue.Touched)
+// What is taken off meanwhile counts in freed.
+func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched, freed *int) rescue.Barrier {
+	var free []func(context.Context, ...*rescue.Touched) int
 	for _, l := range p.Lanes {
 		if l.Source != l.Target && slices.Contains(p.Survivors, l.Source) && slices.Contains(p.Survivors, l.Target) {
 			free = append(free, r.freer(p, l.Source, l.Target))
@@ -61,7 +64,7 @@ func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched) rescue.Barrier 
 				return err
 			case <-tick.C:
 				for _, f := range free {
-					f(ctx, touched...)
+					*freed += f(ctx, touched...)
 				}
 			}
 		}

@@ -90,7 +90,22 @@ func (r *Run) atWatermark(ctx context.Context, p planner.Plan) error {
 }
 
 // compare runs rescue.Verify over a connection to each survivor.
-func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Touched) (rescue.VerifyReport, error) {
+// As long as rows are taken off while it waits, it compares anew: of these some had
+// been found equal before.
+func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Touched) (all rescue.VerifyReport, err error) {
+	for freed := 1; freed > 0 && err == nil; {
+		freed = 0
+		var report rescue.VerifyReport
+		report, err = r.compareOnce(ctx, p, touched, &freed)
+		all.Rows, all.Tables = report.Rows, report.Tables
+		all.Differing += report.Differing
+		all.Repaired += report.Repaired
+		all.Conflicts.Merge(report.Conflicts)
+	}
+	return all, err
+}
+
+func (r *Run) compareOnce(ctx context.Context, p planner.Plan, touched []*rescue.Touched, freed *int) (rescue.VerifyReport, error) {
 	peers, err := r.peers(ctx, p)
 	defer closeAll(ctx, peers)
 	if err != nil {
@@ -100,7 +115,7 @@ func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Tou
 	if err != nil {
 		return rescue.VerifyReport{}, err
 	}
-	report, err := rescue.Verify(ctx, peers, touched, r.barrier(p, touched), rescue.Policy{Conflicts: resolution})
+	report, err := rescue.Verify(ctx, peers, touched, r.barrier(p, touched, freed), rescue.Policy{Conflicts: resolution})
 	return report, r.Wrap("", err)
 }
 
