@@ -21,6 +21,7 @@ type survivor struct {
 	names   map[string]string
 	authors map[uint32]string
 	tables  []topology.TableName
+	apart   bool
 	// acting is the author under whose repair origin the session writes.
 	acting string
 	// prepared are the session's statements by their text.
@@ -28,7 +29,7 @@ type survivor struct {
 }
 
 func openSurvivor(ctx context.Context, p Peer) (*survivor, error) {
-	s := &survivor{node: p.Node, conn: p.Conn, names: p.Authors, tables: p.Tables}
+	s := &survivor{node: p.Node, conn: p.Conn, names: p.Authors, tables: p.Tables, apart: p.Apart}
 	// Joins against a list of keys are lookups, whatever the statistics say.
 	settings := append(writerSettings(), setting{"enable_hashjoin", "off"}, setting{"enable_mergejoin", "off"})
 	if err := configure(ctx, s.conn, settings); err != nil {

@@ -22,6 +22,11 @@ type Peer struct {
 	Authors map[string]string
 	// Tables are those the node replicates; nil means every touched one.
 	Tables []topology.TableName
+	// Apart is set for a survivor from which the others do not read now, because it is
+	// back and not admitted yet. What it has written or deleted meanwhile reaches them
+	// over its stream, in its order: Verify leaves that to the stream, because a row that
+	// is there ahead of its INSERT keeps an apply worker from going on.
+	Apart bool
 }
 
 // Policy bounds a verification. A zero field means the default.
@@ -340,6 +345,9 @@ func (v *verifier) settle(s *suspect, before []version) (again, repair bool) {
 	if !slices.Equal(before, s.versions) {
 		return true, false // somebody writes it: look again
 	}
+	if v.coming(s) {
+		return false, false
+	}
 	if !s.divergent {
 		s.divergent, s.found = true, s.versions
 		s.table.report.Differing++
@@ -354,6 +362,23 @@ func (v *verifier) settle(s *suspect, before []version) (again, repair bool) {
 	}
 	s.repairs++
 	return true, true
+}
+
+// coming reports whether a survivor that is apart has written the row last, or may have
+// deleted it: its stream has that for the others.
+func (v *verifier) coming(s *suspect) bool {
+	if s.table.whole {
+		return false
+	}
+	for i, r := range s.table.on {
+		switch has := s.versions[i]; {
+		case !r.apart:
+		case has.present && has.stamp.author == r.node,
+			!has.present && v.decide(s, s.versions).winner >= 0:
+			return true
+		}
+	}
+	return false
 }
 
 // goes reports whether all survivors have a version that has lost to another row.

@@ -20,14 +20,15 @@ import (
 // that are away. A laggard may have received what one of them did to rows that it lacked,
 // and skipped it, and nobody else: no log has that any more. The mark is on the laggard and
 // on its source, because one of them may be lost as well.
+// Of a survivor that is fenced off itself the comparison has left rows out.
 func (r *Run) owe(ctx context.Context, p planner.Plan, target string) error {
 	lane, _ := p.Lane(target)
 	if p.Kind != planner.Recovery || r.untouched(target) {
 		return nil
 	}
-	for _, other := range r.away(p, target) {
+	for _, other := range append(r.away(p, target), r.apart(p)...) {
 		for _, node := range []string{target, lane.Source} {
-			if node == "" {
+			if node == "" || node == other {
 				continue
 			}
 			if err := r.Engine.Owe(ctx, node, other, p.Node); err != nil {
@@ -61,6 +62,22 @@ func (r *Run) away(p planner.Plan, target string) (out []string) {
 		_, reads := t.From(n.Name)
 		if reads && n.Name != p.Node && !n.InRecovery && !slices.Contains(p.Survivors, n.Name) {
 			out = append(out, n.Name)
+		}
+	}
+	return out
+}
+
+// apart are the survivors that others have fenced off, because they are back and not
+// admitted yet: what they wrote meanwhile will come over their streams.
+func (r *Run) apart(p planner.Plan) (out []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range p.Survivors {
+		if slices.ContainsFunc(r.obs.Nodes, func(n topology.NodeState) bool {
+			_, fenced := n.FenceOf(s)
+			return fenced && slices.Contains(p.Survivors, n.Name)
+		}) {
+			out = append(out, s)
 		}
 	}
 	return out

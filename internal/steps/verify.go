@@ -123,6 +123,7 @@ func (r *Run) compareOnce(ctx context.Context, p planner.Plan, touched []*rescue
 // with an error too.
 func (r *Run) peers(ctx context.Context, p planner.Plan) ([]rescue.Peer, error) {
 	var peers []rescue.Peer
+	apart := r.apart(p)
 	for _, node := range p.Survivors {
 		n, sub, err := r.seen(p, node)
 		if err != nil {
@@ -140,7 +141,9 @@ func (r *Run) peers(ctx context.Context, p planner.Plan) ([]rescue.Peer, error) 
 		if err != nil {
 			return peers, r.Wrap(node, err)
 		}
-		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: n.Authors(), Tables: tables})
+		peers = append(peers, rescue.Peer{
+			Node: node, Conn: conn, Authors: n.Authors(), Tables: tables, Apart: slices.Contains(apart, node),
+		})
 	}
 	return peers, nil
 }
