@@ -197,6 +197,27 @@ func (c *cluster) startAll() {
 		}
 		return nil
 	})
+	c.decodable()
+}
+
+// decodable waits until the recovery slots of nodes where Healer made a publication have
+// gone beyond that: what stands in the log before it decodes to nothing.
+func (c *cluster) decodable() {
+	c.t.Helper()
+	for _, n := range c.cfg.Nodes {
+		c.eventually("the recovery slots of "+n.Name+" are beyond its publication", func() error {
+			left := value[int64](c, n.Name, `SELECT count(*) FROM pg_replication_slots s, pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+				WHERE p.pubname LIKE 'healer%' AND s.slot_name LIKE '%\_recovery\_%' AND age(r.xmin) <= age(s.catalog_xmin)`)
+			if left == 0 {
+				return nil
+			}
+			// Before 16 it is only now and then that PostgreSQL logs which transactions run.
+			if value[int64](c, n.Name, `SELECT current_setting('server_version_num')::bigint`) < 160000 {
+				c.exec(n.Name, "CHECKPOINT")
+			}
+			return fmt.Errorf("%d slots and tables are not", left)
+		})
+	}
 }
 
 // stop stops the agent of a node and reports how it ended.
