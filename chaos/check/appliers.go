@@ -160,7 +160,8 @@ func carryModel() porcupine.Model {
 		Step: func(state, input, _ any) (bool, any) {
 			c, ok := input.(carry)
 			done, isInt := state.(int64)
-			return ok && isInt && done+c.applied <= c.missing, done + c.applied
+			// A run that comes later may see no gap any more; one that applies nothing does no harm.
+			return ok && isInt && (c.applied == 0 || done+c.applied <= c.missing), done + c.applied
 		},
 	}
 }
