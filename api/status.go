@@ -207,6 +207,18 @@ type Slot struct {
 	AtRisk bool `json:"at_risk"`
 }
 
+// RecoverySlots is how many recovery slots the mesh keeps, one on each node for each other
+// when it is complete.
+func (s Status) RecoverySlots() int {
+	n := 0
+	for _, slot := range s.Slots {
+		if slot.Kind == topology.SlotRecovery {
+			n++
+		}
+	}
+	return n
+}
+
 // The states of a recovery.
 const (
 	RecoveryRunning   = "running"

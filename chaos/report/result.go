@@ -11,9 +11,11 @@ import (
 	"healer/chaos/check"
 )
 
-// Result is what is read of the result of one run.
+// Result is the result of one run, as a line of JSON.
 type Result struct {
 	Seed  uint64 `json:"seed"`
+	Name  string `json:"name,omitempty"`
+	Plot  string `json:"plot,omitempty"`
 	Nodes int    `json:"nodes"`
 	PG    int    `json:"pg"`
 	// Faults are the kinds of the faults that were made.
@@ -21,12 +23,22 @@ type Result struct {
 	Violations []check.Violation `json:"violations"`
 	// RTOMS is the longest time from a loss to its verified recovery, in milliseconds;
 	// 0 when nothing was recovered.
-	RTOMS        float64         `json:"rto_ms"`
-	Healings     []check.Healing `json:"healings"`
-	Transactions int             `json:"transactions"`
-	// Trouble is what kept the harness from judging the run.
-	Trouble string `json:"trouble"`
+	RTOMS float64 `json:"rto_ms"`
+	// Healings are the losses, each with the times of its detection and recovery.
+	Healings []check.Healing `json:"healings,omitempty"`
+	// Transactions is how many the clients made, TookMS how long the run took.
+	Transactions int   `json:"transactions"`
+	TookMS       int64 `json:"took_ms"`
+	// Skipped are faults that were not made.
+	Skipped []string `json:"skipped,omitempty"`
+	// Trouble is what kept the harness from judging the run; it is no verdict.
+	Trouble string `json:"trouble,omitempty"`
+	// Kept is where all that may explain a failure is.
+	Kept string `json:"kept,omitempty"`
 }
+
+// Failed reports whether the run has shown a fault of Healer's, or of the harness.
+func (r Result) Failed() bool { return len(r.Violations) > 0 || r.Trouble != "" }
 
 // Read reads results from JSON lines. Fields that it does not know it passes over.
 func Read(r io.Reader) ([]Result, error) {

@@ -39,40 +39,11 @@ type Options struct {
 	Env    []string
 	Limits Limits
 	// Told is called with each result.
-	Told func(Line) error
+	Told func(report.Result) error
 	// Out gets what happens.
 	Out io.Writer
 	Log *slog.Logger
 }
-
-// Line is the result of one run, as a line of JSON.
-type Line struct {
-	Seed  uint64 `json:"seed"`
-	Name  string `json:"name,omitempty"`
-	Plot  string `json:"plot,omitempty"`
-	Nodes int    `json:"nodes"`
-	PG    int    `json:"pg"`
-	// Faults are the kinds of the faults that were made.
-	Faults     []string          `json:"faults"`
-	Violations []check.Violation `json:"violations"`
-	// RTOMS is the longest time from a loss to its verified recovery, in milliseconds;
-	// 0 when nothing was recovered.
-	RTOMS float64 `json:"rto_ms"`
-	// Healings are the losses, each with the times of its detection and recovery.
-	Healings []check.Healing `json:"healings,omitempty"`
-	// Transactions is how many the clients made, TookMS how long the run took.
-	Transactions int   `json:"transactions"`
-	TookMS       int64 `json:"took_ms"`
-	// Skipped are faults that were not made.
-	Skipped []string `json:"skipped,omitempty"`
-	// Trouble is what kept the harness from judging the run; it is no verdict.
-	Trouble string `json:"trouble,omitempty"`
-	// Kept is where all that may explain a failure is.
-	Kept string `json:"kept,omitempty"`
-}
-
-// Failed reports whether the run has shown a fault of Healer's, or of the harness.
-func (l Line) Failed() bool { return len(l.Violations) > 0 || l.Trouble != "" }
 
 // Totals are what a soak came to.
 type Totals struct {
@@ -127,7 +98,7 @@ func order(o Options) []uint64 {
 }
 
 // Play runs one scenario of a file on a lab of its own.
-func Play(ctx context.Context, o Options, s *scenario.Scenario) (Line, error) {
+func Play(ctx context.Context, o Options, s *scenario.Scenario) (report.Result, error) {
 	k := &keeperOfLabs{o: o}
 	defer k.close()
 	return k.play(ctx, s)
@@ -179,11 +150,11 @@ func (k *keeperOfLabs) get(ctx context.Context, nodes, major int) (*chaoslab.Lab
 }
 
 // seed draws the scenario of a seed, and plays it.
-func (k *keeperOfLabs) seed(ctx context.Context, seed uint64) (Line, error) {
+func (k *keeperOfLabs) seed(ctx context.Context, seed uint64) (report.Result, error) {
 	nodes, major := k.o.Drawing.Size(seed)
 	l, err := k.get(ctx, nodes, major)
 	if err != nil {
-		return Line{}, err
+		return report.Result{}, err
 	}
 	d := k.o.Drawing
 	d.Able = l.Able
@@ -191,7 +162,7 @@ func (k *keeperOfLabs) seed(ctx context.Context, seed uint64) (Line, error) {
 }
 
 // play runs a scenario, and keeps and reduces what fails.
-func (k *keeperOfLabs) play(ctx context.Context, s *scenario.Scenario) (Line, error) {
+func (k *keeperOfLabs) play(ctx context.Context, s *scenario.Scenario) (report.Result, error) {
 	out, line, err := k.once(ctx, s)
 	if err != nil || !line.Failed() || ctx.Err() != nil {
 		return line, err
@@ -210,12 +181,12 @@ func (k *keeperOfLabs) play(ctx context.Context, s *scenario.Scenario) (Line, er
 }
 
 // once runs a scenario, once more when the cluster was not ready for it.
-func (k *keeperOfLabs) once(ctx context.Context, s *scenario.Scenario) (Outcome, Line, error) {
+func (k *keeperOfLabs) once(ctx context.Context, s *scenario.Scenario) (Outcome, report.Result, error) {
 	for try := 1; ; try++ {
 		begin := time.Now()
 		l, err := k.get(ctx, s.Nodes, s.PG)
 		if err != nil {
-			return Outcome{}, Line{}, err
+			return Outcome{}, report.Result{}, err
 		}
 		out, err := Run(ctx, l, s, k.o.Limits, func(format string, args ...any) {
 			fmt.Fprintf(k.o.Out, "  "+format+"\n", args...)
@@ -225,7 +196,7 @@ func (k *keeperOfLabs) once(ctx context.Context, s *scenario.Scenario) (Outcome,
 			k.close()
 			continue
 		}
-		line := Line{
+		line := report.Result{
 			Seed: s.Seed, Name: s.Name, Nodes: s.Nodes, PG: l.Mesh().Nodes()[0].Major(), Faults: []string{}, Violations: []check.Violation{},
 			RTOMS: out.RTO, Healings: out.Healings, Transactions: len(out.Run.Transactions), TookMS: time.Since(begin).Milliseconds(), Skipped: out.Skipped,
 		}
@@ -249,7 +220,7 @@ func (k *keeperOfLabs) once(ctx context.Context, s *scenario.Scenario) (Outcome,
 const repeats = 2
 
 // reduce looks for a shorter schedule that breaks one of the same promises.
-func (k *keeperOfLabs) reduce(ctx context.Context, s *scenario.Scenario, first Line) error {
+func (k *keeperOfLabs) reduce(ctx context.Context, s *scenario.Scenario, first report.Result) error {
 	broken := map[string]bool{}
 	for _, v := range first.Violations {
 		broken[v.Checker] = true
@@ -288,7 +259,7 @@ func write(path string, s *scenario.Scenario) error {
 }
 
 // keep writes all that may explain a failure.
-func keep(dir string, s *scenario.Scenario, out Outcome, line Line, l *chaoslab.Lab) error {
+func keep(dir string, s *scenario.Scenario, out Outcome, line report.Result, l *chaoslab.Lab) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
@@ -309,7 +280,7 @@ func keep(dir string, s *scenario.Scenario, out Outcome, line Line, l *chaoslab.
 }
 
 // writePage writes the run as a page for people.
-func writePage(path string, s *scenario.Scenario, out Outcome, line Line) error {
+func writePage(path string, s *scenario.Scenario, out Outcome, line report.Result) error {
 	var b bytes.Buffer
 	p := report.Page{
 		Title: "Chaos run " + s.Name, Run: out.Run, Violations: line.Violations, Skipped: line.Skipped,

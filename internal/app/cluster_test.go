@@ -182,13 +182,7 @@ func (c *cluster) startAll() {
 			if err != nil {
 				return err
 			}
-			kept := 0
-			for _, slot := range s.Slots {
-				if slot.Kind == "recovery" {
-					kept++
-				}
-			}
-			if want := len(c.cfg.Nodes) * (len(c.cfg.Nodes) - 1); kept != want {
+			if kept, want := s.RecoverySlots(), len(c.cfg.Nodes)*(len(c.cfg.Nodes)-1); kept != want {
 				return fmt.Errorf("%s sees %d recovery slots of %d", n.Name, kept, want)
 			}
 			if s.State != api.Healthy {

@@ -106,8 +106,8 @@ func plan(cmd *cobra.Command, c *config.Config, s *scenario.Scenario) error {
 	return nil
 }
 
-// report is what a run in a staging cluster came to.
-type report struct {
+// summary is what a run in a staging cluster came to.
+type summary struct {
 	Scenario string `json:"scenario"`
 	Cluster  string `json:"cluster"`
 	soak.Staged
@@ -127,7 +127,7 @@ func (f runFlags) run(cmd *cobra.Command, c *config.Config, s *scenario.Scenario
 		return err
 	}
 	defer g.close()
-	r := report{Scenario: s.Name, Cluster: c.Cluster}
+	r := summary{Scenario: s.Name, Cluster: c.Cluster}
 	r.Staged, err = soak.Stage(ctx, g, s, follow(ctx, c, errs, s), func(format string, args ...any) {
 		fmt.Fprintf(errs, format+"\n", args...)
 	})
@@ -232,7 +232,7 @@ func unmet(s *scenario.Scenario, seen map[string]int) (out []string) {
 	return out
 }
 
-func (f runFlags) write(cmd *cobra.Command, r report) error {
+func (f runFlags) write(cmd *cobra.Command, r summary) error {
 	w := cmd.OutOrStdout()
 	if f.output == "json" {
 		return writeJSON(w, r)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"healer/chaos/check"
+	"healer/chaos/report"
 	"healer/chaos/scenario"
 	"healer/chaos/soak"
 	"healer/internal/cli"
@@ -148,7 +149,7 @@ func (f soakFlags) run(cmd *cobra.Command, d scenario.Drawing) error {
 		return err
 	}
 	o.Drawing = d
-	o.Told = func(l soak.Line) error { return tell(cmd, f.output, l) }
+	o.Told = func(l report.Result) error { return tell(cmd, f.output, l) }
 	ctx, stop := untilSignal(cmd.Context())
 	defer stop()
 	t, err := soak.Soak(ctx, o)
@@ -175,7 +176,7 @@ func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 }
 
 // tell writes the result of a run.
-func tell(cmd *cobra.Command, output string, l soak.Line) error {
+func tell(cmd *cobra.Command, output string, l report.Result) error {
 	if output == "json" {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(l)
 	}
@@ -192,7 +193,7 @@ func tell(cmd *cobra.Command, output string, l soak.Line) error {
 	return explain(w, l)
 }
 
-func explain(w io.Writer, l soak.Line) error {
+func explain(w io.Writer, l report.Result) error {
 	for _, v := range l.Violations {
 		fmt.Fprintf(w, "  %s: %s\n", v.Checker, cli.Clean(v.Detail))
 	}

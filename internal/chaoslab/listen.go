@@ -10,7 +10,6 @@ import (
 	"healer/api"
 	"healer/events"
 	"healer/events/natsbus"
-	"healer/topology"
 )
 
 // listen connects to every agent's NATS server: whichever is killed, the others tell.
@@ -106,13 +105,7 @@ func (l *Lab) Healthy(ctx context.Context) error {
 		case !l.buses[node].Connected():
 			return fmt.Errorf("the NATS server of %s does not answer", node)
 		}
-		kept := 0
-		for _, slot := range s.Slots {
-			if slot.Kind == topology.SlotRecovery {
-				kept++
-			}
-		}
-		if kept != n*(n-1) {
+		if kept := s.RecoverySlots(); kept != n*(n-1) {
 			return fmt.Errorf("the agent of %s sees %d recovery slots of %d", node, kept, n*(n-1))
 		}
 	}

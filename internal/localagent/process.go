@@ -1,7 +1,6 @@
 package localagent
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"healer/internal/localpg"
 )
 
 // Agent is the agent process of one node, which can be killed and started anew.
@@ -170,7 +171,7 @@ func (a *Agent) Freeze(ctx context.Context) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for pid != 0 {
-		if state(pid) == 'T' {
+		if localpg.ProcessState(pid) == 'T' {
 			return nil
 		}
 		select {
@@ -189,18 +190,6 @@ func (a *Agent) Thaw() { a.signal(syscall.SIGCONT) }
 func (a *Agent) PID() int {
 	pid, _ := a.signal(0)
 	return pid
-}
-
-// state is the one-letter state of a process, 0 when there is none.
-func state(pid int) byte {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	if at := bytes.LastIndexByte(stat, ')'); at >= 0 && at+2 < len(stat) {
-		return stat[at+2]
-	}
-	return 0
 }
 
 // Tail is the end of the log.

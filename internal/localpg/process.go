@@ -95,9 +95,9 @@ func family(program, dataDir string) []int {
 	return pids
 }
 
-// state is the one-letter state of a process, such as 'T' for stopped; 0 when
+// ProcessState is the one-letter state of a process, such as 'T' for stopped; 0 when
 // there is no such process.
-func state(pid int) byte {
+func ProcessState(pid int) byte {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
@@ -111,7 +111,7 @@ func state(pid int) byte {
 // stopped reports that a process will run no more instruction for now: it is
 // stopped, or it has ended.
 func stopped(pid int) bool {
-	return slices.Contains([]byte{0, 'T', 't', 'Z', 'X'}, state(pid))
+	return slices.Contains([]byte{0, 'T', 't', 'Z', 'X'}, ProcessState(pid))
 }
 
 // poll is how long to wait between two looks at processes.

@@ -138,7 +138,7 @@ func TestFreezeAndThaw(t *testing.T) {
 	must(t, s.Freeze(ctx)) // again is no error
 	for _, pid := range s.family() {
 		if !stopped(pid) {
-			t.Errorf("process %d is in state %c", pid, state(pid))
+			t.Errorf("process %d is in state %c", pid, ProcessState(pid))
 		}
 	}
 	if !s.Running() {

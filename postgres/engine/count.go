@@ -22,11 +22,7 @@ const countSQL = `SELECT count(*) FROM (
 // subscription's provider and that the WAL of its recovery slot still has, as far
 // as they change what Healer's publications of the node cover.
 func (e *Engine) CountForeign(ctx context.Context, node, slot string, sub topology.Subscription, from topology.LSN) (int64, error) {
-	s, err := e.server(node)
-	if err != nil {
-		return 0, err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return 0, err
 	}

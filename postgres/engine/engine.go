@@ -99,6 +99,16 @@ type tongue struct {
 	version int
 }
 
+// at returns a node's server and how it is talked to.
+func (e *Engine) at(ctx context.Context, node string) (*postgres.Server, tongue, error) {
+	s, err := e.server(node)
+	if err != nil {
+		return nil, tongue{}, err
+	}
+	t, err := e.tongue(ctx, s)
+	return s, t, err
+}
+
 // tongue returns how a node is talked to, asking if need be.
 func (e *Engine) tongue(ctx context.Context, s *postgres.Server) (tongue, error) {
 	e.mu.Lock()

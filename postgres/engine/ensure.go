@@ -109,11 +109,7 @@ func (e *Engine) wish(ctx context.Context, w *wishes, node, peer, author string)
 	if err != nil {
 		return err
 	}
-	s, err := e.server(node)
-	if err != nil {
-		return err
-	}
-	d, err := e.tongue(ctx, s)
+	_, d, err := e.at(ctx, node)
 	if err != nil {
 		return err
 	}

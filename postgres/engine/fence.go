@@ -26,11 +26,7 @@ const (
 // PostgreSQL's worker itself gives up what it has received and not begun to
 // apply when, between transactions, it cannot send a status to its provider.
 func (e *Engine) Drain(ctx context.Context, node string, sub topology.Subscription, limit time.Duration) (topology.WorkerState, error) {
-	s, err := e.server(node)
-	if err != nil {
-		return topology.WorkerNone, err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return topology.WorkerNone, err
 	}

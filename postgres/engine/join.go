@@ -33,11 +33,7 @@ func (e *Engine) LinkOf(ctx context.Context, node, provider string) (Link, bool,
 // Published lists what the publications of a node send; a publication that does
 // not exist is a fault ("no_publication").
 func (e *Engine) Published(ctx context.Context, node string, publications []string) ([]Replica, error) {
-	s, err := e.server(node)
-	if err != nil {
-		return nil, err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return nil, err
 	}
@@ -79,11 +75,7 @@ func (e *Engine) Published(ctx context.Context, node string, publications []stri
 // returns the subscription's oid. With replace, the subscription of that oid goes
 // in the same transaction, with its fence marks.
 func (e *Engine) Join(ctx context.Context, node string, l Link, from topology.LSN, replace uint32) (id uint32, err error) {
-	s, err := e.server(node)
-	if err != nil {
-		return 0, err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return 0, err
 	}
@@ -120,11 +112,7 @@ func (e *Engine) Join(ctx context.Context, node string, l Link, from topology.LS
 
 // Enable lets a subscription of that oid run.
 func (e *Engine) Enable(ctx context.Context, node string, id uint32) error {
-	s, err := e.server(node)
-	if err != nil {
-		return err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return err
 	}

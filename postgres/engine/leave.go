@@ -12,11 +12,7 @@ import (
 // transaction, and leaves the slot at its provider alone, which may be gone. One
 // that does not exist is no error.
 func (e *Engine) DropSubscription(ctx context.Context, node string, id uint32) error {
-	s, err := e.server(node)
-	if err != nil {
-		return err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return err
 	}

@@ -26,11 +26,7 @@ func (e *Engine) SourceOrigin(ctx context.Context, node, provider string) (strin
 // provider's too; a repaired row is the author's whose row won. Origins that
 // belong to no node are left out; the node's own rows have roident 0.
 func (e *Engine) OriginMap(ctx context.Context, node string) (map[uint32]string, error) {
-	s, err := e.server(node)
-	if err != nil {
-		return nil, err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return nil, err
 	}

@@ -37,11 +37,7 @@ func (e *Engine) Progress(ctx context.Context, node, origin string, flush bool) 
 // has confirmed to that node where progress does not begin with a transaction.
 // Subscriptions whose provider is unknown are not in it.
 func (e *Engine) ProgressAll(ctx context.Context, node string) (map[string]topology.LSN, error) {
-	s, err := e.server(node)
-	if err != nil {
-		return nil, err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return nil, err
 	}

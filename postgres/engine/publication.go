@@ -23,11 +23,7 @@ const (
 // those of the source that target subscribes to anyway, if they publish the
 // tables whole. Otherwise a fault ("no_publication").
 func (e *Engine) Publications(ctx context.Context, source, target, lost string) ([]string, error) {
-	s, err := e.server(source)
-	if err != nil {
-		return nil, err
-	}
-	d, err := e.tongue(ctx, s)
+	s, d, err := e.at(ctx, source)
 	if err != nil {
 		return nil, err
 	}
@@ -195,11 +191,7 @@ func readPublished(ctx context.Context, s *postgres.Server, names []string) (pub
 
 // sends reads what a node sends to who subscribes to those sets.
 func (e *Engine) sends(ctx context.Context, node string, sets []string) (published, error) {
-	s, err := e.server(node)
-	if err != nil {
-		return nil, err
-	}
-	t, err := e.tongue(ctx, s)
+	s, t, err := e.at(ctx, node)
 	if err != nil {
 		return nil, err
 	}

@@ -64,3 +64,17 @@ func SetSequence(message string) Command {
 	return Command{SQL: "SELECT setval(" + postgres.Literal(name) + ", greatest((SELECT last_value FROM " + name + "), " +
 		postgres.Literal(m.Last) + "::bigint))"}
 }
+
+// StatementOf is the SQL in a message: a JSON string.
+func StatementOf(message string) string {
+	var sql string
+	if err := json.Unmarshal([]byte(message), &sql); err != nil {
+		return message
+	}
+	return sql
+}
+
+// UnknownMessage is the command of a message of a type that nobody here knows.
+func UnknownMessage(kind, message string) Command {
+	return Command{Stop: fmt.Sprintf("it is a message of unknown type %q: %s", kind, message), By: "do what it asks for"}
+}

@@ -92,11 +92,7 @@ func (e *Engine) Command(ctx context.Context, node, provider string, row map[str
 func (e *Engine) Conflicts(ctx context.Context, nodes ...string) (string, error) {
 	said, by := "", ""
 	for _, node := range nodes {
-		s, err := e.server(node)
-		if err != nil {
-			return "", err
-		}
-		t, err := e.tongue(ctx, s)
+		s, t, err := e.at(ctx, node)
 		if err != nil {
 			return "", err
 		}

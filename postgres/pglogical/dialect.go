@@ -2,7 +2,6 @@ package pglogical
 
 import (
 	"fmt"
-	"strings"
 
 	"healer/postgres"
 	"healer/postgres/engine"
@@ -33,9 +32,6 @@ func (Dialect) Oldest() (version int, why string) {
 	return 150000, "publications with lists of columns need"
 }
 
-// connecting stands for a worker that has not reported any activity yet.
-const connecting = "connecting"
-
 // Subscriptions reads pglogical.subscription. The origin has the slot's name, and the
 // process tells by its name which subscription it works for: pglogical apply
 // <database>:<subscription>, or pglogical sync <table> <database>:<subscription>.
@@ -57,7 +53,7 @@ func (Dialect) Subscriptions(g engine.Grants) string {
 		'workers', coalesce((
 			SELECT jsonb_agg(jsonb_build_object(
 				'leader', a.backend_type LIKE 'pglogical apply %', 'sync', a.backend_type LIKE 'pglogical sync %',
-				'wait', CASE WHEN a.state IS NULL THEN '` + connecting + `' ELSE coalesce(a.wait_event, '') END))
+				'wait', ` + engine.WaitOfExtension + `))
 			FROM pg_stat_activity a
 			WHERE a.backend_type LIKE 'pglogical %' AND a.datname = current_database()
 			AND a.backend_type LIKE '%:' || s.sub_id), '[]')
@@ -133,13 +129,7 @@ func (Dialect) Conflicts() string {
 // Author reads the name of an origin: the slot's for an apply worker, for the copy of a
 // table the same with eight hexadecimal digits behind it.
 func (Dialect) Author(origin string, subs []engine.Subscription) (uint32, bool) {
-	for _, s := range subs {
-		rest, ok := strings.CutPrefix(origin, s.Origin)
-		if ok && (rest == "" || (len(rest) == 9 && rest[0] == '_')) {
-			return s.ID, true
-		}
-	}
-	return 0, false
+	return engine.AuthorBySlot(origin, subs)
 }
 
 // Primed is true: the origin is set to the slot's position.
@@ -148,17 +138,9 @@ func (Dialect) Primed() bool { return true }
 // Prepared is empty: pglogical applies a prepared transaction when it is committed.
 func (Dialect) Prepared() string { return "" }
 
-// Rests knows the wait event of the apply worker's loop, which takes all that has
-// arrived before it waits. The library in it waits for nothing that has a name, so that a
-// worker which is connecting is known by not having reported what it does.
+// Rests knows the wait event of the apply worker's loop.
 func (Dialect) Rests(event string) engine.Rest {
-	switch event {
-	case "Extension":
-		return engine.Listening
-	case connecting:
-		return engine.Connecting
-	}
-	return engine.Working
+	return engine.RestOfExtension(event)
 }
 
 // EndConnecting ends nobody: the client library in the worker looks at a signal when its

@@ -1,7 +1,6 @@
 package pglogical
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"healer/postgres/engine"
@@ -29,12 +28,8 @@ func (Dialect) Command(row map[string]string, sets []string) engine.Command {
 	case queuedSequence:
 		return engine.SetSequence(row["message"])
 	case queuedSQL:
-		var sql string
-		if err := json.Unmarshal([]byte(row["message"]), &sql); err != nil {
-			sql = row["message"]
-		}
 		return engine.Command{
-			Stop: fmt.Sprintf("it runs, as role %s: %s", row["role"], sql),
+			Stop: fmt.Sprintf("it runs, as role %s: %s", row["role"], engine.StatementOf(row["message"])),
 			By:   "run that there, without what it does to rows: those are carried",
 		}
 	case queuedTableSync:
@@ -43,6 +38,6 @@ func (Dialect) Command(row map[string]string, sets []string) engine.Command {
 			By:   "copy the table from another survivor, and remove it from and add it to the subscription",
 		}
 	default:
-		return engine.Command{Stop: fmt.Sprintf("it is a message of unknown type %q: %s", kind, row["message"]), By: "do what it asks for"}
+		return engine.UnknownMessage(kind, row["message"])
 	}
 }

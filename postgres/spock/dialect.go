@@ -2,7 +2,6 @@ package spock
 
 import (
 	"fmt"
-	"strings"
 
 	"healer/postgres"
 	"healer/postgres/engine"
@@ -30,9 +29,6 @@ func (Dialect) Extension() string { return "spock" }
 // Oldest is the first release that Spock 5 and 6 have patches for (patches/ in its
 // source).
 func (Dialect) Oldest() (version int, why string) { return 150000, "Spock needs" }
-
-// connecting stands for a worker that has not reported any activity yet.
-const connecting = "connecting"
 
 // progressed is an expression: what the node has applied for subscription s; see the
 // package's comment. named is the origin's own progress. Both other sources outlive the
@@ -79,7 +75,7 @@ func (Dialect) Subscriptions(g engine.Grants) string {
 		'workers', coalesce((
 			SELECT jsonb_agg(jsonb_build_object(
 				'leader', a.backend_type LIKE 'spock apply %', 'sync', a.backend_type LIKE 'spock sync %',
-				'wait', CASE WHEN a.state IS NULL THEN '` + connecting + `' ELSE coalesce(a.wait_event, '') END))
+				'wait', ` + engine.WaitOfExtension + `))
 			FROM pg_stat_activity a
 			WHERE (a.backend_type LIKE 'spock apply %' OR a.backend_type LIKE 'spock sync %')
 			AND a.datname = current_database() AND a.backend_type LIKE '%:' || s.sub_id), '[]')
@@ -157,13 +153,7 @@ func (Dialect) Conflicts() string { return `'last_update_wins'` }
 // Author reads the name of an origin: the slot's for an apply worker, for the copy of a
 // table the same with eight hexadecimal digits behind it (src/spock_sync.c).
 func (Dialect) Author(origin string, subs []engine.Subscription) (uint32, bool) {
-	for _, s := range subs {
-		rest, ok := strings.CutPrefix(origin, s.Origin)
-		if ok && (rest == "" || (len(rest) == 9 && rest[0] == '_')) {
-			return s.ID, true
-		}
-	}
-	return 0, false
+	return engine.AuthorBySlot(origin, subs)
 }
 
 // Primed is true: the origin begins where the slot was made (src/spock_sync.c).
@@ -172,18 +162,10 @@ func (Dialect) Primed() bool { return true }
 // Prepared is empty: Spock's output plugin knows no two-phase commit.
 func (Dialect) Prepared() string { return "" }
 
-// Rests knows the wait event of the apply worker's loop, which takes all that has
-// arrived before it waits (apply_work in src/spock_apply.c, and WaitLatchOrSocket in
-// src/compat). The client library in it waits for nothing that has a name, so that a
-// worker which is connecting is known by not having reported what it does.
+// Rests knows the wait event of the apply worker's loop (apply_work in src/spock_apply.c,
+// and WaitLatchOrSocket in src/compat).
 func (Dialect) Rests(event string) engine.Rest {
-	switch event {
-	case "Extension":
-		return engine.Listening
-	case connecting:
-		return engine.Connecting
-	}
-	return engine.Working
+	return engine.RestOfExtension(event)
 }
 
 // EndConnecting ends workers that wait for an answer.

@@ -1,7 +1,6 @@
 package spock
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"healer/postgres/engine"
@@ -34,7 +33,7 @@ func (Dialect) Command(row map[string]string, sets []string) engine.Command {
 		return engine.SetSequence(row["message"])
 	case queuedSQL, queuedDDL:
 		return engine.Command{
-			Stop: fmt.Sprintf("it runs, as role %s: %s", row["role"], statement(row["message"])),
+			Stop: fmt.Sprintf("it runs, as role %s: %s", row["role"], engine.StatementOf(row["message"])),
 			By:   "run that there with spock.enable_ddl_replication off, without what it does to rows: those are carried",
 		}
 	case queuedTableSync:
@@ -43,15 +42,6 @@ func (Dialect) Command(row map[string]string, sets []string) engine.Command {
 			By:   "copy the table from another survivor",
 		}
 	default:
-		return engine.Command{Stop: fmt.Sprintf("it is a message of unknown type %q: %s", kind, row["message"]), By: "do what it asks for"}
+		return engine.UnknownMessage(kind, row["message"])
 	}
-}
-
-// statement is the SQL in a message: a JSON string.
-func statement(message string) string {
-	var sql string
-	if err := json.Unmarshal([]byte(message), &sql); err != nil {
-		return message
-	}
-	return sql
 }

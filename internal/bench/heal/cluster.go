@@ -17,7 +17,6 @@ import (
 	"healer/events/natsbus"
 	"healer/internal/localagent"
 	"healer/internal/localpg"
-	"healer/topology"
 )
 
 const clusterName = "bench"
@@ -204,13 +203,7 @@ func (c *cluster) healthy(ctx context.Context) error {
 			case !c.buses[i].Connected():
 				return fmt.Errorf("the listener at %s is not connected", n)
 			}
-			kept := 0
-			for _, slot := range s.Slots {
-				if slot.Kind == topology.SlotRecovery {
-					kept++
-				}
-			}
-			if kept != want {
+			if kept := s.RecoverySlots(); kept != want {
 				return fmt.Errorf("the agent of %s sees %d recovery slots of %d", n, kept, want)
 			}
 		}

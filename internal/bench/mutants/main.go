@@ -144,7 +144,7 @@ func (b *bench) try(ctx context.Context, m mutants.Mutant) (report.Caught, error
 	defer func() { _ = os.Remove(b.program(m.Name)) }()
 	soaking := b.soaking(b.program(m.Name))
 	soaking.Runs, soaking.Seed, soaking.Drawing = b.o.runs, b.o.seed, b.drawing()
-	soaking.Told = func(l soak.Line) error {
+	soaking.Told = func(l report.Result) error {
 		c.Runs++
 		checkers := broken(l)
 		fmt.Fprintf(b.out, "%s, seed %d (%s): %s %s\n", m.Name, l.Seed, strings.Join(l.Faults, ", "), strings.Join(checkers, ", "), l.Trouble)
@@ -170,7 +170,7 @@ func (b *bench) fine(ctx context.Context, seed uint64) (bool, error) {
 	o := b.soaking(b.program("none"))
 	o.Runs, o.Seed, o.Drawing = 1, seed, b.drawing()
 	fine := false
-	o.Told = func(l soak.Line) error {
+	o.Told = func(l report.Result) error {
 		fine = !l.Failed()
 		fmt.Fprintf(b.out, "  the program as it is, seed %d: %s %s\n", seed, strings.Join(broken(l), ", "), l.Trouble)
 		return nil
@@ -192,7 +192,7 @@ func (b *bench) soaking(program string) soak.Options {
 }
 
 // broken are the checkers that found something, each once.
-func broken(l soak.Line) []string {
+func broken(l report.Result) []string {
 	var all []string
 	for _, v := range l.Violations {
 		if !slices.Contains(all, v.Checker) {

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"healer/api"
+	"healer/internal/chaoslab"
 	"healer/internal/localagent"
 	"healer/internal/localpg"
-	"healer/topology"
 )
 
 // rows is how many rows the lost node writes that one survivor has not.
@@ -184,13 +184,8 @@ func (c *cluster) healthy(ctx context.Context) error {
 			if s.State != api.Healthy {
 				return fmt.Errorf("the agent of %s calls the cluster %s: %v", n, s.State, s.Reasons)
 			}
-			kept, want := 0, len(c.addrs)*(len(c.addrs)-1)
-			for _, slot := range s.Slots {
-				if slot.Kind == topology.SlotRecovery {
-					kept++
-				}
-			}
-			if kept != want {
+			want := len(c.addrs) * (len(c.addrs) - 1)
+			if kept := s.RecoverySlots(); kept != want {
 				return fmt.Errorf("the agent of %s sees %d recovery slots of %d", n, kept, want)
 			}
 		}
@@ -222,17 +217,8 @@ func (c *cluster) mixed(ctx context.Context) string {
 func (c *cluster) await(ctx context.Context, cond func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.limit)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := cond(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("not within %s: %w", c.opts.limit, err)
-		case <-tick.C:
-		}
+	if err := chaoslab.Await(ctx, cond); err != nil {
+		return fmt.Errorf("not within %s: %w", c.opts.limit, err)
 	}
+	return nil
 }
