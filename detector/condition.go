@@ -89,7 +89,7 @@ func Conditions() []Meaning {
 		{AuthRefused, Refuting, events.Warning, true, "the server does not let the probe log in (28xxx)", lives},
 		{ServerError, Refuting, events.Warning, true, "the server answered the probe with an error", lives},
 		{Answered, Refuting, events.Info, false, "the server answers", "up"},
-		{Leaving, Neutral, events.Info, false, "the node's own agent announced a planned leave", "left, which is no failure; a server that outlives its agent by ten seconds is watched as ever"},
+		{Leaving, Neutral, events.Info, false, "the node's own agent announced a planned leave", "left, which is no failure; a server that outlives its agent by ten seconds is watched as ever, and an agent whose server has gone first announces nothing"},
 		{AgentGone, Neutral, events.Warning, true, "the node's healer agent is gone", "the node stays up; after three seconds beside a healthy server it is unwatched (node.unwatched)"},
 		{Partitioned, Neutral, events.Warning, true, "some members reach the server and others do not", "up: an answer that one member has refutes the accusations of the others"},
 		{Minority, Neutral, events.Critical, true, "this agent hears too few members to judge", "suspected; this agent abstains until it hears a majority of the configured members"},

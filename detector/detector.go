@@ -84,7 +84,8 @@ func (d *Detector) Start(ctx context.Context) error {
 // the agent is gone and go on watching the node itself.
 func (d *Detector) Stop(ctx context.Context) error { return d.stop(ctx, false) }
 
-// Leave announces that the node is leaving as planned, then stops.
+// Leave announces that the node is leaving as planned, then stops. Of a server that
+// is gone already it says nothing: what became of that is the others' to find out.
 func (d *Detector) Leave(ctx context.Context) error { return d.stop(ctx, true) }
 
 func (d *Detector) stop(ctx context.Context, leave bool) error {
@@ -95,6 +96,7 @@ func (d *Detector) stop(ctx context.Context, leave bool) error {
 	d.done.Wait()
 	var farewell []Evidence
 	if leave {
+		d.lastLook(ctx)
 		// Only now: a report that followed the farewell would take it back.
 		d.mu.Lock()
 		farewell = d.judge.Farewell(d.opts.Now())
@@ -103,6 +105,22 @@ func (d *Detector) stop(ctx context.Context, leave bool) error {
 	err := d.opts.Gossip.Stop(ctx, farewell)
 	d.watchers.close()
 	return err
+}
+
+// lastLook looks once more at the agent's own server: it may have died since the last
+// probe, and a leave that is announced after that would hide it.
+func (d *Detector) lastLook(ctx context.Context) {
+	prober, ok := d.opts.Probers[d.opts.Self]
+	if !ok {
+		return // a witness
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.opts.Timing.ProbeTimeout)
+	defer cancel()
+	session, err := prober.Connect(ctx, d.opts.Timing.firstDial(), func() {})
+	closeSession(session)
+	if err != nil && ctx.Err() == nil {
+		d.report(d.opts.Self, findingOf(err))
+	}
 }
 
 // Verdicts returns the present verdict of every node, sorted by name.

@@ -318,10 +318,15 @@ func (n *node) begin(episode uint64) {
 }
 
 // Farewell is the evidence that announces this agent's planned leave; none of a
-// witness, beside which there is no server that could end with it.
+// witness, beside which there is no server that could end with it, and none when the
+// server has gone before the agent, unless it ends in order: who saw nothing of a plan
+// cannot vouch for it, and what the server has not sent must be looked for.
 func (j *Judge) Farewell(now time.Time) []Evidence {
 	n, ok := j.nodes[j.self]
 	if !ok {
+		return nil
+	}
+	if own := n.records[j.self]; own.accuses() && own.Condition != StartingUp {
 		return nil
 	}
 	e := Evidence{

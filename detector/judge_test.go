@@ -175,3 +175,31 @@ func TestDoubtsOutliveTheNewsOfAFailure(t *testing.T) {
 		t.Errorf("n3 is %s although its agent is gone: %s", v.Life, v.Reason)
 	}
 }
+
+// What an agent announces when it is stopped: its leave, unless its server has gone
+// first in another way than in order. A witness has no server to speak of.
+func TestFarewell(t *testing.T) {
+	for _, tc := range []struct {
+		self   string
+		saw    Condition
+		leaves    bool
+	}{
+		{"n1", "", true},
+		{"n1", Answered, true},
+		{"n1", StartingUp, true},
+		{"n1", Unclassified, true},
+		{"n1", Refused, false},
+		{"n1", EOF, false},
+		{"n1", Hung, false},
+		{"w1", "", false},
+	} {
+		now := time.Unix(1000, 0)
+		j := NewJudge(tc.self, []string{"n1", "n2"}, Rules{Witnesses: []string{"w1"}}, nil, now)
+		if tc.saw != "" {
+			j.Report("n1", Finding{Condition: tc.saw}, now)
+		}
+		if said := j.Farewell(now); len(said) > 0 != tc.leaves {
+			t.Errorf("%s, whose server it saw %q last, announces %+v", tc.self, tc.saw, said)
+		}
+	}
+}

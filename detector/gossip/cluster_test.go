@@ -391,6 +391,23 @@ func TestPlannedLeave(t *testing.T) {
 	})
 }
 
+// An agent that is stopped beside a server that has just died does not call that a
+// plan: whoever stopped it may only have wanted to look.
+func TestLeaveBesideADeadServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, 0)
+		c.allUp()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		c.world.Kill("n3")
+		if err := c.agents["n3"].Leave(ctx); err != nil {
+			t.Fatal(err)
+		}
+		delete(c.agents, "n3")
+		c.await("n3 failed", 5*time.Second, c.all("n3", detector.LifeFailed))
+	})
+}
+
 // Agents of another cluster on the same network are not heard, but counted.
 func TestAnotherClusterIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
