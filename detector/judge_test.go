@@ -182,7 +182,7 @@ func TestFarewell(t *testing.T) {
 	for _, tc := range []struct {
 		self   string
 		saw    Condition
-		leaves    bool
+		leaves bool
 	}{
 		{"n1", "", true},
 		{"n1", Answered, true},
