@@ -97,7 +97,7 @@ test-console: ## Run the console in headless Chromium (Debian: apt-get install c
 # What differs between the versions of PostgreSQL: what the log has of each change,
 # prepared transactions, large values, and who may do what.
 OLDER_MAJORS := 16 17
-OLDER_TESTS  := ^(TestEveryChange|TestPreparedTransactionsOfTheGap|TestPartitionsThroughTheirRoot|TestLeastPrivilegedRoleHeals|TestEngine)$$
+OLDER_TESTS  := ^(TestEveryChange|TestPreparedTransactionsOfTheGap|TestPartitionsThroughTheirRoot|TestLeastPrivilegedRoleHeals|TestEngine|TestMixedMajorsHealWhicheverIsLost)$$
 
 .PHONY: test-majors
 test-majors: postgres ## Run what depends on the version on PostgreSQL 16 and 17 too

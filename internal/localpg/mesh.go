@@ -22,6 +22,7 @@ type Options struct {
 	Nodes    int      // 3 when zero and Names is empty
 	Names    []string // of letters, digits and "_"; n1, n2, ... when empty
 	Major    int      // as in ServerOptions
+	Majors   []int    // of a mesh of several: the nodes take them in turn; Major says nothing then
 	Dir      string   // as in ServerOptions
 	Database string   // "app" when empty
 	Engine   string   // Native when empty
@@ -62,19 +63,19 @@ func StartMesh(ctx context.Context, opts Options) (*Mesh, error) {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	begin := time.Now()
-	h, err := newHost(ctx, opts.install)
+	hosts, err := opts.hosts(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
-	work, err := newWorkDir(ctx, opts.Dir, h.acc)
+	work, err := newWorkDir(ctx, opts.Dir, hosts[0].acc)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	m := &Mesh{opts: opts, work: work, names: map[string]*Server{}, links: map[pair]*Proxy{}, slots: map[pair]string{}, log: opts.Log}
-	if err := m.build(ctx, h); err != nil {
+	if err := m.build(ctx, hosts); err != nil {
 		return nil, errors.Join(fmt.Errorf("mesh: %w", err), m.close(ctx))
 	}
-	m.log.DebugContext(ctx, "mesh started", "nodes", len(m.nodes), "postgres", h.inst.Version, "took", time.Since(begin))
+	m.log.DebugContext(ctx, "mesh started", "nodes", len(m.nodes), "postgres", hosts[0].inst.Version, "took", time.Since(begin))
 	return m, nil
 }
 
@@ -87,6 +88,9 @@ func (o *Options) complete(ctx context.Context) error {
 		for i := range o.Nodes {
 			o.Names = append(o.Names, fmt.Sprintf("n%d", i+1))
 		}
+	}
+	if len(o.Majors) > 0 && o.Engine != "" && o.Engine != Native {
+		return fmt.Errorf("majors %v: a mesh of %s has servers of one installation", o.Majors, o.Engine)
 	}
 	if o.Nodes != 0 && o.Nodes != len(o.Names) {
 		return fmt.Errorf("%d nodes with %d names", o.Nodes, len(o.Names))
@@ -122,20 +126,34 @@ func (o *Options) complete(ctx context.Context) error {
 	return nil
 }
 
-// install is the installation that the mesh needs.
-func (o *Options) install(ctx context.Context) (Installation, error) {
-	switch o.Engine {
-	case Pglogical:
-		return findPglogical(ctx)
-	case Spock:
-		return findSpock(ctx)
+// hosts are the installations that the nodes take in turn.
+func (o *Options) hosts(ctx context.Context) ([]*host, error) {
+	finds := []func(context.Context) (Installation, error){ofMajor(o.Major)}
+	switch {
+	case o.Engine == Pglogical:
+		finds[0] = findPglogical
+	case o.Engine == Spock:
+		finds[0] = findSpock
+	case len(o.Majors) > 0:
+		finds = finds[:0]
+		for _, major := range o.Majors {
+			finds = append(finds, ofMajor(major))
+		}
 	}
-	return find(ctx, o.Major)
+	hosts := make([]*host, 0, len(finds))
+	for _, find := range finds {
+		h, err := newHost(ctx, find)
+		if err != nil {
+			return nil, err
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, nil
 }
 
-func (m *Mesh) build(ctx context.Context, h *host) error {
-	for _, name := range m.opts.Names {
-		s, err := h.newServer(ctx, ServerOptions{
+func (m *Mesh) build(ctx context.Context, hosts []*host) error {
+	for i, name := range m.opts.Names {
+		s, err := hosts[i%len(hosts)].newServer(ctx, ServerOptions{
 			Name: name, Database: m.opts.Database, Durable: m.opts.Durable,
 			Scram: m.opts.Scram, Conf: m.opts.Conf, Log: m.log,
 		}, m.work.path)
@@ -150,7 +168,7 @@ func (m *Mesh) build(ctx context.Context, h *host) error {
 	}
 	if m.opts.Links {
 		for _, p := range m.pairs() {
-			proxy, err := h.cache.startProxy(ctx, m.names[p.from].Addr())
+			proxy, err := hosts[0].cache.startProxy(ctx, m.names[p.from].Addr())
 			if err != nil {
 				return err
 			}

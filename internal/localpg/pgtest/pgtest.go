@@ -91,7 +91,7 @@ func pglogical(tb testing.TB) {
 // Mesh starts a mesh that ends with the test. Major 0 means that of Major.
 func Mesh(tb testing.TB, opts localpg.Options) *localpg.Mesh {
 	tb.Helper()
-	if !extension(tb, opts.Engine) && opts.Major == 0 {
+	if !extension(tb, opts.Engine) && opts.Major == 0 && len(opts.Majors) == 0 {
 		opts.Major = Major(tb)
 	}
 	ctx, cancel := context.WithTimeout(tb.Context(), StartLimit)

@@ -91,7 +91,7 @@ func (s *Shared) entry(tb testing.TB, key string, start func(ctx context.Context
 // options.
 func (s *Shared) Mesh(tb testing.TB, key string, opts localpg.Options) *localpg.Mesh {
 	tb.Helper()
-	if !extension(tb, opts.Engine) && opts.Major == 0 {
+	if !extension(tb, opts.Engine) && opts.Major == 0 && len(opts.Majors) == 0 {
 		opts.Major = Major(tb)
 	}
 	return s.entry(tb, "mesh "+key, func(ctx context.Context, e *entry) (err error) {
