@@ -270,7 +270,7 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 		case "paused":
 			pol.Paused = true
 		case "approved":
-			pol.Approved = []string{planner.PlanID("app", tr.Kind, tr.Node, tr.Incarnation)}
+			pol.Approved = []string{tr.PlanID("app")}
 		default:
 			t.Fatalf("nobody understands argument %q", a.Key)
 		}

@@ -20,7 +20,7 @@ import (
 // recovery's.
 func Make(t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
 	p := Plan{
-		ID: PlanID(obs.Cluster, t.Kind, t.Node, t.Incarnation), Kind: t.Kind,
+		ID: t.PlanID(obs.Cluster), Kind: t.Kind,
 		Cluster: obs.Cluster, Node: t.Node, Incarnation: t.Incarnation,
 		// Empty and not nil: readers of the JSON find lists.
 		Survivors: []string{}, Lanes: []Lane{}, Steps: []Step{},
@@ -47,10 +47,15 @@ func Make(t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
 	return made, pol.permit(made)
 }
 
-// PlanID is the id of the plan for a node's incarnation: the same for every
-// agent and every attempt.
-func PlanID(cluster string, k Kind, node, incarnation string) string {
-	return events.Hash(cluster, string(k), node, incarnation)
+// PlanID is the id of the plan that the trigger asks for: the same for every agent and
+// every attempt. Events of one id are told once, so what is left of an earlier loss
+// while a life lasts has another id than the loss of that life.
+func (t Trigger) PlanID(cluster string) string {
+	words := []string{cluster, string(t.Kind), t.Node, t.Incarnation}
+	if t.Leftover {
+		words = append(words, "leftover")
+	}
+	return events.Hash(words...)
 }
 
 // Shape tells apart plans of one id that do different things: an operator who

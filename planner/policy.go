@@ -8,8 +8,11 @@ type Trigger struct {
 	// Node is the node that was lost or has returned.
 	Node string
 	// Incarnation names the life of that node which the trigger belongs to.
-	// With Node and Kind it decides the plan's id.
+	// With Node, Kind and Leftover it decides the plan's id.
 	Incarnation string
+	// Leftover is true when the node lives in Incarnation, and what is asked for is
+	// left of an earlier loss: marks that its admission did not wait for.
+	Leftover bool
 	// Lost are the nodes that the detector judges not alive now. A node that
 	// is neither lost nor reachable makes the planner wait: silence is not
 	// evidence.

@@ -182,7 +182,7 @@ func (a *Agent) next() []string {
 
 // mayBegin reports whether nothing stands against what a trigger asks for.
 func mayBegin(cluster string, t planner.Trigger, pol planner.Policy, v *view, tries *attempts) bool {
-	return permitted(pol, t.Node) && !v.refuses(t.Node) && !tries.failing(planner.PlanID(cluster, t.Kind, t.Node, t.Incarnation))
+	return permitted(pol, t.Node) && !v.refuses(t.Node) && !tries.failing(t.PlanID(cluster))
 }
 
 // following are the nodes of the recoveries among the triggers that may begin.

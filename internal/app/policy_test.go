@@ -41,7 +41,7 @@ func TestFollowingRecoveries(t *testing.T) {
 	} {
 		tries := newAttempts(time.Now)
 		if c.failing != "" {
-			tries.failed(planner.PlanID("app", planner.Recovery, c.failing[:2], c.failing), true)
+			tries.failed(planner.Trigger{Kind: planner.Recovery, Node: c.failing[:2], Incarnation: c.failing}.PlanID("app"), true)
 		}
 		v := newView()
 		v.refuse(planner.Plan{Node: c.refused}, &planner.Refusal{Reason: planner.NoMajority}, time.Now())

@@ -176,7 +176,7 @@ func (a *Agent) acknowledge(r api.SteerRequest, now time.Time) (told, error) {
 func (a *Agent) recoveryOfNode(node string) string {
 	for _, t := range a.triggers() {
 		if t.Node == node {
-			return planner.PlanID(a.cfg.Cluster, t.Kind, t.Node, t.Incarnation)
+			return t.PlanID(a.cfg.Cluster)
 		}
 	}
 	return ""
@@ -194,7 +194,7 @@ func (a *Agent) planned(id string) (planner.Plan, *planner.Refusal, bool) {
 	for _, t := range a.triggers() {
 		for _, kind := range []planner.Kind{t.Kind, planner.Recovery} {
 			t.Kind = kind
-			if planner.PlanID(obs.Cluster, t.Kind, t.Node, t.Incarnation) == id {
+			if t.PlanID(obs.Cluster) == id {
 				p, refusal := planner.Make(t, obs, a.policyFor(t.Node, obs))
 				return p, refusal, true
 			}

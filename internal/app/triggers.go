@@ -140,7 +140,7 @@ func (s situation) triggers(memory func(string) topology.Memory) []planner.Trigg
 			losses = append(losses, t)
 		case (v.Life == detector.LifeReturning || v.Life == detector.LifeUp) && s.fenced(v.Node),
 			v.Life == detector.LifeUp && s.owed(v.Node):
-			t.Kind = planner.Rejoin
+			t.Kind, t.Leftover = planner.Rejoin, v.Life == detector.LifeUp
 			returns = append(returns, t)
 		}
 	}

@@ -190,9 +190,9 @@ func (v *view) keepRefusals(cluster string, triggers []planner.Trigger) {
 	}
 	clear(v.asked)
 	for _, t := range triggers {
+		v.asked[t.PlanID(cluster)] = true
 		// Before a node is taken back its recovery may have to be finished.
-		for _, k := range []planner.Kind{planner.Recovery, t.Kind} {
-			v.asked[planner.PlanID(cluster, k, t.Node, t.Incarnation)] = true
-		}
+		t.Kind = planner.Recovery
+		v.asked[t.PlanID(cluster)] = true
 	}
 }

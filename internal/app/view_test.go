@@ -13,11 +13,11 @@ import (
 func TestRefusalsOfOthers(t *testing.T) {
 	t.Parallel()
 	trigger := planner.Trigger{Kind: planner.Recovery, Node: "n1", Incarnation: "life.2"}
-	id := planner.PlanID("app", trigger.Kind, trigger.Node, trigger.Incarnation)
+	id := trigger.PlanID("app")
 	busy := planner.Plan{ID: id, Node: "n1", Steps: []planner.Step{{Kind: planner.StepFence}}}
 	locked := api.Refusal{Subject: "n1", Reason: "table_locked", Recovery: id, By: "n2"}
 	earlier := locked
-	earlier.Recovery = planner.PlanID("app", trigger.Kind, "n1", "life.1")
+	earlier.Recovery = planner.Trigger{Kind: trigger.Kind, Node: "n1", Incarnation: "life.1"}.PlanID("app")
 	lost := &planner.Refusal{Reason: planner.NoMajority}
 	for _, c := range []struct {
 		name   string
