@@ -47,6 +47,8 @@ type situation struct {
 	touch    *touch
 	// lost are the lost nodes with the commit timestamps of their gaps.
 	lost map[string]span
+	// sources are the survivors that had the gap before anybody else.
+	sources []string
 }
 
 // beaten is the rank of a write that has lost to another row with its unique value.
@@ -108,27 +110,51 @@ func (r Resolution) decide(s situation) verdict {
 	})}
 }
 
-// beats orders two versions that are there. Only versions with equal claims and
-// different contents are left to the contents.
+// beats orders two versions that are there. Versions of one and the same write are
+// told apart by what the survivors have received, and only then by their contents.
 func (r Resolution) beats(s situation, i, j int) bool {
 	a, b := r.claim(s, i), r.claim(s, j)
-	if a == b {
+	switch x, y := s.received(i), s.received(j); {
+	case a != b:
+		return a.beats(b)
+	case x != y:
+		return x > y
+	default:
 		return s.versions[i].digest > s.versions[j].digest
 	}
-	return a.beats(b)
 }
 
-// claim is that of the version a survivor has.
+// received ranks a survivor by how much of what made its version it has had.
+//
+// An UPDATE is sent without the values in TOAST that it left alone
+// (src/backend/replication/pgoutput/pgoutput.c, LOGICALREP_COLUMN_UNCHANGED), and whoever
+// applies it keeps its own. On a laggard, which lacks the gap and has skipped what
+// others did to rows of it, these may be old: then one write, with one author and one
+// time, has different rows. The source has had the gap and all that followed, as
+// the lost node has; so have the others, but the laggards. The author of the write comes
+// next: what it has is what it wrote, but it may have written it as a laggard.
+func (s situation) received(i int) (rank int) {
+	if slices.Contains(s.sources, s.names[i]) {
+		rank = 2
+	}
+	if s.names[i] == s.versions[i].stamp.author {
+		rank++
+	}
+	return rank
+}
+
+// claim is that of the version a survivor has. All versions of one write claim the same.
 func (r Resolution) claim(s situation, i int) claim {
 	v := s.versions[i].stamp
 	if s.touch.beaten(v) {
 		return r.claimOf(beaten, v)
 	}
-	return r.claimOf(r.rank(s, v, v.author == s.names[i]), v)
+	home := slices.Index(s.names, v.author)
+	return r.claimOf(r.rank(s, v, home >= 0 && s.versions[home].present && s.versions[home].stamp == v), v)
 }
 
-// rank places a write by its author: home is set when it is of the very node on
-// which it was found.
+// rank places a write by its author: home is set when it was found on its author's
+// own node.
 //
 // Under ApplyRemote, as under FirstUpdateWins, every survivor has written F's changes over whatever it had.
 // So a row that a survivor has of its own was written when it had F's: it follows

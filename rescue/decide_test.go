@@ -35,6 +35,31 @@ func TestDecide(t *testing.T) {
 			nil, &touch{},
 			verdict{0, at(12, "n3"), []int{1, 2}},
 		},
+		"of one write the source has the whole row": {
+			[]version{row("a", at(30, "n3")), row("b", at(30, "n3")), row("c", at(30, "n3"))},
+			nil, &touch{holders: []string{"n2"}},
+			verdict{0, at(30, "n3"), []int{1, 2}},
+		},
+		"and of two sources its author": {
+			[]version{row("b", at(30, "n3")), row("a", at(30, "n3")), row("c", at(30, "n3"))},
+			nil, &touch{holders: []string{"n2", "n3"}},
+			verdict{1, at(30, "n3"), []int{0, 2}},
+		},
+		"where no source is known, the author has": {
+			[]version{row("c", at(30, "n3")), row("a", at(30, "n3")), row("b", at(30, "n3"))},
+			nil, &touch{},
+			verdict{1, at(30, "n3"), []int{0, 2}},
+		},
+		"where the author is not asked either, the contents decide": {
+			[]version{row("b", at(30, "n9")), row("c", at(30, "n9")), row("a", at(30, "n9"))},
+			nil, &touch{},
+			verdict{1, at(30, "n9"), []int{0, 2}},
+		},
+		"a source with an older write loses all the same": {
+			[]version{row("a", at(30, "n3")), row("b", at(31, "n3")), row("b", at(31, "n3"))},
+			nil, &touch{holders: []string{"n2"}},
+			verdict{1, at(31, "n3"), []int{0}},
+		},
 		"a known time wins against an unknown one": {
 			[]version{row("a", at(unknownTime, "")), row("b", at(1, "n2")), row("b", at(1, "n2"))},
 			nil, &touch{},
@@ -113,7 +138,7 @@ func TestDecide(t *testing.T) {
 			if seen == nil {
 				seen = make([]stamp, 3)
 			}
-			got := LastUpdateWins.decide(situation{c.versions, names, seen, c.touch, lost})
+			got := LastUpdateWins.decide(situation{versions: c.versions, names: names, seen: seen, touch: c.touch, lost: lost, sources: c.touch.holders})
 			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(verdict{}, stamp{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -166,6 +191,10 @@ func TestDecideByPolicy(t *testing.T) {
 			gone, row("gap", at(11, "n1")), &stamp{at: 12, author: "n2"},
 			map[Resolution]int{LastUpdateWins: -1, ApplyRemote: -1, KeepLocal: -1, FirstUpdateWins: -1},
 		},
+		"one write is one claim, whoever has it: the source has the whole row": {
+			row("whole", at(12, "n3")), row("old value", at(12, "n3")), nil,
+			map[Resolution]int{LastUpdateWins: 0, ApplyRemote: 0, KeepLocal: 0, FirstUpdateWins: 0},
+		},
 		"among survivors the later one wins": {
 			row("a", at(30, "n3")), row("b", at(31, "n2")), nil,
 			map[Resolution]int{LastUpdateWins: 1, ApplyRemote: 1, KeepLocal: 1, FirstUpdateWins: 0},
@@ -175,8 +204,8 @@ func TestDecideByPolicy(t *testing.T) {
 			t.Run(string(policy)+"/"+name, func(t *testing.T) {
 				got := policy.decide(situation{
 					versions: []version{c.n2, c.n3}, names: []string{"n2", "n3"}, seen: make([]stamp, 2),
-					touch: &touch{tomb: c.tomb, holders: []string{"n2"}},
-					lost:  map[string]span{"n1": {first: 10, last: 20}},
+					touch: &touch{tomb: c.tomb, holders: []string{"n2"}}, sources: []string{"n2"},
+					lost: map[string]span{"n1": {first: 10, last: 20}},
 				})
 				if got.winner != want {
 					t.Errorf("verdict %+v, want winner %d", got, want)
@@ -216,6 +245,7 @@ func drawSituation(t *rapid.T) situation {
 			s.touch.holders = append(s.touch.holders, name)
 		}
 	}
+	s.sources = s.touch.holders
 	if rapid.Bool().Draw(t, "deleted") {
 		by := drawStamp.Draw(t, "tomb")
 		s.touch.tomb = &by
@@ -255,7 +285,7 @@ func TestDecideMakesEqual(t *testing.T) {
 			t.Fatalf("verdict %+v leaves %+v", d, result)
 		}
 		order := rapid.Permutation([]int{0, 1, 2, 3}[:len(s.names)]).Draw(t, "order")
-		other := situation{touch: s.touch, lost: s.lost}
+		other := situation{touch: s.touch, lost: s.lost, sources: s.sources}
 		for _, i := range order {
 			other.versions = append(other.versions, s.versions[i])
 			other.names = append(other.names, s.names[i])
@@ -268,6 +298,9 @@ func TestDecideMakesEqual(t *testing.T) {
 		for i, v := range s.versions {
 			if d.winner >= 0 && v.present && policy.claim(s, i).beats(policy.claim(s, d.winner)) {
 				t.Fatalf("%+v won over %+v", d, v)
+			}
+			if d.winner >= 0 && v.present && v.stamp == d.by && s.received(i) > s.received(d.winner) {
+				t.Fatalf("%+v won over %+v, which has received more", d, v)
 			}
 		}
 		if policy == LastUpdateWins && d.winner >= 0 {

@@ -88,7 +88,22 @@ func (s *suspect) contested() bool {
 }
 
 func (v *verifier) situation(s *suspect, versions []version) situation {
-	return situation{versions: versions, names: s.table.names, seen: s.seen, touch: v.touchOf(s, versions), lost: v.touched.origins}
+	return situation{
+		versions: versions, names: s.table.names, seen: s.seen, touch: v.touchOf(s, versions),
+		lost: v.touched.origins, sources: v.sources(s),
+	}
+}
+
+// sources are the survivors that had the gap before others, as the logs have shown or,
+// without a log, as the caller knows.
+func (v *verifier) sources(s *suspect) []string {
+	out := slices.Clip(s.touch.holders)
+	for _, d := range v.deletions {
+		if d.Of == "" {
+			out = append(out, d.Holder)
+		}
+	}
+	return out
 }
 
 // touchOf is what is known of a row's changes: without a log, that a row which the
