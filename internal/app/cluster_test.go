@@ -49,8 +49,8 @@ type cluster struct {
 	t    *testing.T
 	mesh *localpg.Mesh
 	cfg  *config.Config
-	// pglogical is set when that is what replicates.
-	pglogical bool
+	// extended is set when an extension replicates: its origins have the names of slots.
+	extended bool
 	// cfgs are the files of agents that have another than the rest.
 	cfgs map[string]*config.Config
 	// versions are those that agents tell of themselves; "test" of the others.
@@ -95,7 +95,7 @@ func newCluster(t *testing.T, opts localpg.Options, dsn func(*localpg.Server) st
 	t.Helper()
 	opts.Links = true
 	opts.Schema = append([]string{schema}, opts.Schema...)
-	c := &cluster{t: t, mesh: pgtest.Mesh(t, opts), pglogical: opts.Engine == localpg.Pglogical, agents: map[string]*agent{}, dirs: map[string]string{}}
+	c := &cluster{t: t, mesh: pgtest.Mesh(t, opts), extended: opts.Engine != "" && opts.Engine != localpg.Native, agents: map[string]*agent{}, dirs: map[string]string{}}
 	cfg := config.Defaults()
 	cfg.Cluster = "test"
 	cfg.Detection.FlapAfter = 1000 // what is killed on purpose is not to be held down for it
@@ -310,7 +310,7 @@ func value[T any](c *cluster, node, sql string, args ...any) T {
 
 // progress is what node has applied of origin.
 func (c *cluster) progress(node, origin string) string {
-	if c.pglogical {
+	if c.extended {
 		return value[string](c, node, `SELECT remote_lsn::text FROM pg_show_replication_origin_status() WHERE external_id = $1`, c.mesh.Slot(origin, node))
 	}
 	return value[string](c, node, `SELECT coalesce(s.remote_lsn, '0/0')::text FROM pg_subscription u

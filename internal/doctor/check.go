@@ -1,12 +1,16 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"healer/api"
+	"healer/internal/engines"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -44,7 +48,7 @@ func check(r reading) []problem {
 	for _, n := range r.obs.Nodes {
 		var own []problem
 		for _, check := range []func(reading, topology.NodeState) []problem{
-			reachable, versions, prerequisites, links, feeders, asked,
+			reachable, versions, prerequisites, links, feeders, asked, mixed,
 		} {
 			own = append(own, check(r, n)...)
 		}
@@ -84,6 +88,8 @@ func versions(_ reading, n topology.NodeState) []problem {
 	major := n.Version / 10000
 	switch {
 	case !n.Reachable || (major >= oldest && major <= newest):
+		return nil
+	case major < oldest && n.Engine != "": // the engine's own finding says what it needs
 		return nil
 	case major > newest:
 		return []problem{{
@@ -131,14 +137,13 @@ func links(r reading, n topology.NodeState) []problem {
 		}
 		sub, ok := n.From(peer.Name)
 		_, fenced := n.FenceOf(peer.Name)
-		name := postgres.Ident(sub.Name)
 		switch {
 		case !ok && fenced:
 		case !ok && n.ProvidersKnown():
 			out = append(out, problem{
 				Node: n.Name, Code: "link_missing", Severity: blocking,
 				Detail: fmt.Sprintf("%s does not subscribe to %s: what is lost of %s could not be told apart here", n.Name, peer.Name, peer.Name),
-				Remedy: fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION '...' PUBLICATION ... WITH (origin = none)", postgres.Ident(n.Name+"_from_"+peer.Name)),
+				Remedy: subscribe(n, n.Name+"_from_"+peer.Name),
 			})
 		case !ok:
 		case fenced:
@@ -151,17 +156,50 @@ func links(r reading, n topology.NodeState) []problem {
 			out = append(out, problem{
 				Node: n.Name, Code: "subscription_disabled", Severity: warning,
 				Detail: fmt.Sprintf("subscription %q is disabled, and not by Healer", sub.Name),
-				Remedy: "ALTER SUBSCRIPTION " + name + " ENABLE",
+				Remedy: engines.Dialect(n.Engine).Enable(sub.Name),
 			})
 		case sub.Worker == topology.WorkerNone:
 			out = append(out, problem{
 				Node: n.Name, Code: "no_worker", Severity: warning,
 				Detail: fmt.Sprintf("subscription %q has no apply worker just now", sub.Name),
-				Remedy: "the log of " + n.Name + " says why; raise max_logical_replication_workers if all are taken",
+				Remedy: "the log of " + n.Name + " says why; raise " + workers(n) + " if all are taken",
 			})
 		}
 	}
 	return out
+}
+
+// subscribe is how a node is made to read from a peer.
+func subscribe(n topology.NodeState, name string) string {
+	if n.Engine == "" {
+		return fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION '...' PUBLICATION ... WITH (origin = none)", postgres.Ident(name))
+	}
+	return byHand(n, name)
+}
+
+// rebuild is how a node gets what it has missed for good.
+func rebuild(n topology.NodeState) string {
+	if n.Engine == "" {
+		return "healer node rebuild " + n.Name
+	}
+	return "fill " + n.Name + " anew from another node: " + byHand(n, "...")
+}
+
+// byHand is what an extension has people do for a subscription.
+func byHand(n topology.NodeState, name string) string {
+	var f *topology.Fault
+	if _, err := engines.Dialect(n.Engine).Create(engine.Link{Name: name}); errors.As(err, &f) {
+		return f.Hint
+	}
+	return "as " + n.Engine + " documents it"
+}
+
+// workers is the setting that bounds how many apply workers there are.
+func workers(n topology.NodeState) string {
+	if n.Engine == "" {
+		return "max_logical_replication_workers"
+	}
+	return "max_worker_processes"
 }
 
 // feeders: the slot that feeds each subscription is there and has its WAL.
@@ -178,13 +216,13 @@ func feeders(r reading, n topology.NodeState) []problem {
 			out = append(out, problem{
 				Node: n.Name, Code: "slot_missing", Severity: blocking,
 				Detail: fmt.Sprintf("slot %q on %s, which feeds subscription %q, is gone: what it held back is not sent any more", sub.Slot, provider.Name, sub.Name),
-				Remedy: "healer node rebuild " + n.Name,
+				Remedy: rebuild(n),
 			})
 		case provider.Slots[i].WALStatus == "lost":
 			out = append(out, problem{
 				Node: n.Name, Code: "slot_lost", Severity: blocking,
 				Detail: fmt.Sprintf("slot %q on %s, which feeds subscription %q, has lost its WAL", sub.Slot, provider.Name, sub.Name),
-				Remedy: "healer node rebuild " + n.Name,
+				Remedy: rebuild(n),
 			})
 		}
 	}
@@ -212,10 +250,20 @@ func asked(r reading, n topology.NodeState) []problem {
 		out = append(out, problem{
 			Node: n.Name, Code: "patroni", Severity: warning,
 			Detail: "Patroni manages the server, and drops replication slots that it does not know",
-			Remedy: fmt.Sprintf("patronictl edit-config: ignore_slots: [{type: logical, database: %s, plugin: pgoutput}]", n.Database),
+			Remedy: "patronictl edit-config: ignore_slots: [" + ignored(n) + "]",
 		})
 	}
 	return out
+}
+
+// ignored are the entries of Patroni's ignore_slots for a node.
+func ignored(n topology.NodeState) string {
+	plugins := engines.Plugins(n.Engine)
+	out := make([]string, len(plugins))
+	for i, p := range plugins {
+		out[i] = fmt.Sprintf("{type: logical, database: %s, plugin: %s}", n.Database, p)
+	}
+	return strings.Join(out, ", ")
 }
 
 // clocks compares the servers' clocks, by which the last update wins. What the two

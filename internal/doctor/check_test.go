@@ -126,3 +126,49 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// Patroni is told the plugins of the slots that the node's engine has.
+func TestPatronisSlots(t *testing.T) {
+	for engine, want := range map[string]string{
+		"":          "ignore_slots: [{type: logical, database: app, plugin: pgoutput}]",
+		"pglogical": "ignore_slots: [{type: logical, database: app, plugin: pgoutput}, {type: logical, database: app, plugin: pglogical_output}]",
+		"spock":     "ignore_slots: [{type: logical, database: app, plugin: spock_output}]",
+	} {
+		r := healthy()
+		r.obs.Nodes[0].Engine = engine
+		r.extras["n1"] = extra{patroni: true}
+		problems := check(r)
+		if len(problems) != 1 || problems[0].Code != "patroni" || !strings.HasSuffix(problems[0].Remedy, want) {
+			t.Errorf("engine %q: %+v, want %s", engine, problems, want)
+		}
+	}
+}
+
+// What mends a mesh of an extension is said in its own words.
+func TestRemediesOfExtensions(t *testing.T) {
+	for engine, want := range map[string][]string{
+		"pglogical": {"pglogical.create_subscription(", `alter_subscription_enable('from_n3', false)`},
+		"spock":     {"zodan.sql", `spock.sub_enable('from_n3', false)`},
+	} {
+		r := healthy()
+		for i := range r.obs.Nodes {
+			r.obs.Nodes[i].Engine, r.obs.Nodes[i].Version = engine, 150012
+		}
+		if problems := check(r); len(problems) != 0 {
+			t.Errorf("%s on PostgreSQL 15: %+v", engine, problems)
+		}
+		n1 := &r.obs.Nodes[0]
+		n1.Subscriptions = n1.Subscriptions[1:]
+		n1.Subscriptions[0].Enabled = false
+		r.obs.Nodes[2].Slots = nil
+		said := fmt.Sprintf("%+v", check(r))
+		for _, w := range append(want, "fill n1 anew") {
+			if !strings.Contains(said, w) {
+				t.Errorf("%s: no %q in %s", engine, w, said)
+			}
+		}
+		if strings.Contains(said, "node rebuild") || strings.Contains(said, "ALTER SUBSCRIPTION") {
+			t.Errorf("%s: the words of another engine: %s", engine, said)
+		}
+	}
+}

@@ -44,8 +44,9 @@ func Command(dsn config.DSNCheck) *cobra.Command {
 Read every server of the file as its dsn's role, and name each prerequisite that is not
 met, with the SQL, the setting or the command that mends it: settings, privileges, free
 slots and walsenders, a subscription from every node to every other and the slots that
-feed them, keys of the replicated tables, the clocks, Patroni. It changes nothing, and
-needs no agent; those that run are asked for their versions.
+feed them, keys of the replicated tables, what servers of several majors cannot do with
+one another, the clocks, Patroni. It changes nothing, and needs no agent; those that run
+are asked for their versions.
 
 Exits 0 when nothing blocks a recovery, 1 when something does or a server cannot be read.`),
 		Example: "  healer doctor --config healer.yaml\n  healer doctor --config healer.yaml -o json | jq '.problems[].remedy'",

@@ -37,6 +37,8 @@ type extra struct {
 	keyless []keyless
 	// patroni is set when Patroni manages the server.
 	patroni bool
+	// options are what may not work between majors.
+	options options
 	// problem says why it could not be asked.
 	problem string
 }
@@ -52,10 +54,12 @@ type keyless struct {
 	Identity string `json:"identity"`
 }
 
-// extraQuery asks for published tables without a usable key, and for Patroni. The
-// publications that Healer makes repeat what the mesh's have.
-const extraQuery = `
+// extraQuery asks for published tables without a usable key, for Patroni, and for options.
+// The publications that Healer makes repeat what the mesh's have.
+func extraQuery(version int) string {
+	return `
 SELECT json_build_object(
+ 'options', ` + optionsSQL(version) + `,
  'keyless', (SELECT coalesce(json_agg(json_build_object('table', k.name, 'identity', k.ident) ORDER BY k.name), '[]') FROM (
   SELECT DISTINCT format('%I.%I', n.nspname, c.relname) AS name,
    CASE c.relreplident WHEN 'n' THEN 'nothing' ELSE 'default' END AS ident
@@ -67,6 +71,7 @@ SELECT json_build_object(
    AND (c.relreplident = 'n' OR (c.relreplident = 'd' AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)))) k),
  'patroni', EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'Patroni%'))`
+}
 
 const clockQuery = `SELECT to_json((extract(epoch FROM clock_timestamp()) * 1000000)::bigint)`
 
@@ -82,7 +87,7 @@ func read(ctx context.Context, c *config.Config, r *reach.Cluster) reading {
 			continue
 		}
 		wg.Go(func() {
-			x := ask(ctx, r.Servers[n.Name])
+			x := ask(ctx, r.Servers[n.Name], n.Version)
 			mu.Lock()
 			defer mu.Unlock()
 			out.extras[n.Name] = x
@@ -103,17 +108,18 @@ func buildsOf(ctx context.Context, c *config.Config) map[string]string {
 	return out
 }
 
-func ask(ctx context.Context, s *postgres.Server) (x extra) {
+func ask(ctx context.Context, s *postgres.Server, version int) (x extra) {
 	ctx, cancel := context.WithTimeout(ctx, extraWithin)
 	defer cancel()
 	var got struct {
 		Keyless []keyless `json:"keyless"`
 		Patroni bool      `json:"patroni"`
+		Options options   `json:"options"`
 	}
-	if err := s.JSON(ctx, &got, extraQuery); err != nil {
+	if err := s.JSON(ctx, &got, extraQuery(version)); err != nil {
 		return extra{problem: err.Error()}
 	}
-	x.keyless, x.patroni = got.Keyless, got.Patroni
+	x.keyless, x.patroni, x.options = got.Keyless, got.Patroni, got.Options
 	for range clockLooks {
 		var micros int64
 		began := time.Now()
