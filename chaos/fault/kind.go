@@ -88,7 +88,7 @@ func Kinds() []Entry {
 		{Kind: SlotDrop, Text: "a stranger drops a slot", Proof: "the slot was there, and is dropped", takes: with("peer", "slot"), needs: with("slot"), inject: slotDrop},
 		{Kind: SubscriptionDisable, Text: "a stranger disables a subscription, and enables it at the end", Proof: "the catalog says that it is disabled", Staging: true, takes: with("peer", "subscription"), needs: node, inject: subscriptionDisable},
 		{Kind: DDL, Text: "a column is added to a replicated table on every node that can be reached, on the others at the end", Proof: "the catalogs have the column", inject: ddl},
-		{Kind: BackupRestore, Text: "the node is lost, and comes back with the data that it had before its last transactions", Proof: "its log ends before where it ended", takes: node, needs: node, inject: backupRestore},
+		{Kind: BackupRestore, Text: "the node is lost, and comes back with the data that it had before its last transactions", Proof: "another node has applied what its data has not", takes: node, needs: node, inject: backupRestore},
 		{Kind: Command, Text: "a program of yours makes the fault, another ends it", Proof: "the program's exit code is 0", Staging: true, takes: with("run", "undo", "lost"), needs: []string{"run", "undo"}, inject: command},
 	}
 }

@@ -55,7 +55,8 @@ type Server interface {
 	// and takes no connections yet. Mark is now.
 	Recovering(mark int64) bool
 	Mark() int64
-	// Save copies its data, Restore puts a copy in their place; both while it is down.
+	// Save copies its data while it is down or frozen, Restore puts a copy in their
+	// place while it is down.
 	Save(name string) error
 	Restore(name string) error
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"healer/chaos/check"
 	"healer/internal/bench/plot"
 )
 
@@ -157,16 +158,43 @@ func losses(runs []Result) string {
 	return b.String()
 }
 
-// broken lists the runs with violations.
+// broken lists the runs with violations, each with the first of them: one fault of
+// Healer's may show in thousands of rows.
 func broken(runs []Result) string {
 	var b strings.Builder
-	b.WriteString("| seed | nodes | PostgreSQL | checker | what |\n|---:|---:|---:|---|---|\n")
+	b.WriteString("| seed | nodes | PostgreSQL | violations | the first |\n|---:|---:|---:|---|---|\n")
 	for _, r := range runs {
-		for _, v := range r.Violations {
-			fmt.Fprintf(&b, "| %d | %d | %d | %s | %s |\n", r.Seed, r.Nodes, r.PG, v.Checker, strings.NewReplacer("|", "\\|", "\n", " ").Replace(v.Detail))
+		if len(r.Violations) > 0 {
+			fmt.Fprintf(&b, "| %d | %d | %d | %s | %s |\n", r.Seed, r.Nodes, r.PG, counted(r.Violations), cell(r.Violations[0].Detail))
 		}
 	}
 	return b.String()
+}
+
+// counted says how many violations each checker found, in the order of the first ones.
+func counted(all []check.Violation) string {
+	count := map[string]int{}
+	var order []string
+	for _, v := range all {
+		if count[v.Checker] == 0 {
+			order = append(order, v.Checker)
+		}
+		count[v.Checker]++
+	}
+	for i, c := range order {
+		order[i] = fmt.Sprintf("%d %s", count[c], c)
+	}
+	return strings.Join(order, ", ")
+}
+
+// cell is a text as a table can have it: of one line, and not too long.
+func cell(text string) string {
+	const most = 240
+	text = strings.NewReplacer("|", "\\|", "\n", " ").Replace(text)
+	if len(text) > most {
+		text = strings.ToValidUTF8(strings.TrimRight(text[:most], "\\"), "") + " ..."
+	}
+	return text
 }
 
 // SVG draws how long healing took, and what was judged of what was lost.

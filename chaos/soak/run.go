@@ -223,8 +223,19 @@ func (r *run) settled(ctx context.Context) error {
 	return r.lab.Mesh().WaitCaughtUp(ctx, r.survivors()...)
 }
 
-// concluded: what is to stay lost was recovered from or refused.
+// concluded: what is to stay lost was recovered from or refused, and what is expected
+// has happened.
 func (r *run) concluded(context.Context) error {
+	expected := r.s.Expect.Events
+	if len(r.s.Expect.Refused) > 0 {
+		expected = append(slices.Clone(expected), string(events.RecoveryRefused))
+	}
+	seen := r.hub.count()
+	for _, k := range expected {
+		if seen[k] == 0 {
+			return fmt.Errorf("there was no %s", k)
+		}
+	}
 	r.hub.mu.Lock()
 	defer r.hub.mu.Unlock()
 	for _, n := range r.s.Expect.Lost {

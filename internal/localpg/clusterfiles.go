@@ -22,11 +22,15 @@ func (s *Server) mustBeDown() error {
 	return nil
 }
 
-// Save copies the data directory of a server that is down to a directory that
-// does not exist yet: a backup, to be given to Restore.
+// Save copies the data directory of a server that is down, or frozen, to a directory that
+// does not exist yet: a backup, to be given to Restore. Of a frozen one it is what a
+// snapshot of its disk is.
 func (s *Server) Save(to string) error {
+	s.mu.Lock()
+	frozen := s.frozen
+	s.mu.Unlock()
 	err := s.mustBeDown()
-	if err == nil {
+	if frozen || err == nil {
 		err = cloneCluster(s.DataDir(), to, s.host.acc)
 	}
 	if err != nil {

@@ -348,10 +348,10 @@ func TestSaveRestoreReinit(t *testing.T) {
 	before := ask[string](t, s, identity)
 	_, err := s.Exec(ctx, `create table t (id int)`)
 	must(t, err)
-	must(t, s.Kill(ctx))
+	must(t, s.Freeze(ctx))
 	must(t, s.Save(backup))
-	must(t, s.Start(ctx))
-	_, err = s.Exec(ctx, `insert into t values (1)`)
+	s.Thaw()
+	_, err = s.Exec(ctx, `insert into t select generate_series(1, 10000)`) // more than a crash recovery writes
 	must(t, err)
 	late := ask[string](t, s, `select pg_current_wal_lsn()::text`)
 	must(t, s.Stop(ctx, Fast))
