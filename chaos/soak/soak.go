@@ -106,11 +106,11 @@ func Play(ctx context.Context, o Options, s *scenario.Scenario) (report.Result, 
 
 // keeperOfLabs has the lab of the last run, for as long as it is sound.
 type keeperOfLabs struct {
-	o     Options
-	lab   *chaoslab.Lab
-	dir   string
-	nodes int
-	major int
+	o      Options
+	lab    *chaoslab.Lab
+	remove func() // nil when there is no directory
+	nodes  int
+	major  int
 }
 
 func (k *keeperOfLabs) close() {
@@ -120,9 +120,9 @@ func (k *keeperOfLabs) close() {
 		}
 		k.lab = nil
 	}
-	if k.dir != "" {
-		_ = os.RemoveAll(k.dir)
-		k.dir = ""
+	if k.remove != nil {
+		k.remove()
+		k.remove = nil
 	}
 }
 
@@ -132,15 +132,11 @@ func (k *keeperOfLabs) get(ctx context.Context, nodes, major int) (*chaoslab.Lab
 		return k.lab, nil
 	}
 	k.close()
-	dir, err := os.MkdirTemp("", "healer-chaos-")
+	dir, remove, err := chaoslab.NewDir(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k.dir = dir
-	// The servers run as another user when this runs as root.
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // it has to be entered
-		return nil, err
-	}
+	k.remove = remove
 	k.nodes, k.major = nodes, major
 	k.lab, err = chaoslab.Start(ctx, chaoslab.Options{
 		Nodes: nodes, Major: major, Program: k.o.Program, Dir: dir, Env: k.o.Env, Log: k.o.Log,

@@ -1,14 +1,17 @@
 package chaoslab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"healer/chaos/fault"
+	"healer/internal/localpg"
 )
 
 // diskBytes is the size of a node's file system. It lies in memory, and only what is
@@ -44,6 +47,25 @@ func (d *disks) mount(nodes []string) error {
 		d.mounted = append(d.mounted, at)
 	}
 	return nil
+}
+
+// NewDir makes a directory for a lab; remove removes it. What labs of processes have left
+// that were killed goes with it, their file systems too.
+func NewDir(ctx context.Context) (dir string, remove func(), err error) {
+	return localpg.TempDir(ctx, "healer-chaos-", unmountBelow)
+}
+
+// unmountBelow takes away all that is mounted below a directory.
+func unmountBelow(dir string) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
+			_ = unix.Unmount(f[1], unix.MNT_DETACH)
+		}
+	}
 }
 
 func (d *disks) at(node string) string { return filepath.Join(d.dir, node) }

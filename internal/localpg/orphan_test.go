@@ -60,7 +60,7 @@ func TestServersEndWithTheirOwner(t *testing.T) {
 			if err := until(ctx, func() bool { return len(family(program, dataDir)) == 0 }); err != nil {
 				t.Fatalf("processes %v outlive their owner: %v", family(program, dataDir), err)
 			}
-			sweep(scratchBase())
+			sweep(scratchBase(), workPrefix, func(string) {})
 			if _, err := os.Stat(dataDir); !os.IsNotExist(err) {
 				t.Errorf("the data directory outlives the sweep: %v", err)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -426,7 +427,11 @@ func TestSweepTakesOnlyWhatNobodyOwns(t *testing.T) {
 	free, err = own(ctx, alive)
 	must(t, err)
 	defer free()
-	sweep(base)
+	var released []string
+	sweep(base, workPrefix, func(dir string) { released = append(released, dir) })
+	if !slices.Equal(released, []string{dead}) {
+		t.Errorf("released were %v, want %s", released, dead)
+	}
 	for dir, want := range map[string]bool{dead: false, alive: true, young: true} {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s: %v, want kept %v", dir, err, want)

@@ -35,8 +35,27 @@ func newWorkDir(ctx context.Context, dir string, acc account) (*workDir, error) 
 	if at := acc.unreachable(base); at != "" {
 		return nil, unreachableFault(at)
 	}
-	sweep(base)
-	path, err := os.MkdirTemp(base, workPrefix)
+	return tempDir(ctx, base, workPrefix, func(string) {})
+}
+
+// TempDir makes a temporary directory that servers' users may enter, whose name begins
+// with the prefix; remove removes it. Those of processes that died before they could are
+// removed first, each once release has let go of what keeps it.
+func TempDir(ctx context.Context, prefix string, release func(dir string)) (path string, remove func(), err error) {
+	base, err := filepath.EvalSymlinks(os.TempDir())
+	if err != nil {
+		return "", nil, err
+	}
+	w, err := tempDir(ctx, base, prefix, release)
+	if err != nil {
+		return "", nil, err
+	}
+	return w.path, w.remove, nil
+}
+
+func tempDir(ctx context.Context, base, prefix string, release func(dir string)) (*workDir, error) {
+	sweep(base, prefix, release)
+	path, err := os.MkdirTemp(base, prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +135,8 @@ func scratchBase() string {
 
 // sweep removes the temporary directories of processes that died before they
 // could: whoever lives holds the lock in his.
-func sweep(base string) {
-	dirs, err := filepath.Glob(filepath.Join(base, workPrefix+"*"))
+func sweep(base, prefix string, release func(dir string)) {
+	dirs, err := filepath.Glob(filepath.Join(base, prefix+"*"))
 	if err != nil {
 		return
 	}
@@ -127,6 +146,7 @@ func sweep(base string) {
 			continue // another user's, or one that is just being made
 		}
 		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			release(dir)
 			_ = os.RemoveAll(dir)
 		}
 		_ = f.Close()
