@@ -245,7 +245,7 @@ func (r *replay) exchange(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.gap.ClashWait, clashWait))
 	defer cancel()
-	_, err := r.gap.Settle(ctx)
+	_, err := r.awaitSettled(ctx)
 	return err
 }
 

@@ -43,8 +43,8 @@ type Gap struct {
 	// came later to what Verify can infer.
 	Settle func(ctx context.Context) (topology.LSN, error)
 	// Free is called now and then while Settle waits, with what the gap has touched: it
-	// may call the function of that name, when apply workers of T fail over and over.
-	// Nil leaves them to fail.
+	// may call the function of that name, when apply workers of survivors fail over and
+	// over. Nil leaves them to fail.
 	Free func(ctx context.Context, touched *Touched)
 	// Again ends the stream under way, and opens another of the same clone from its
 	// beginning. A row of the gap whose unique value another row of T has needs it;

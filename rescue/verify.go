@@ -246,6 +246,10 @@ func (v *verifier) run(ctx context.Context) error {
 // each what it is; it returns those that did not settle in the rounds allowed.
 func (v *verifier) judgeAll(ctx context.Context, suspects []*suspect) ([]*suspect, error) {
 	for round := 0; len(suspects) > 0 && round < v.policy.Rounds; round++ {
+		// Whoever frees workers meanwhile needs the repair origins.
+		if err := v.release(ctx); err != nil {
+			return nil, err
+		}
 		if err := v.barrier(ctx); err != nil {
 			return nil, fmt.Errorf("barrier: %w", err)
 		}

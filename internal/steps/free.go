@@ -3,43 +3,126 @@ package steps
 import (
 	"context"
 	"errors"
-	"slices"
+	"sync"
 	"time"
 
 	"healer/planner"
 	"healer/rescue"
 )
 
-// freer looks whether apply workers of the laggard fail while a settling lane waits for
-// them. When they have failed again since the last look, rows of the gap may be in their
-// way: these are taken off. What cannot be looked at is looked at the next time.
-// It returns how many that were.
-func (r *Run) freer(p planner.Plan, source, target string) func(context.Context, ...*rescue.Touched) int {
-	before := int64(-1)
-	return func(ctx context.Context, touched ...*rescue.Touched) int {
-		now, err := r.applyFailures(ctx, target)
-		if err != nil || before < 0 || now == before {
-			before = max(before, now)
-			return 0
+// lookLimit bounds one look at a survivor: one that does not answer is not waited for.
+const lookLimit = 3 * time.Second
+
+// freer looks whether apply workers fail while somebody waits for the survivors. It is for
+// one wait. When workers of any survivor have failed again since the last look, touched
+// rows may be in their way, and those are taken off. What cannot be looked at is looked
+// at the next time.
+type freer struct {
+	r    *Run
+	plan planner.Plan
+	// failures are those of each survivor at the last look.
+	failures map[string]int64
+}
+
+func (r *Run) freer(p planner.Plan) *freer {
+	return &freer{r: r, plan: p, failures: map[string]int64{}}
+}
+
+// look returns how many rows it has tried to take off.
+func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int) {
+	now := f.r.left(f.plan)
+	failing := f.failing(ctx, now.Survivors)
+	if len(failing) == 0 {
+		return 0
+	}
+	peers, err := f.r.peers(ctx, now)
+	defer closeAll(ctx, peers)
+	if err != nil {
+		return 0
+	}
+	resolution, err := f.r.resolution(ctx, now)
+	if err != nil {
+		return 0
+	}
+	at := map[string]int{}
+	for _, t := range touched {
+		tried, ferr := rescue.Free(ctx, peers, failing, t, f.plan.Node, resolution)
+		for node, n := range tried {
+			at[node] += n
+			freed += n
 		}
-		before = now
-		of := r.left(p)
-		of.Survivors = []string{source, target}
-		peers, err := r.peers(ctx, of)
-		defer closeAll(ctx, peers)
-		if err != nil {
-			return 0
+		err = errors.Join(err, ferr)
+	}
+	if ctx.Err() != nil {
+		err = nil // the wait is over
+	}
+	if freed > 0 || err != nil {
+		f.r.Log.Warn("rows kept apply workers from going on, and were taken off until the comparison",
+			"failing", failing, "rows", at, "error", err)
+	}
+	return freed
+}
+
+// failing are the survivors whose workers have failed since the last look.
+func (f *freer) failing(ctx context.Context, survivors []string) (out []string) {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	counts := make([]int64, len(survivors))
+	var asking sync.WaitGroup
+	for i, node := range survivors {
+		asking.Go(func() {
+			var err error
+			if counts[i], err = f.r.applyFailures(ctx, node); err != nil {
+				counts[i] = -1
+			}
+		})
+	}
+	asking.Wait()
+	for i, node := range survivors {
+		if counts[i] < 0 {
+			continue
 		}
-		freed := 0
-		for _, t := range touched {
-			n, ferr := rescue.Free(ctx, peers[0], peers[1], p.Node, t)
-			freed, err = freed+n, errors.Join(err, ferr)
+		if before, known := f.failures[node]; known && counts[i] > before {
+			out = append(out, node)
 		}
-		if freed > 0 || err != nil {
-			r.Log.Warn("rows of the gap kept apply workers from going on, and were taken off until the comparison",
-				"laggard", target, "rows", freed, "error", err)
+		f.failures[node] = counts[i]
+	}
+	return out
+}
+
+// freeing is what a lane does while it waits for all survivors: the worker that fails may
+// be of a laggard whose lane has its gap already, and waits for nothing any more.
+func (r *Run) freeing(p planner.Plan, own *lane) func(context.Context, *rescue.Touched) {
+	f := r.freer(p)
+	return func(ctx context.Context, touched *rescue.Touched) {
+		// Touched keys are read by one at a time.
+		r.free.Lock()
+		defer r.free.Unlock()
+		all, done := r.carried(own)
+		defer done()
+		f.look(ctx, append(all, touched))
+	}
+}
+
+// carried are the touched keys of the other lanes that have their gap, which stay as they
+// are until done is called. A lane that is being worked on is looked at the next time.
+func (r *Run) carried(besides *lane) (all []*rescue.Touched, done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var held []*lane
+	for _, l := range r.lanes {
+		if l == besides || !l.mu.TryLock() {
+			continue
 		}
-		return freed
+		held = append(held, l)
+		if l.touched != nil {
+			all = append(all, l.touched)
+		}
+	}
+	return all, func() {
+		for _, l := range held {
+			l.mu.Unlock()
+		}
 	}
 }
 
@@ -47,27 +130,11 @@ func (r *Run) freer(p planner.Plan, source, target string) func(context.Context,
 // comparison needs it. A row may come in the way after the gap was carried, too.
 // What is taken off meanwhile counts in freed.
 func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched, freed *int) rescue.Barrier {
-	var free []func(context.Context, ...*rescue.Touched) int
-	for _, l := range p.Lanes {
-		if l.Source != l.Target && slices.Contains(p.Survivors, l.Source) && slices.Contains(p.Survivors, l.Target) {
-			free = append(free, r.freer(p, l.Source, l.Target))
-		}
-	}
+	f := r.freer(p)
 	return func(ctx context.Context) error {
-		done := make(chan error, 1)
-		go func() { done <- r.Engine.Barrier(ctx, mutual(p.Survivors)) }()
-		tick := time.NewTicker(rescue.FreeEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case err := <-done:
-				return err
-			case <-tick.C:
-				for _, f := range free {
-					*freed += f(ctx, touched...)
-				}
-			}
-		}
+		return rescue.Meanwhile(ctx,
+			func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) },
+			func(ctx context.Context) { *freed += f.look(ctx, touched) })
 	}
 }
 

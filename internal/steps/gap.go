@@ -180,7 +180,6 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 	if err != nil {
 		return rescue.Report{}, nil, err
 	}
-	free := r.freer(p, l.Source, l.Target)
 	report, touched, err := rescue.Replay(ctx, session, stream, rescue.Gap{
 		Again: func(ctx context.Context) (*rescue.Stream, error) {
 			_ = stream.Close(ctx)
@@ -207,7 +206,7 @@ func (r *Run) replay(ctx context.Context, p planner.Plan, l *lane, session *resc
 		Floor: l.From, Watermark: l.To, Tables: tables, Authors: source.Authors(),
 		Spill:  rescue.Spill{Dir: r.SpillDir},
 		Settle: func(ctx context.Context) (topology.LSN, error) { return r.settle(ctx, p, l.Source) },
-		Free:   func(ctx context.Context, t *rescue.Touched) { free(ctx, t) },
+		Free:   r.freeing(p, l),
 	})
 	// The stream's own end adds nothing to what Replay says about it.
 	_ = stream.Close(context.WithoutCancel(ctx))

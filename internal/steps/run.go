@@ -99,6 +99,8 @@ type Run struct {
 	// comparing is held while rows are carried: each comparison is of whole tables
 	// of all nodes, and the next one finds most of them equal.
 	comparing sync.Mutex
+	// free is held while touched keys are read to free workers.
+	free sync.Mutex
 	// found are the conflicts of all comparisons: what one repairs the next finds
 	// equal.
 	found topology.ConflictLog

@@ -1,0 +1,104 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"healer/internal/localpg"
+	"healer/internal/localpg/pgtest"
+	"healer/planner"
+	"healer/rescue"
+)
+
+// A lane that waits looks at the rows of those that have their gap already, and not at
+// those of one that is being worked on.
+func TestWaitingLanesKnowTheRowsOfTheOthers(t *testing.T) {
+	t.Parallel()
+	r := New(Options{})
+	own, first, second := &lane{}, &lane{touched: new(rescue.Touched)}, &lane{touched: new(rescue.Touched)}
+	own.touched = new(rescue.Touched) // of an earlier attempt
+	r.lanes = map[string]*lane{"n3": own, "n4": first, "n5": second}
+	all, done := r.carried(own)
+	if len(all) != 2 || !slices.Contains(all, first.touched) || !slices.Contains(all, second.touched) {
+		t.Errorf("%d lanes' rows, want those of the two others", len(all))
+	}
+	if first.mu.TryLock() {
+		t.Error("a lane may drop the rows that are looked at")
+	}
+	done()
+	second.mu.Lock()
+	if all, done = r.carried(own); len(all) != 1 || all[0] != first.touched {
+		t.Errorf("%d lanes' rows, want those of the one that rests", len(all))
+	}
+	done()
+	second.mu.Unlock()
+	if !own.mu.TryLock() || !first.mu.TryLock() || !second.mu.TryLock() {
+		t.Error("a lane stays locked")
+	}
+}
+
+// meshServer is a server of a mesh, or one that does not answer.
+type meshServer struct {
+	Server
+	dsn func() (string, error)
+}
+
+func (s meshServer) Session(ctx context.Context) (*pgconn.PgConn, error) {
+	dsn, err := s.dsn()
+	if err != nil {
+		return nil, err
+	}
+	return pgconn.Connect(ctx, dsn)
+}
+
+// Workers of any survivor may fail, also of one that is nobody's laggard or source. What
+// had failed before the wait is no news, and who does not answer holds up nobody.
+func TestFailingWorkersOfAnySurvivor(t *testing.T) {
+	t.Parallel()
+	m := pgtest.Mesh(t, localpg.Options{Nodes: 3, Schema: []string{`create table t (id int primary key)`}})
+	servers := map[string]Server{}
+	for _, n := range m.Names() {
+		servers[n] = meshServer{dsn: func() (string, error) {
+			if n == "n1" {
+				return "", errors.New("it does not answer")
+			}
+			return m.Node(n).DSN(), nil
+		}}
+	}
+	exec := func(node, sql string) {
+		t.Helper()
+		if _, err := m.Node(node).Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("n3", `alter subscription sub_n3_from_n2 disable`)
+	exec("n2", `insert into t values (1)`)
+	if err := m.WaitCaughtUp(t.Context(), "n1", "n2"); err != nil {
+		t.Fatal(err)
+	}
+	exec("n3", `alter subscription sub_n3_from_n1 disable`)
+	exec("n1", `alter subscription sub_n1_from_n3 disable`)
+	exec("n2", `alter subscription sub_n2_from_n3 disable`)
+	exec("n3", `insert into t values (1)`)
+
+	f := New(Options{Servers: servers}).freer(planner.Plan{})
+	look := func() []string { return f.failing(t.Context(), m.Names()) }
+	if got := look(); got != nil {
+		t.Errorf("%v fail before anything was compared with", got)
+	}
+	exec("n3", `alter subscription sub_n3_from_n2 enable`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var got []string
+	for got == nil && ctx.Err() == nil {
+		got = look()
+	}
+	if !slices.Equal(got, []string{"n3"}) {
+		t.Errorf("%v fail, want n3", got)
+	}
+}
