@@ -105,6 +105,15 @@ test-majors: postgres ## Run what depends on the version on PostgreSQL 16 and 17
 		(set -x; HEALER_TEST_PG=$$major go test -timeout $(TEST_TIMEOUT) -p $(TEST_JOBS) -run '$(OLDER_TESTS)' ./rescue ./internal/app ./postgres/native)
 	done
 
+# The tests make the servers and the mesh themselves, in directories of their own.
+SPOCK_TESTS := ^(TestEngine|TestSpock.*|TestInitOfSpock)$$
+
+.PHONY: test-spock
+test-spock: ## Run the tests that need Spock: HEALER_SPOCK_BINDIR=/usr/pgsql-17/bin
+	@: "$${HEALER_SPOCK_BINDIR:?name the bin directory of a PostgreSQL with Spock: make test-spock HEALER_SPOCK_BINDIR=/usr/pgsql-17/bin}"
+	export HEALER_SPOCK_BINDIR
+	go test -count 1 -v -timeout $(TEST_TIMEOUT) -p 1 -run '$(SPOCK_TESTS)' ./postgres/spock ./internal/discover ./internal/app $(ARGS)
+
 # The seeds are fixed, so that what a change meets is not drawn anew for each.
 .PHONY: chaos
 chaos: build postgres ## Break real clusters on purpose for a while, and judge them: ARGS="--seed 7 --plot gap"

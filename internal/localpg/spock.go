@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"healer/topology"
@@ -27,6 +28,9 @@ func findSpock(ctx context.Context) (Installation, error) {
 	if dir != "" {
 		inst, err := readBinDir(ctx, dir)
 		if err == nil {
+			err = hasExtension(ctx, inst, Spock)
+		}
+		if err == nil {
 			return inst, nil
 		}
 		why = err
@@ -36,6 +40,19 @@ func findSpock(ctx context.Context) (Installation, error) {
 		Hint: "build PostgreSQL with the patches of github.com/pgEdge/spock and Spock itself, and set " + EnvSpockBinDir + " to its bin",
 		Err:  fmt.Errorf("PostgreSQL with Spock was not found: %w", why),
 	}
+}
+
+// hasExtension looks for the extension where the installation's pg_config says that
+// extensions are. An installation without pg_config is believed.
+func hasExtension(ctx context.Context, inst Installation, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, versionLimit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, inst.program("pg_config"), "--sharedir").Output()
+	if err != nil {
+		return nil //nolint:nilerr // the server will tell
+	}
+	_, err = os.Stat(filepath.Join(strings.TrimSpace(string(out)), "extension", name+".control"))
+	return err
 }
 
 // spock is how its meshes are made. The names of the parameters are those of
@@ -60,7 +77,10 @@ func spockSettings(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	// A transaction that fails is not to be taken for applied.
-	conf := map[string]string{"shared_preload_libraries": "spock", "spock.exception_behaviour": "sub_disable"}
+	conf := map[string]string{
+		"shared_preload_libraries": Spock, "spock.exception_behaviour": "sub_disable",
+		"spock.restart_delay_default": "500", // an apply worker that died comes back after so many milliseconds
+	}
 	known, err := exec.CommandContext(ctx, inst.program("postgres"), "--describe-config").Output()
 	if err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", inst.BinDir, err)

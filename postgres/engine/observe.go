@@ -91,7 +91,11 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 	e.mu.Unlock()
 	var c catalog
 	if err := s.JSON(ctx, &c, t.catalogSQL()); err != nil {
-		return topology.NodeState{}, err
+		if !t.foreign(err) {
+			return topology.NodeState{}, err
+		}
+		n.Findings = []topology.Finding{t.strange(ctx, s, err)}
+		return n, nil
 	}
 	n.Fences, n.Gaps = marksOf(s.Database(), c)
 	n.Bars, n.Owed = bars(s.Database(), c.Marks), owed(s.Database(), c.Marks)
@@ -167,6 +171,22 @@ func (t tongue) unfit(b base) *topology.Finding {
 		}
 	}
 	return nil
+}
+
+// foreign reports that an extension's catalogs do not have what is named of them.
+func (t tongue) foreign(err error) bool {
+	return t.Extension() != "" && postgres.Is(err, "42703", "42P01", "42883", "42804", "3F000")
+}
+
+// strange is the finding about catalogs that are foreign.
+func (t tongue) strange(ctx context.Context, s *postgres.Server, cause error) topology.Finding {
+	version := "of an unknown version"
+	_ = s.JSON(ctx, &version, `SELECT to_jsonb(extversion) FROM pg_extension WHERE extname = $1`, t.Extension())
+	return topology.Finding{
+		Code: "engine_unread", Blocking: true,
+		Detail: fmt.Sprintf("the catalogs of extension %s %s are none that Healer knows: %v", t.Extension(), version, cause),
+		Remedy: "use a version of it that docs/engines.md names, or of Healer that knows it",
+	}
 }
 
 func historyFinding(timeline uint32, err error) topology.Finding {

@@ -116,7 +116,11 @@ func (t tongue) survey(ctx context.Context, s *postgres.Server) []topology.Findi
 	if err == nil {
 		out, err = p.Surveyed(raw)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case t.foreign(err):
+		out = append(out, t.strange(ctx, s, err))
+	default:
 		out = append(out, topology.Finding{
 			Code: "survey", Blocking: true, Detail: fmt.Sprintf("whether %s can take part cannot be told: %v", p.Name(), err),
 			Remedy: "let Healer's role read the extension's schema",

@@ -296,3 +296,22 @@ func TestFindings(t *testing.T) {
 		t.Errorf("blocking findings are %v, want subscription_origin and slot_group", codes)
 	}
 }
+
+// Catalogs of a release that is not known are named, and nothing is done with them.
+func TestUnknownCatalogs(t *testing.T) {
+	for what, sql := range map[string]string{
+		"a column":   `ALTER TABLE spock.subscription RENAME sub_slot_name TO sub_slot`,
+		"a table":    `ALTER TABLE spock.local_sync_status RENAME TO local_sync`,
+		"a function": `DROP FUNCTION spock.spock_version_num()`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newStandin(t, 6)
+			s.exec(sql)
+			n := s.observed()
+			f, blocked := n.Blocked()
+			if !blocked || f.Code != "engine_unread" || !strings.Contains(f.Detail, "spock stand-in") || !strings.Contains(f.Remedy, "docs/engines.md") {
+				t.Errorf("%+v", n.Findings)
+			}
+		})
+	}
+}
