@@ -9,6 +9,8 @@ import (
 type Caught struct {
 	Mutant string `json:"mutant"`
 	What   string `json:"what"`
+	// Plot is the only one that was drawn; empty when all were.
+	Plot string `json:"plot,omitempty"`
 	// Runs is how many it took, or how many there were when it was not caught.
 	Runs int `json:"runs"`
 	// Seed is that of the run that caught it, Checkers are those that did; none when
@@ -31,13 +33,18 @@ func RewriteMutants(document string, all []Caught) error {
 // Mutants is the table of mutants.
 func Mutants(all []Caught) string {
 	var b strings.Builder
-	b.WriteString("| bug | what it does | caught in run | seed | by |\n|---|---|---:|---:|---|\n")
+	b.WriteString("| bug | what it does | plot | caught in run | seed | by |\n|---|---|---|---:|---:|---|\n")
 	for _, c := range all {
+		plot := "any"
+		if c.Plot != "" {
+			plot = "`" + c.Plot + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s ", c.Mutant, c.What, plot)
 		if len(c.Checkers) == 0 {
-			fmt.Fprintf(&b, "| `%s` | %s | **not in %d** | | |\n", c.Mutant, c.What, c.Runs)
+			fmt.Fprintf(&b, "| **not in %d** | | |\n", c.Runs)
 			continue
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %d | %d | `%s` |\n", c.Mutant, c.What, c.Runs, c.Seed, strings.Join(c.Checkers, "`, `"))
+		fmt.Fprintf(&b, "| %d | %d | `%s` |\n", c.Runs, c.Seed, strings.Join(c.Checkers, "`, `"))
 	}
 	return b.String()
 }

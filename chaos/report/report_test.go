@@ -73,11 +73,11 @@ func TestRewrite(t *testing.T) {
 // TestMutants: the table says who found what, and what nobody did.
 func TestMutants(t *testing.T) {
 	got := report.Mutants([]report.Caught{
-		{Mutant: "no_origin", What: "applies without origin", Runs: 3, Seed: 7, Checkers: []string{"twice", "equal"}},
+		{Mutant: "no_origin", What: "applies without origin", Plot: "gap", Runs: 3, Seed: 7, Checkers: []string{"twice", "equal"}},
 		{Mutant: "untold", What: "says nothing", Runs: 50},
 	})
 	for _, want := range []string{
-		"| `no_origin` | applies without origin | 3 | 7 | `twice`, `equal` |\n", "| `untold` | says nothing | **not in 50** | | |\n",
+		"| `no_origin` | applies without origin | `gap` | 3 | 7 | `twice`, `equal` |\n", "| `untold` | says nothing | any | **not in 50** | | |\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no line %q in:\n%s", want, got)

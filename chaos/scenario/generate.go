@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"healer/chaos/fault"
+	"healer/chaos/workload"
 )
 
 // Drawing says among what scenarios are drawn.
@@ -38,7 +39,7 @@ func (d Drawing) Draw(seed uint64) *Scenario {
 		g.noise()
 	}
 	slices.SortStableFunc(g.events, func(a, b Event) int { return int(a.At - b.At) })
-	s.Name, s.About, s.Schedule = fmt.Sprintf("seed-%d", seed), p.about, g.events
+	s.Name, s.About, s.Schedule, s.Workload = fmt.Sprintf("seed-%d", seed), p.about, g.events, g.workload
 	return s
 }
 
@@ -48,6 +49,8 @@ type draw struct {
 	dice   *rand.Rand
 	nodes  []string
 	events []Event
+	// workload is zero where the plot is for the ordinary one.
+	workload Workload
 	// busy are the servers and agents that a fault has been drawn for.
 	busy []string
 }
@@ -63,7 +66,8 @@ type plot struct {
 
 func plots() []plot {
 	return []plot{
-		{"gap", "a node is lost while others lag behind it", 26, 3, (*draw).gap},
+		{"gap", "a node is lost while others lag behind it", 20, 3, (*draw).gap},
+		{"late", "a node is lost while others lag, and these get each other's writes late", 6, 3, (*draw).late},
 		{"source", "a node is lost while others lag, and the source of its recovery with it", 8, 3, (*draw).sourceLost},
 		{"healer", "a node is lost while others lag, and the agent that heals it is killed at a step", 10, 3, (*draw).healerLost},
 		{"two", "two nodes are lost while others lag behind them", 10, 4, (*draw).two},
@@ -176,6 +180,28 @@ func (g *draw) gap() {
 			fault.Fault{Kind: fault.LinkCut, Link: fault.Replication, Node: string(Source), Peer: string(Laggard)},
 		))
 	}
+}
+
+// late is for what the survivors write over the gap while it is carried: much of it is
+// still on its way between them when the gap has come across.
+func (g *draw) late() {
+	victim := g.node()
+	at := g.between(300*time.Millisecond, 600*time.Millisecond)
+	g.lose(victim, at)
+	delay := g.between(50*time.Millisecond, 300*time.Millisecond)
+	for _, from := range g.others(victim) {
+		for _, to := range g.others(victim, from) {
+			g.add(Event{At: at, For: g.between(3*time.Second, 5*time.Second), Fault: fault.Fault{
+				Kind: fault.LinkSlow, Link: fault.Replication, Node: from, Peer: to, Delay: delay,
+			}})
+		}
+	}
+	// The longer the gap is open, the more of it is written over.
+	g.add(Event{
+		After: "step " + pick(g, "clone", "advance", "subscribe"), For: g.between(500*time.Millisecond, 2*time.Second),
+		Fault: fault.Fault{Kind: fault.AgentKill, Node: string(Actor)},
+	})
+	g.workload = Workload{Clients: 4, Pace: 4 * time.Millisecond, Rates: workload.Rates{Change: 60, Collide: 30, Large: 1}}
 }
 
 // strike makes a fault at some moment of the recovery.

@@ -19,7 +19,7 @@ type Sampler struct {
 	Nodes []string
 	// Clients is how many clients write on each node.
 	Clients int
-	// Journal is the table that they all write, as SQL.
+	// Journal is the table or view that has what they all write, as SQL.
 	Journal string
 	// Start is what the times count from.
 	Start time.Time

@@ -15,8 +15,8 @@ import (
 
 // Reader reads the whole state of servers.
 type Reader struct {
-	// Nodes are all nodes, Namespace the schema whose tables are read. Its table
-	// journal has no key and is summed up by transaction.
+	// Nodes are all nodes, Namespace the schema whose tables are read. Its view
+	// entries is summed up by transaction.
 	Nodes     []string
 	Namespace string
 	// Provider says from which node a subscription of the node reads; empty when it
@@ -49,7 +49,7 @@ func (r Reader) Server(ctx context.Context, node string, conn *pgx.Conn) (histor
 
 func (r Reader) journal(ctx context.Context, conn *pgx.Conn, into *history.Server) error {
 	rows, err := conn.Query(ctx, fmt.Sprintf(`select node, client, sequence, min(total), count(*), count(distinct op),
-		min(xmin::text::bigint), max(xmin::text::bigint) from %s group by 1, 2, 3`, pgx.Identifier{r.Namespace, "journal"}.Sanitize()))
+		min(writer), max(writer) from %s group by 1, 2, 3`, pgx.Identifier{r.Namespace, "entries"}.Sanitize()))
 	if err != nil {
 		return err
 	}

@@ -107,11 +107,7 @@ func (r *run) prepare(ctx context.Context) error {
 		return err
 	}
 	mesh := r.lab.Mesh()
-	var tables []string
-	for _, t := range append([]string{"journal", "account", "item"}, scraps(mesh.Names())...) {
-		tables = append(tables, workload.Namespace+"."+t)
-	}
-	if err := mesh.Exec(ctx, mesh.Names()[0], "truncate "+strings.Join(tables, ", ")); err != nil {
+	if err := mesh.Exec(ctx, mesh.Names()[0], "truncate "+strings.Join(workload.Tables(mesh.Names()...), ", ")); err != nil {
 		return err
 	}
 	if err := mesh.WaitCaughtUp(ctx); err != nil {
@@ -123,14 +119,6 @@ func (r *run) prepare(ctx context.Context) error {
 		r.past[e.ID] = true
 	}
 	return err
-}
-
-func scraps(nodes []string) []string {
-	out := make([]string, 0, len(nodes))
-	for _, n := range nodes {
-		out = append(out, "scrap_"+n)
-	}
-	return out
 }
 
 // write starts the clients.

@@ -19,9 +19,11 @@ const retryPause = 20 * time.Millisecond
 type client struct {
 	node   Node
 	number int
-	opts   *Options
-	board  *board
-	dice   *rand.Rand
+	// keyed: what it writes has a key, and can be carried many transactions at a time.
+	keyed bool
+	opts  *Options
+	board *board
+	dice  *rand.Rand
 
 	conn *pgx.Conn
 	// backend is the session's, as the server names it.
@@ -38,7 +40,7 @@ type client struct {
 
 func newClient(n Node, index, number int, o *Options, b *board) *client {
 	return &client{
-		node: n, number: number, opts: o, board: b,
+		node: n, number: number, keyed: (uint64(index)+o.Seed)%2 == 0, opts: o, board: b, //nolint:gosec // a small number
 		dice: rand.New(rand.NewPCG(o.Seed, uint64(index)<<32|uint64(number))), //nolint:gosec // dice
 	}
 }

@@ -52,7 +52,7 @@ func (c *client) settled(ctx context.Context) bool {
 	}
 	// A statement of its own: the session may have ended after the first one's
 	// snapshot was taken.
-	if err := c.conn.QueryRow(ctx, `select exists (select from `+Namespace+`.journal where node = $1 and client = $2 and sequence = $3)`,
+	if err := c.conn.QueryRow(ctx, `select exists (select from `+Namespace+`.entries where node = $1 and client = $2 and sequence = $3)`,
 		d.Node, d.Client, d.Sequence).Scan(&there); err != nil {
 		return false
 	}

@@ -22,6 +22,7 @@ func (c *client) next(ctx context.Context) {
 	do, claims := c.plan(t, kind)
 	var err error
 	t.Outcome, err = t.perform(ctx, do)
+	t.entered()
 	if err != nil {
 		t.Error = err.Error()
 	}
@@ -38,7 +39,7 @@ func (c *client) next(ctx context.Context) {
 // begin makes the next transaction.
 func (c *client) begin(kind string) *transaction {
 	c.sequence++
-	return &transaction{conn: c.conn, Transaction: history.Transaction{
+	return &transaction{conn: c.conn, keyed: c.keyed, Transaction: history.Transaction{
 		ID: history.TransactionID(c.node.Name, c.number, c.sequence), Node: c.node.Name, Client: c.number,
 		Sequence: c.sequence, Began: c.since(), Kind: kind, Entries: 2 + c.dice.IntN(2),
 	}}
@@ -79,6 +80,9 @@ func (c *client) plan(t *transaction, kind string) (body, []claim) {
 		return c.change(claims), claims
 	case kindLarge:
 		t.Entries = c.opts.LargeRows
+		if c.keyed && c.sequence%2 == 0 {
+			return nothing, nil // then it can be copied
+		}
 		return c.transfer, nil
 	case kindPrepared:
 		t.prepare, t.withdraw = true, c.dice.IntN(4) == 0

@@ -13,7 +13,9 @@ const Namespace = "healer_chaos"
 // Schema is the SQL that makes the tables for clients on these nodes. It is run on
 // every node before the tables are replicated, and changes nothing where they are.
 //
-// The journal has no key on purpose: what is applied twice stands there twice. A
+// The journal has no key on purpose: what is applied twice stands there twice. But what
+// has no key is carried row by row, with all of its transaction; so every second node
+// writes into a ledger instead, which has one, and entries shows both. A
 // TRUNCATE takes what is on its way from others on one node and not on another, so each
 // node has a table of its own to empty.
 func Schema(nodes ...string) []string {
@@ -22,6 +24,12 @@ func Schema(nodes ...string) []string {
 		`create table if not exists ` + Namespace + `.journal (
 			node text not null, client int not null, sequence bigint not null, op int not null, total int not null)`,
 		`create index if not exists journal_sequence on ` + Namespace + `.journal (node, client, sequence)`,
+		`create table if not exists ` + Namespace + `.ledger (
+			node text not null, client int not null, sequence bigint not null, op int not null, total int not null, tx text not null,
+			primary key (node, client, sequence, op))`,
+		`create or replace view ` + Namespace + `.entries as
+			select node, client, sequence, op, total, xmin::text::bigint as writer from ` + Namespace + `.journal
+			union all select node, client, sequence, op, total, xmin::text::bigint from ` + Namespace + `.ledger`,
 		`create table if not exists ` + Namespace + `.account (
 			node text not null, id int not null, balance bigint not null, tx text not null, primary key (node, id))`,
 		`create table if not exists ` + Namespace + `.item (
@@ -29,6 +37,18 @@ func Schema(nodes ...string) []string {
 	}
 	for _, n := range nodes {
 		all = append(all, fmt.Sprintf(`create table if not exists %s (id bigint primary key, tx text not null)`, scrap(n)))
+	}
+	return all
+}
+
+// Tables are all tables of clients on these nodes, as SQL.
+func Tables(nodes ...string) []string {
+	all := []string{"journal", "ledger", "account", "item"}
+	for i, t := range all {
+		all[i] = pgx.Identifier{Namespace, t}.Sanitize()
+	}
+	for _, n := range nodes {
+		all = append(all, scrap(n))
 	}
 	return all
 }

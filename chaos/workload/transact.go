@@ -17,6 +17,8 @@ type transaction struct {
 	conn *pgx.Conn
 	// prepare makes it one in two phases; withdraw says that the second takes it back.
 	prepare, withdraw bool
+	// keyed: it writes into the ledger, not into the journal.
+	keyed bool
 }
 
 // exec runs a statement and returns how many rows it changed.
@@ -32,9 +34,23 @@ func (t *transaction) did(kind history.OperationKind, table, key, value string) 
 
 // journal writes the rows from, from+1, ... below to of the transaction's total.
 func (t *transaction) journal(ctx context.Context, from, to int) error {
-	_, err := t.exec(ctx, `insert into `+Namespace+`.journal select $1, $2, $3, i, $4 from generate_series($5::int, $6::int) i`,
-		t.Node, t.Client, t.Sequence, t.Entries, from, to-1)
+	args := []any{t.Node, t.Client, t.Sequence, t.Entries, from, to - 1}
+	if t.keyed {
+		_, err := t.exec(ctx, `insert into `+Namespace+`.ledger select $1, $2, $3, i, $4, $7 from generate_series($5::int, $6::int) i`,
+			append(args, t.ID)...)
+		return err
+	}
+	_, err := t.exec(ctx, `insert into `+Namespace+`.journal select $1, $2, $3, i, $4 from generate_series($5::int, $6::int) i`, args...)
 	return err
+}
+
+// entered records the rows of the ledger.
+func (t *transaction) entered() {
+	for i := range t.Entries {
+		if t.keyed {
+			t.did(history.Insert, "ledger", fmt.Sprintf("%s/%d", t.ID, i), "")
+		}
+	}
 }
 
 // body is what a transaction does between BEGIN and its end.

@@ -11,7 +11,7 @@ import (
 // sample reads a server again and again: for the board, and for the record.
 func (w *Workload) sample(ctx context.Context, n Node) {
 	s := snapshot.Sampler{
-		Node: n.Name, Nodes: w.opts.names(), Clients: w.opts.Clients, Journal: Namespace + ".journal", Start: w.opts.Start,
+		Node: n.Name, Nodes: w.opts.names(), Clients: w.opts.Clients, Journal: Namespace + ".entries", Start: w.opts.Start,
 	}
 	var conn *pgx.Conn
 	end := func() {

@@ -97,6 +97,9 @@ func TestHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	judged := run(t, m, start, r)
+	if len(judged.Servers[0].Tables["ledger"]) == 0 {
+		t.Error("nobody wrote into the table that has a key")
+	}
 	for _, v := range check.Check(judged) {
 		t.Errorf("%s: %s", v.Checker, v.Detail)
 	}
@@ -146,7 +149,7 @@ func spoil(t *testing.T, m *localpg.Mesh, start time.Time, r workload.Record) {
 		"equal":       `delete from healer_chaos.item where id = (select min(id) from healer_chaos.item)`,
 		"leaks":       `alter subscription ` + localpg.SubscriptionName("n1", "n2") + ` disable`,
 		"phantom":     `insert into healer_chaos.journal values ('n3', 0, 999999, 0, 1)`,
-		"atomic":      `delete from healer_chaos.journal where node = 'n2' and client = 1 and op = 1 and sequence > 10`,
+		"atomic":      `delete from healer_chaos.journal where node = 'n3' and client = 1 and op = 1 and sequence > 10`,
 	}
 	sql := unseen
 	for _, s := range want {

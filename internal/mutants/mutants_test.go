@@ -27,7 +27,7 @@ func TestFit(t *testing.T) {
 		t.Errorf("%d mutants, want ten at least", len(seen))
 	}
 	together := slices.DeleteFunc(All(), func(m Mutant) bool { return m.Name == "own_time" })
-	if err := Build(t.Context(), root, t.TempDir(), "", "./rescue ./keeper ./detector ./events ./executor ./postgres/engine ./internal/steps", together...); err != nil {
+	if err := Build(t.Context(), root, t.TempDir(), "", "./rescue ./keeper ./detector ./events ./executor ./postgres/engine ./internal/steps ./internal/app", together...); err != nil {
 		t.Error(err)
 	}
 }

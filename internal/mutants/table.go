@@ -4,7 +4,9 @@ package mutants
 type Mutant struct {
 	Name string
 	// What it does wrong, for the documentation.
-	What  string
+	What string
+	// Plot is the only plot that concerns it; empty when others may provoke it as well.
+	Plot  string
 	edits []edit
 }
 
@@ -14,23 +16,24 @@ type edit struct{ file, old, with string }
 // All are the mutants there are.
 func All() []Mutant {
 	return []Mutant{
-		{"skip_last", "the filter by origin ends one LSN before the watermark", []edit{
+		{Name: "skip_last", What: "the filter by origin ends one LSN before the watermark", edits: []edit{
 			{"rescue/gap.go", `lsn > g.Floor && lsn <= g.Watermark`, `lsn > g.Floor && lsn < g.Watermark`},
 		}},
-		{"apply_twice", "a recovery that is resumed applies the whole gap again", []edit{
+		{Name: "apply_twice", What: "a recovery that is resumed applies the whole gap again", Plot: "healer", edits: []edit{
 			{"rescue/replay.go", `r.tx.apply = r.tx.mine && m.lsn > r.applied`, `r.tx.apply = r.tx.mine`},
 		}},
-		{"ignore_fence", "a recovery fences nobody off", []edit{
+		{Name: "ignore_fence", What: "a recovery fences nobody off", edits: []edit{
 			{
 				"internal/steps/fence.go", `func (r *Run) checkFence(ctx context.Context, p planner.Plan, s planner.Step) (bool, string, error) {`,
 				`func (r *Run) checkFence(ctx context.Context, p planner.Plan, s planner.Step) (bool, string, error) {
 					if p.Node != "" { return true, "let it be", nil }`,
 			},
+			{"planner/survivor.go", `s.fenced = marked && !sub.Enabled`, `s.fenced = true || !sub.Enabled`},
 		}},
-		{"advance_too_far", "recovery slots advance whatever their peers lack", []edit{
+		{Name: "advance_too_far", What: "recovery slots advance whatever their peers lack", edits: []edit{
 			{"keeper/history.go", `missing := lacking(p, peer)`, `missing := lacking(p, peer)[:0]`},
 		}},
-		{"no_origin", "transactions are applied without an origin, so that the mesh forwards them", []edit{
+		{Name: "no_origin", What: "transactions are applied without an origin, so that the mesh forwards them", edits: []edit{
 			{"rescue/session.go", "`SELECT pg_catalog.pg_replication_origin_session_setup($1)`", "`SELECT $1::text`"},
 			{
 				"rescue/session.go", "`SELECT coalesce(pg_catalog.pg_replication_origin_session_progress($1), '0/0')`",
@@ -47,35 +50,47 @@ func All() []Mutant {
 			},
 			{"rescue/copying.go", `"SELECT pg_catalog.pg_replication_origin_xact_setup('%s', '%s');`, `"SELECT '%s', '%s';`},
 		}},
-		{"own_time", "transactions get the time of the recovery, not that of their commit", []edit{
+		{Name: "own_time", What: "transactions get the time of the recovery, not that of their commit", edits: []edit{
 			{
 				"rescue/program.go", `pg_replication_origin_xact_setup(healer_lsn, healer_at)`,
 				`pg_replication_origin_xact_setup(healer_lsn, healer_at + (pg_catalog.clock_timestamp() - healer_at))`,
 			},
 		}},
-		{"drop_barrier", "nobody waits for what is on its way between the survivors", []edit{
+		{Name: "drop_barrier", What: "nobody waits for what is on its way between the survivors", Plot: "late", edits: []edit{
 			{
 				"postgres/engine/barrier.go", `func (e *Engine) Barrier(ctx context.Context, pairs []Pair) error {`,
 				`func (e *Engine) Barrier(ctx context.Context, pairs []Pair) error {
 					if len(pairs) > 0 { return nil }`,
 			},
 		}},
-		{"no_compare", "the rows that the gap touched are not compared", []edit{
+		{Name: "no_compare", What: "the rows that the gap touched are not compared", edits: []edit{
 			{"internal/steps/verify.go", `report, err := r.compare(ctx, p, touched)`, `report, err := rescue.VerifyReport{}, error(nil)`},
 		}},
-		{"oldest_wins", "of two versions of a row the older one wins", []edit{
+		{Name: "oldest_wins", What: "of two versions of a row the older one wins", edits: []edit{
 			{"rescue/decide.go", `return a.beats(b)`, `return b.beats(a)`},
 		}},
-		{"leak_clone", "the clone of a recovery slot is not dropped", []edit{
+		{Name: "leak_clone", What: "the clone of a recovery slot is not dropped", edits: []edit{
 			{"internal/steps/gap.go", `if err := r.Engine.DropSlot(ctx, s.Node, slot.Name); err != nil {`, `if err := error(nil); err != nil {`},
 		}},
-		{"no_majority", "one member alone judges", []edit{
+		{Name: "no_majority", What: "one member alone judges", edits: []edit{
 			{"detector/decide.go", `return len(j.voters)/2 + 1`, `return 1`},
 		}},
-		{"many_ids", "an event's id depends on who reports it", []edit{
+		{Name: "many_ids", What: "an event's id depends on who reports it", edits: []edit{
 			{"events/event.go", `SpecVersion: "1.0", ID: f.ID(),`, `SpecVersion: "1.0", ID: Hash(f.ID(), agent),`},
 		}},
-		{"untold", "a verified recovery is not told of", []edit{
+		{Name: "two_appliers", What: "every agent acts, and the right to apply is shared: who finds the origin taken waits for it", edits: []edit{
+			{"internal/app/triggers.go", `return len(order) > 0 && order[0] == s.self`, `return len(order) > 0`},
+			{"rescue/session.go", `pg_catalog.pg_try_advisory_lock($1)`, `pg_catalog.pg_try_advisory_lock_shared($1)`},
+			{
+				"rescue/session.go", `return s.held(err)`,
+				`if _, werr := rows(ctx, s.conn, "SELECT pg_catalog.pg_sleep(0.05)"); werr != nil {
+					return s.held(err)
+				}
+				return s.takeOrigin(ctx)`,
+			},
+			{"planner/recovery.go", `if slices.Contains(s.Applying, p.Node) {`, `if slices.Contains(s.Applying, p.Node) && t.Node == "" {`},
+		}},
+		{Name: "untold", What: "a verified recovery is not told of", edits: []edit{
 			{
 				"executor/announce.go", "func (r *run) announceVerified() {\n\tif len(r.plan.Lanes) == 0 {",
 				"func (r *run) announceVerified() {\n\tif r.plan.Node != \"\" {",

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,10 +34,10 @@ type options struct {
 	plot   string
 	only   string
 	settle time.Duration
-	// patience is how long a node may be lost and not be healed. It is short, for most
-	// faults are; that the program as it is passes shows that it is not too short.
+	// patience is how long a node may be lost and not be healed.
 	patience time.Duration
 	out      string
+	keep     string
 	docs     string
 }
 
@@ -57,11 +58,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.Uint64Var(&o.seed, "seed", 1, "the first run's seed")
 	flags.IntVar(&o.nodes, "nodes", 3, "how many nodes")
 	flags.IntVar(&o.major, "pg", 18, "PostgreSQL's major version")
-	flags.StringVar(&o.plot, "plot", "", "draw only this plot")
+	flags.StringVar(&o.plot, "plot", "", "draw only this plot; without it, all but for the mutants that name one")
 	flags.StringVar(&o.only, "only", "", "try only these mutants, with commas between")
 	flags.DurationVar(&o.settle, "settle", 30*time.Second, "how long a cluster may take to be at rest")
-	flags.DurationVar(&o.patience, "patience", 2500*time.Millisecond, "how long a node may be lost and not be healed")
+	flags.DurationVar(&o.patience, "patience", soak.DefaultLimits().Patience, "how long a node may be lost and not be healed")
 	flags.StringVar(&o.out, "out", "bench/mutants.jsonl", "the results so far, as JSON lines; what is tried again replaces its line")
+	flags.StringVar(&o.keep, "keep", "", "the directory for scenarios that the program as it is does not pass")
 	flags.StringVar(&o.docs, "docs", "", "the document whose table is rewritten")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -133,7 +135,7 @@ var errCaught = errors.New("caught")
 
 // try soaks a mutant until it is caught.
 func (b *bench) try(ctx context.Context, m mutants.Mutant) (report.Caught, error) {
-	c := report.Caught{Mutant: m.Name, What: m.What}
+	c := report.Caught{Mutant: m.Name, What: m.What, Plot: cmp.Or(b.o.plot, m.Plot)}
 	sources := filepath.Join(b.dir, m.Name)
 	if err := os.MkdirAll(sources, 0o750); err != nil {
 		return c, err
@@ -143,15 +145,15 @@ func (b *bench) try(ctx context.Context, m mutants.Mutant) (report.Caught, error
 	}
 	defer func() { _ = os.Remove(b.program(m.Name)) }()
 	soaking := b.soaking(b.program(m.Name))
-	soaking.Runs, soaking.Seed, soaking.Drawing = b.o.runs, b.o.seed, b.drawing()
+	soaking.Runs, soaking.Seed, soaking.Drawing = b.o.runs, b.o.seed, b.drawing(c.Plot)
 	soaking.Told = func(l report.Result) error {
 		c.Runs++
 		checkers := broken(l)
-		fmt.Fprintf(b.out, "%s, seed %d (%s): %s %s\n", m.Name, l.Seed, strings.Join(l.Faults, ", "), strings.Join(checkers, ", "), l.Trouble)
+		b.say(m.Name, l)
 		if len(checkers) == 0 {
 			return nil
 		}
-		fine, err := b.fine(ctx, l.Seed)
+		fine, err := b.fine(ctx, l.Seed, c.Plot)
 		if err != nil || !fine {
 			return err
 		}
@@ -166,21 +168,29 @@ func (b *bench) try(ctx context.Context, m mutants.Mutant) (report.Caught, error
 }
 
 // fine reports whether the program as it is passes the scenario of the seed.
-func (b *bench) fine(ctx context.Context, seed uint64) (bool, error) {
+func (b *bench) fine(ctx context.Context, seed uint64, plot string) (bool, error) {
 	o := b.soaking(b.program("none"))
-	o.Runs, o.Seed, o.Drawing = 1, seed, b.drawing()
+	o.Runs, o.Seed, o.Drawing = 1, seed, b.drawing(plot)
+	if b.o.keep != "" {
+		o.Keep = b.o.keep
+	}
 	fine := false
 	o.Told = func(l report.Result) error {
 		fine = !l.Failed()
-		fmt.Fprintf(b.out, "  the program as it is, seed %d: %s %s\n", seed, strings.Join(broken(l), ", "), l.Trouble)
+		b.say("  the program as it is", l)
 		return nil
 	}
 	_, err := soak.Soak(ctx, o)
 	return fine, err
 }
 
-func (b *bench) drawing() scenario.Drawing {
-	return scenario.Drawing{MinNodes: b.o.nodes, MaxNodes: b.o.nodes, Majors: []int{b.o.major}, Plot: b.o.plot}
+// say tells of a run.
+func (b *bench) say(who string, l report.Result) {
+	fmt.Fprintf(b.out, "%s, seed %d (%s): %s %s %s\n", who, l.Seed, strings.Join(l.Faults, ", "), strings.Join(broken(l), ", "), l.Trouble, l.Kept)
+}
+
+func (b *bench) drawing(plot string) scenario.Drawing {
+	return scenario.Drawing{MinNodes: b.o.nodes, MaxNodes: b.o.nodes, Majors: []int{b.o.major}, Plot: plot}
 }
 
 func (b *bench) soaking(program string) soak.Options {
