@@ -92,9 +92,10 @@ func (f *facts) runs() map[string]*run {
 
 // eventOrder: a plan is told of before its first run, a run before what it did, a node's
 // failure before its recovery. Agents tell through outboxes of their own, so only what
-// one agent told has an order.
+// one agent told has an order. A plan that several made is one event, of whoever told it
+// first.
 func eventOrder(f *facts) (found []string) {
-	planned := map[[2]string]int{}
+	planned := map[string]int{}
 	failed := map[[3]string]int{}
 	for i, e := range f.Events {
 		if e.Kind() == events.NodeFailed {
@@ -102,11 +103,10 @@ func eventOrder(f *facts) (found []string) {
 		}
 	}
 	for i, e := range f.Events {
-		at := [2]string{e.Source, e.Recovery}
 		switch e.Kind() {
 		case events.RecoveryPlanned:
-			if planned[at] == 0 {
-				planned[at] = i + 1
+			if planned[e.Recovery] == 0 {
+				planned[e.Recovery] = i + 1
 			}
 		case events.NodeReturned:
 			if failed[[3]string{e.Source, e.Subject, e.Incarnation}] > i+1 {
@@ -117,7 +117,7 @@ func eventOrder(f *facts) (found []string) {
 	runs := f.runs()
 	for _, id := range slices.Sorted(maps.Keys(runs)) {
 		r := runs[id]
-		if p := planned[[2]string{r.source, r.recovery}]; p > 0 && r.started > 0 && p > r.started {
+		if p := planned[r.recovery]; p > 0 && r.started > 0 && p > r.started {
 			found = append(found, fmt.Sprintf("run %s of recovery %s is told of before its plan", id, r.recovery))
 		}
 		for _, s := range r.steps {

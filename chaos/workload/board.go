@@ -35,6 +35,8 @@ type item struct {
 	sequence     int64
 	// busy: a transaction has it.
 	busy bool
+	// left: nobody writes it any more.
+	left bool
 	// doubtful: that write may have happened, or not; the row is then as before.
 	doubtful bool
 	before   *item
@@ -47,6 +49,9 @@ type claim struct {
 	op history.OperationKind
 	// over is the lost node whose write it collides with.
 	over string
+	// last: the row is left alone behind it, so that what became of this write shows to
+	// the end; others are soon written over.
+	last bool
 }
 
 // fresh is how old a sample may be by which a node counts as fenced off.
@@ -99,7 +104,7 @@ func (b *board) fenced(now time.Duration) string {
 
 // mayWrite reports whether the row is the node's to write.
 func (b *board) mayWrite(node string, it *item) bool {
-	return !it.busy && !it.doubtful && (it.node == node || b.everywhere(it))
+	return !it.busy && !it.doubtful && !it.left && (it.node == node || b.everywhere(it))
 }
 
 // take finds up to n rows that a node may write now, or new ones.
@@ -109,7 +114,7 @@ func (b *board) take(node string, n int, dice *rand.Rand) []claim {
 	var may []*item
 	live := 0
 	for _, it := range b.all {
-		if it.live {
+		if it.live && !it.left {
 			live++
 		}
 		if b.mayWrite(node, it) {
@@ -161,7 +166,7 @@ func (b *board) collide(node string, now time.Duration, dice *rand.Rand) []claim
 	}
 	var may []*item
 	for _, it := range b.all {
-		if it.node == lost && it.live && !it.busy && !it.doubtful && b.anywhere(it) && !b.everywhere(it) {
+		if it.node == lost && it.live && !it.busy && !it.doubtful && !it.left && b.anywhere(it) && !b.everywhere(it) {
 			may = append(may, it)
 		}
 	}
@@ -188,7 +193,7 @@ func (b *board) give(t *history.Transaction, claims []claim, written map[int64]b
 			c.item.doubtful, c.item.before = true, &was
 		}
 		c.item.node, c.item.client, c.item.sequence = t.Node, history.ClientID(t.Node, t.Client), t.Sequence
-		c.item.live = c.op != history.Delete
+		c.item.live, c.item.left = c.op != history.Delete, c.last
 	}
 }
 

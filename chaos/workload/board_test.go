@@ -128,6 +128,21 @@ func TestCollidesBehindFences(t *testing.T) {
 	}
 }
 
+// TestLeftAlone: behind its last write a row is nobody's any more, if that has happened.
+func TestLeftAlone(t *testing.T) {
+	for _, o := range []history.Outcome{history.Committed, history.Failed} {
+		s := newScript("n1", "n2")
+		claims := s.take("n1", 1, s.dice)
+		s.write("n1", claims, history.Committed, "n1", "n2")
+		claims[0].op, claims[0].last = history.Update, true
+		s.write("n1", claims, o, "n1", "n2")
+		s.sample("n1", "n2")
+		if got := slices.Contains(s.may("n1"), claims[0].item.key); got == (o == history.Committed) {
+			t.Errorf("the last write has %s, and the row may be written: %t", o, got)
+		}
+	}
+}
+
 // TestDoubt: a row whose write is in doubt is nobody's until that is settled, and is as
 // before when the write has not happened.
 func TestDoubt(t *testing.T) {

@@ -104,13 +104,26 @@ func (c *client) plan(t *transaction, kind string) (body, []claim) {
 	}
 }
 
+// Of how many rows one is left alone behind a write, and of those that were written over
+// a lost node's.
+const (
+	leftOf          = 10
+	leftOfColliding = 3
+)
+
 func (c *client) claim(kind string) []claim {
+	var claims []claim
+	of := leftOfColliding
 	if kind == kindCollide {
-		if claims := c.board.collide(c.node.Name, c.since(), c.dice); claims != nil {
-			return claims
-		}
+		claims = c.board.collide(c.node.Name, c.since(), c.dice)
 	}
-	return c.board.take(c.node.Name, 1+c.dice.IntN(3), c.dice)
+	if claims == nil {
+		of, claims = leftOf, c.board.take(c.node.Name, 1+c.dice.IntN(3), c.dice)
+	}
+	for i := range claims {
+		claims[i].last = c.dice.IntN(of) == 0
+	}
+	return claims
 }
 
 // change writes the claimed rows.

@@ -66,13 +66,13 @@ func All() []Mutant {
 		{Name: "no_compare", What: "the rows that the gap touched are not compared", edits: []edit{
 			{"internal/steps/verify.go", `report, err := r.compare(ctx, p, touched)`, `report, err := rescue.VerifyReport{}, error(nil)`},
 		}},
-		{Name: "oldest_wins", What: "of two versions of a row the older one wins", edits: []edit{
+		{Name: "oldest_wins", What: "of two versions of a row the older one wins", Plot: "late", edits: []edit{
 			{"rescue/decide.go", `return a.beats(b)`, `return b.beats(a)`},
 		}},
 		{Name: "leak_clone", What: "the clone of a recovery slot is not dropped", edits: []edit{
 			{"internal/steps/gap.go", `if err := r.Engine.DropSlot(ctx, s.Node, slot.Name); err != nil {`, `if err := error(nil); err != nil {`},
 		}},
-		{Name: "no_majority", What: "one member alone judges", edits: []edit{
+		{Name: "no_majority", What: "one member alone judges", Plot: "majority", edits: []edit{
 			{"detector/decide.go", `return len(j.voters)/2 + 1`, `return 1`},
 		}},
 		{Name: "many_ids", What: "an event's id depends on who reports it", edits: []edit{
