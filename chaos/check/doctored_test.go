@@ -94,6 +94,12 @@ func doctors() map[string]func(r *check.Run, words []string) {
 				x.CostsMajority, x.From = true, 0
 			}
 		},
+		"divide": func(r *check.Run, w []string) { // time: other faults add to it from then on
+			next := r.Faults[0]
+			r.Faults[0].Until = time.Duration(number(w[0])) * time.Millisecond
+			next.From = r.Faults[0].Until + time.Microsecond
+			r.Faults = append(r.Faults, next)
+		},
 		"patience": func(r *check.Run, w []string) { r.Patience = time.Duration(number(w[0])) * time.Millisecond },
 		"starve":   func(r *check.Run, _ []string) { r.Length += time.Minute },
 		"late": func(r *check.Run, w []string) {

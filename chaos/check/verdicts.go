@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -32,20 +33,44 @@ func verdicts(f *facts) (found []string) {
 
 // majority: nobody acts while a fault costs the majority.
 func majority(f *facts) (found []string) {
-	for _, x := range f.Faults {
-		if !x.CostsMajority {
-			continue
-		}
+	for _, x := range f.minorities() {
 		for _, e := range f.Events {
 			at, known := f.at(e)
 			acts := e.Kind() == events.NodeFailed || e.Kind() == events.RecoveryStarted || e.Kind() == events.SlotReleased
-			if known && acts && at > x.From+leeway && at < x.Over(f.Length) {
-				found = append(found, fmt.Sprintf("%s of %s at %s, while %s of %s cost the majority from %s to %s",
-					e.Kind(), e.Subject, at.Round(time.Millisecond), x.Kind, x.Target, x.From.Round(time.Millisecond), x.Over(f.Length).Round(time.Millisecond)))
+			if known && acts && at > x.from+leeway && at < x.until {
+				found = append(found, fmt.Sprintf("%s of %s at %s, while %s cost the majority from %s to %s",
+					e.Kind(), e.Subject, at.Round(time.Millisecond), x.what, x.from.Round(time.Millisecond), x.until.Round(time.Millisecond)))
 			}
 		}
 	}
 	return found
+}
+
+// minority is a time without a majority.
+type minority struct {
+	what        string
+	from, until time.Duration
+}
+
+// seam is how far two records of faults may be apart that follow one another without a
+// pause: no majority comes about in between.
+const seam = 10 * time.Millisecond
+
+// minorities are the times without a majority, whatever faults followed one another in
+// them: a record ends also when faults take other nodes away than before.
+func (f *facts) minorities() []minority {
+	var all []minority
+	for _, x := range slices.SortedStableFunc(slices.Values(f.Faults), func(a, b history.FaultRecord) int { return cmp.Compare(a.From, b.From) }) {
+		if !x.CostsMajority {
+			continue
+		}
+		if n := len(all) - 1; n >= 0 && x.From <= all[n].until+seam {
+			all[n].until = max(all[n].until, x.Over(f.Length))
+			continue
+		}
+		all = append(all, minority{what: x.Kind + " of " + x.Target, from: x.From, until: x.Over(f.Length)})
+	}
+	return all
 }
 
 // Healing is what became of one loss of a node.

@@ -240,10 +240,27 @@ func (g *draw) two() {
 
 func (g *draw) majority() {
 	at, length := g.between(400*time.Millisecond, 900*time.Millisecond), g.between(1500*time.Millisecond, 3500*time.Millisecond)
-	for _, n := range g.others()[:len(g.nodes)/2+1] {
+	gone := g.others()[:len(g.nodes)/2+1]
+	if g.dice.IntN(2) == 0 {
+		g.unjudged(at, gone)
+		return
+	}
+	for _, n := range gone {
 		kind := pick(g, fault.NodeKill, fault.NodeKill, fault.AgentKill)
 		g.add(Event{At: at + g.between(0, 100*time.Millisecond), For: length, Fault: fault.Fault{Kind: kind, Node: n}})
 	}
+}
+
+// unjudged takes so many agents away that the others are no majority, and long after that
+// a server: what they knew of each other before does not tell them of it.
+func (g *draw) unjudged(at time.Duration, gone []string) {
+	for _, n := range gone {
+		g.add(Event{At: at, For: g.between(5*time.Second, 6*time.Second), Fault: fault.Fault{Kind: fault.AgentKill, Node: n}})
+	}
+	g.add(Event{
+		At: at + g.between(2500*time.Millisecond, 3*time.Second), For: g.between(time.Second, 2*time.Second),
+		Fault: fault.Fault{Kind: fault.ServerKill, Node: gone[0]},
+	})
 }
 
 func (g *draw) partition() {
