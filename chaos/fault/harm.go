@@ -17,6 +17,8 @@ type Harm struct {
 	Destroys []string
 	// Rewinds are the nodes that are taken back to an older state.
 	Rewinds []string
+	// Skewed are the nodes whose agents have another time.
+	Skewed []string
 }
 
 // slowProbe is the delay of a link from which on probes over it may run into their
@@ -69,6 +71,8 @@ func (h *Harm) add(f Struck, nodes []string) {
 	case BackupRestore:
 		h.Rewinds = append(h.Rewinds, f.Node)
 		h.Destroys = append(h.Destroys, f.Node)
+	case ClockStep:
+		h.Skewed = append(h.Skewed, f.Node)
 	default:
 	}
 }
