@@ -2,6 +2,7 @@ package soak
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,10 +61,11 @@ func Soak(ctx context.Context, o Options) (Totals, error) {
 		if ctx.Err() != nil || o.Budget > 0 && time.Since(begin) > o.Budget {
 			break
 		}
-		line, err := k.seed(ctx, seed)
-		if ctx.Err() != nil {
-			return t, context.Cause(ctx)
+		s, err := k.draw(ctx, seed)
+		if err != nil {
+			return t, cmp.Or(context.Cause(ctx), err)
 		}
+		line, err := k.play(ctx, s)
 		if err != nil {
 			return t, err
 		}
@@ -74,6 +76,9 @@ func Soak(ctx context.Context, o Options) (Totals, error) {
 			t.Troubled++
 		}
 		if err := o.Told(line); err != nil {
+			return t, err
+		}
+		if err := k.reduce(ctx, s, line); err != nil {
 			return t, err
 		}
 	}
@@ -101,7 +106,14 @@ func order(o Options) []uint64 {
 func Play(ctx context.Context, o Options, s *scenario.Scenario) (report.Result, error) {
 	k := &keeperOfLabs{o: o}
 	defer k.close()
-	return k.play(ctx, s)
+	line, err := k.play(ctx, s)
+	if err == nil {
+		err = o.Told(line)
+	}
+	if err == nil {
+		err = k.reduce(ctx, s, line)
+	}
+	return line, err
 }
 
 // keeperOfLabs has the lab of the last run, for as long as it is sound.
@@ -145,22 +157,25 @@ func (k *keeperOfLabs) get(ctx context.Context, nodes, major int) (*chaoslab.Lab
 	return k.lab, err
 }
 
-// seed draws the scenario of a seed, and plays it.
-func (k *keeperOfLabs) seed(ctx context.Context, seed uint64) (report.Result, error) {
+// draw is the scenario of a seed: of what a lab of its size is able to do.
+func (k *keeperOfLabs) draw(ctx context.Context, seed uint64) (*scenario.Scenario, error) {
 	nodes, major := k.o.Drawing.Size(seed)
 	l, err := k.get(ctx, nodes, major)
 	if err != nil {
-		return report.Result{}, err
+		return nil, err
 	}
 	d := k.o.Drawing
 	d.Able = l.Able
-	return k.play(ctx, d.Draw(seed))
+	return d.Draw(seed), nil
 }
 
-// play runs a scenario, and keeps and reduces what fails.
+// play runs a scenario, and keeps what fails.
 func (k *keeperOfLabs) play(ctx context.Context, s *scenario.Scenario) (report.Result, error) {
 	out, line, err := k.once(ctx, s)
-	if err != nil || !line.Failed() || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return line, context.Cause(ctx) // what it came to is of the interruption
+	}
+	if err != nil || !line.Failed() {
 		return line, err
 	}
 	line.Kept = filepath.Join(k.o.Keep, s.Name)
@@ -168,12 +183,26 @@ func (k *keeperOfLabs) play(ctx context.Context, s *scenario.Scenario) (report.R
 		return line, fmt.Errorf("keep what failed: %w", err)
 	}
 	k.close() // what a failure has left is not for others
-	if k.o.Trials > 0 && len(line.Violations) > 0 {
-		if err := k.reduce(ctx, s, line); err != nil {
-			return line, err
-		}
-	}
 	return line, nil
+}
+
+// reduce writes a shorter schedule that breaks one of the same promises beside what was
+// kept of the failure, if it finds one.
+func (k *keeperOfLabs) reduce(ctx context.Context, s *scenario.Scenario, failed report.Result) error {
+	r := reducer{runs: k.o.Trials, out: k.o.Out, play: func(ctx context.Context, c *scenario.Scenario) (report.Result, error) {
+		_, line, err := k.once(ctx, c)
+		if line.Failed() {
+			k.close()
+		}
+		return line, err
+	}}
+	short := r.reduce(ctx, s, failed.Violations)
+	if len(short.Schedule) == len(s.Schedule) {
+		return nil
+	}
+	path := filepath.Join(failed.Kept, "reduced.yaml")
+	fmt.Fprintf(k.o.Out, "  reduced to %d of %d faults: %s\n", len(short.Schedule), len(s.Schedule), path)
+	return write(path, short)
 }
 
 // once runs a scenario, once more when the cluster was not ready for it.
@@ -210,39 +239,6 @@ func (k *keeperOfLabs) once(ctx context.Context, s *scenario.Scenario) (Outcome,
 		}
 		return out, line, nil
 	}
-}
-
-// repeats is how often a candidate is tried before it counts as one that does not fail.
-const repeats = 2
-
-// reduce looks for a shorter schedule that breaks one of the same promises.
-func (k *keeperOfLabs) reduce(ctx context.Context, s *scenario.Scenario, first report.Result) error {
-	broken := map[string]bool{}
-	for _, v := range first.Violations {
-		broken[v.Checker] = true
-	}
-	fails := func(ctx context.Context, c *scenario.Scenario) bool {
-		for range repeats {
-			fmt.Fprintf(k.o.Out, "  reducing %s: %d faults\n", s.Name, len(c.Schedule))
-			_, line, err := k.once(ctx, c)
-			if err != nil {
-				return false
-			}
-			if line.Failed() {
-				k.close()
-			}
-			if slices.ContainsFunc(line.Violations, func(v check.Violation) bool { return broken[v.Checker] }) {
-				return true
-			}
-		}
-		return false
-	}
-	short := scenario.Reduce(ctx, s, k.o.Trials, fails)
-	if len(short.Schedule) == len(s.Schedule) {
-		return nil
-	}
-	short.Name += "-reduced"
-	return write(filepath.Join(first.Kept, "reduced.yaml"), short)
 }
 
 // write writes a scenario.

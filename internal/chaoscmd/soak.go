@@ -257,14 +257,12 @@ func (f soakFlags) replay(cmd *cobra.Command, s *scenario.Scenario, times int) e
 	}
 	ctx, stop := untilSignal(cmd.Context())
 	defer stop()
+	o.Told = func(l report.Result) error { return tell(cmd, f.output, l) }
 	var broken []check.Violation
 	for range times {
 		l, err := soak.Play(ctx, o, s)
 		if ctx.Err() != nil {
 			return interrupted()
-		}
-		if err == nil {
-			err = tell(cmd, f.output, l)
 		}
 		if err != nil {
 			return err
