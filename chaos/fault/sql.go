@@ -120,7 +120,18 @@ func processFreeze(ctx context.Context, w World, f Fault, a *Active) error {
 	if err != nil {
 		return err
 	}
-	a.Proof = fmt.Sprintf("process %d was sent SIGSTOP", pids[0])
+	for _, pid := range pids {
+		// It stops when it runs next.
+		if err := await(ctx, func() error {
+			if !s.Stopped(pid) {
+				return fmt.Errorf("process %d still runs", pid)
+			}
+			return s.Signal(pid, 0) // an error when it has ended instead
+		}); err != nil {
+			return err
+		}
+	}
+	a.Proof = fmt.Sprintf("process %d is stopped", pids[0])
 	return nil
 }
 

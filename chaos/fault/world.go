@@ -51,6 +51,8 @@ type Server interface {
 	Running() bool
 	// Signal sends a signal to one of its processes.
 	Signal(pid int, s syscall.Signal) error
+	// Stopped reports whether a process is stopped, or gone.
+	Stopped(pid int) bool
 	// Recovering reports whether it has begun to recover from a crash since the mark,
 	// and takes no connections yet. Mark is now.
 	Recovering(mark int64) bool

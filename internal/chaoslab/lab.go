@@ -221,6 +221,18 @@ func (l *Lab) Mesh() *localpg.Mesh { return l.mesh }
 // AgentOf is a node's agent.
 func (l *Lab) AgentOf(node string) *localagent.Agent { return l.agents[node] }
 
+// File is the cluster's file as a program outside of the agents' network needs it. It
+// leads straight to the servers.
+func (l *Lab) File() string {
+	var addrs []localagent.Address
+	for _, n := range l.mesh.Names() {
+		a := l.outside[n]
+		a.DSN = l.dsn(n)
+		addrs = append(addrs, a)
+	}
+	return localagent.ClusterFile(Cluster, addrs) + l.opts.Settings
+}
+
 // API is where this process reaches a node's agent.
 func (l *Lab) API(node string) string { return l.outside[node].API }
 

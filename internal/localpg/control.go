@@ -195,6 +195,10 @@ func (s *Server) Signal(pid int, sig syscall.Signal) error {
 	return syscall.Kill(pid, sig)
 }
 
+// Stopped reports whether a process has stopped, as after SIGSTOP: it does so only when it
+// runs next.
+func (*Server) Stopped(pid int) bool { return stopped(pid) }
+
 // Mark is the present end of the server's log, for Logged.
 func (s *Server) Mark() int64 { return s.logSize() }
 
