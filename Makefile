@@ -34,9 +34,9 @@ help: ## List the targets
 		done
 
 .PHONY: build
-# Functions at every 8 bytes, not 32: a hundredth less to install.
+# Functions at every 4 bytes, not 32: a hundredth less to install. arm64 takes no less.
 build: ## Build bin/healer: static, without paths of this machine
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -funcalign=8 -X main.version=$(VERSION)" -o bin/healer ./cmd/healer
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -funcalign=4 -X main.version=$(VERSION)" -o bin/healer ./cmd/healer
 
 .PHONY: man
 man: build ## Write the manual pages to bin/man
