@@ -63,6 +63,22 @@ func doctors() map[string]func(r *check.Run, words []string) {
 				}
 			}
 		},
+		"wide": func(r *check.Run, w []string) { // table, key, transaction, servers
+			for _, n := range w[3:] {
+				s := server(r, n)
+				for i := range s.Tables[w[0]] {
+					if x := &s.Tables[w[0]][i]; x.Key == w[1] {
+						x.Wide = w[2]
+					}
+				}
+			}
+		},
+		"narrow": func(r *check.Run, w []string) { // transaction
+			t := transaction(r, w[0])
+			for i := range t.Operations {
+				t.Operations[i].Wide = false
+			}
+		},
 		"stamp": func(r *check.Run, w []string) { // server, table, key, time
 			s := server(r, w[0])
 			for i := range s.Tables[w[1]] {

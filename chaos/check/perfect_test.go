@@ -82,7 +82,8 @@ func newPerfect(d dice, nodes int) *perfect {
 }
 
 func op(k history.OperationKind, table, key, value string) history.Operation {
-	return history.Operation{Kind: k, Table: table, Key: key, Value: value}
+	wide := table == "item" && (k == history.Insert || k == history.Update)
+	return history.Operation{Kind: k, Table: table, Key: key, Value: value, Wide: wide}
 }
 
 func (p *perfect) tick() time.Duration { p.now += time.Millisecond; return p.now }
@@ -133,7 +134,11 @@ func (p *perfect) apply(node string, a arrival) {
 		case o.Kind == history.Delete:
 			delete(at.tables[o.Table], o.Key)
 		default:
-			at.tables[o.Table][o.Key] = history.Row{Key: o.Key, Value: o.Key + "," + a.t.ID, Transaction: a.t.ID, At: int64(a.t.Began)}
+			row := history.Row{Key: o.Key, Value: o.Key + "," + a.t.ID, Transaction: a.t.ID, At: int64(a.t.Began)}
+			if o.Wide {
+				row.Wide = a.t.ID
+			}
+			at.tables[o.Table][o.Key] = row
 		}
 	}
 }

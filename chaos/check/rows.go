@@ -85,6 +85,7 @@ func text(r history.Row, there bool) string {
 type write struct {
 	transaction history.Transaction
 	deletes     bool
+	wide        bool
 	ended       time.Duration
 }
 
@@ -105,7 +106,7 @@ func (f *facts) model() model {
 		}
 		w := write{transaction: t, ended: f.ended(t)}
 		for _, o := range t.Operations {
-			w.deletes = o.Kind == history.Delete || o.Kind == history.Truncate
+			w.deletes, w.wide = o.Kind == history.Delete || o.Kind == history.Truncate, o.Wide
 			switch o.Kind {
 			case history.Truncate:
 				m.truncated[o.Table] = append(m.truncated[o.Table], w)
@@ -126,6 +127,16 @@ func (m model) winners(table, key string) []write {
 	var all []write
 	all = append(all, m.writes[table][key]...)
 	all = append(all, m.truncated[table]...)
+	return last(all)
+}
+
+// wideners are the writes of a row's large value that may be the last of these.
+func (m model) wideners(table, key string) []write {
+	return last(slices.DeleteFunc(slices.Clone(m.writes[table][key]), func(w write) bool { return !w.wide }))
+}
+
+// last drops the writes behind which another one certainly came.
+func last(all []write) []write {
 	latest := time.Duration(-1)
 	for _, w := range all {
 		latest = max(latest, w.transaction.Began)
@@ -149,10 +160,17 @@ func lastUpdate(f *facts) (found []string) {
 			for _, k := range slices.Sorted(maps.Keys(keys)) {
 				row, there := rows[k]
 				winners := m.winners(table, k)
-				if f.wins(winners, row, there) || f.doubtful(m.writes[table][k]) {
+				if f.doubtful(m.writes[table][k]) {
 					continue
 				}
-				found = append(found, fmt.Sprintf("row %s of %s on %s is %s: want that of %s", k, table, s.Node, text(row, there), names(winners)))
+				if !f.wins(winners, row, there) {
+					found = append(found, fmt.Sprintf("row %s of %s on %s is %s: want that of %s", k, table, s.Node, text(row, there), names(winners)))
+					continue
+				}
+				if wideners := m.wideners(table, k); row.Wide != "" && !wrote(wideners, row.Wide) {
+					found = append(found, fmt.Sprintf("row %s of %s on %s is %s: its large value is that of %s, want that of %s",
+						k, table, s.Node, text(row, there), row.Wide, names(wideners)))
+				}
 			}
 		}
 	}
@@ -172,6 +190,10 @@ func (f *facts) wins(winners []write, row history.Row, there bool) bool {
 // doubtful rows were written by an origin behind which survivors may stay.
 func (f *facts) doubtful(writes []write) bool {
 	return slices.ContainsFunc(writes, func(w write) bool { return f.excused(w.transaction.Node) })
+}
+
+func wrote(writes []write, id string) bool {
+	return slices.ContainsFunc(writes, func(w write) bool { return w.transaction.ID == id })
 }
 
 func names(writes []write) string {

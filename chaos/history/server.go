@@ -41,6 +41,8 @@ type Row struct {
 	Value string `json:"value"`
 	// Transaction is the one that wrote it last.
 	Transaction string `json:"transaction,omitempty"`
+	// Wide is the one that wrote its large value, empty when it has none.
+	Wide string `json:"wide,omitempty"`
 	// At is its commit timestamp in microseconds since 1970; 0 when the server does
 	// not know.
 	At int64 `json:"at,omitempty"`

@@ -72,6 +72,8 @@ type Operation struct {
 	Value string        `json:"value,omitempty"`
 	// Count is how many rows of the table it was; 0 means one.
 	Count int `json:"count,omitempty"`
+	// Wide: it wrote the row's large value as well, which others leave alone.
+	Wide bool `json:"wide,omitempty"`
 	// Collides names the lost node over whose write, which not all had received, this
 	// one was written on purpose.
 	Collides string `json:"collides,omitempty"`

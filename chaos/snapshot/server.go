@@ -65,7 +65,8 @@ func (r Reader) journal(ctx context.Context, conn *pgx.Conn, into *history.Serve
 	return err
 }
 
-// tables reads every table that has a primary key and a column tx.
+// tables reads every table that has a primary key and a column tx. What a column pad
+// begins with is who wrote it.
 func (r Reader) tables(ctx context.Context, conn *pgx.Conn, into *history.Server) error {
 	rows, err := conn.Query(ctx, `select c.relname::text, string_agg(format('t.%I::text', a.attname), $$ || '/' || $$ order by array_position(i.indkey::int2[], a.attnum))
 		from pg_class c join pg_index i on i.indrelid = c.oid and i.indisprimary
@@ -80,14 +81,14 @@ func (r Reader) tables(ctx context.Context, conn *pgx.Conn, into *history.Server
 		return err
 	}
 	for table, key := range keys {
-		rows, err := conn.Query(ctx, fmt.Sprintf(`select %[1]s, t::text, t.tx, coalesce((extract(epoch from pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint, 0)
+		rows, err := conn.Query(ctx, fmt.Sprintf(`select %[1]s, t::text, t.tx, coalesce(split_part(to_jsonb(t) ->> 'pad', ' ', 1), ''), coalesce((extract(epoch from pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint, 0)
 			from %[2]s t order by (%[1]s) collate "C"`, key, pgx.Identifier{r.Namespace, table}.Sanitize()))
 		if err != nil {
 			return err
 		}
 		if into.Tables[table], err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (history.Row, error) {
 			var x history.Row
-			err := row.Scan(&x.Key, &x.Value, &x.Transaction, &x.At)
+			err := row.Scan(&x.Key, &x.Value, &x.Transaction, &x.Wide, &x.At)
 			return x, err
 		}); err != nil {
 			return fmt.Errorf("%s: %w", table, err)

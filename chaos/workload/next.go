@@ -135,11 +135,11 @@ func (c *client) change(claims []claim) body {
 			v := c.dice.IntN(1_000_000)
 			switch cl.op {
 			case history.Insert:
-				n, err = t.exec(ctx, `insert into `+Namespace+`.item values ($1, $2, $3, $4)`, cl.item.key, v, t.ID, c.pad())
+				n, err = t.exec(ctx, `insert into `+Namespace+`.item values ($1, $2, $3, $4)`, cl.item.key, v, t.ID, c.pad(t.ID))
 			case history.Delete:
 				n, err = t.exec(ctx, `delete from `+Namespace+`.item where id = $1`, cl.item.key)
 			default:
-				n, err = t.update(ctx, cl, v, c.pad())
+				n, err = t.update(ctx, cl, v, c.pad(t.ID))
 			}
 			if err != nil {
 				return err
@@ -147,6 +147,7 @@ func (c *client) change(claims []claim) body {
 			if n > 0 {
 				t.Operations = append(t.Operations, history.Operation{
 					Kind: cl.op, Table: "item", Key: strconv.FormatInt(cl.item.key, 10), Value: strconv.Itoa(v), Collides: cl.over,
+					Wide: cl.op == history.Insert || cl.op == history.Update && cl.over != "",
 				})
 			}
 		}
@@ -163,13 +164,14 @@ func (t *transaction) update(ctx context.Context, cl claim, v int, pad string) (
 	return t.exec(ctx, `update `+Namespace+`.item set v = $2, tx = $3 where id = $1`, cl.item.key, v, t.ID)
 }
 
-// pad is now and then so wide that it is kept outside of the row.
-func (c *client) pad() string {
+// pad begins with the transaction that writes it, and is now and then so wide that it is
+// kept outside of the row.
+func (c *client) pad(id string) string {
 	n := 1
 	if c.dice.IntN(8) == 0 {
 		n = 300
 	}
-	b := make([]byte, 0, 16*n)
+	b := fmt.Appendf(make([]byte, 0, 64+16*n), "%s ", id)
 	for range n {
 		b = fmt.Appendf(b, "%016x", c.dice.Uint64())
 	}
