@@ -78,11 +78,12 @@ func (f *facts) holds(node, from string) (ops []porcupine.Operation) {
 			before = all[i-1].Asked
 		}
 		for _, session := range slices.Sorted(maps.Keys(now)) {
-			if !open[session] {
+			// It is given back after the last sample that has it; a session may take it again.
+			if open[session] {
+				ops = forget(ops, session)
+			} else {
 				ops = append(ops, porcupine.Operation{Input: hold{session, true}, Call: int64(before), Return: int64(s.At)})
 			}
-			// It is given back after the last sample that has it.
-			ops = forget(ops, session)
 			ops = append(ops, porcupine.Operation{Input: hold{session, false}, Call: int64(s.Asked), Return: int64(f.after(all, i))})
 		}
 		open = now
@@ -101,13 +102,14 @@ func (f *facts) after(all []history.Sample, i int) time.Duration {
 	return never
 }
 
-// forget removes a session's release: it held on.
+// forget removes a session's last release: it held on.
 func forget(ops []porcupine.Operation, session string) []porcupine.Operation {
-	i := slices.IndexFunc(ops, func(o porcupine.Operation) bool { return o.Input == hold{session, false} })
-	if i < 0 {
-		return ops
+	for i, o := range slices.Backward(ops) {
+		if o.Input == (hold{session, false}) {
+			return slices.Delete(ops, i, i+1)
+		}
 	}
-	return slices.Delete(ops, i, i+1)
+	return ops
 }
 
 // entry is what is read of an entry of a journal.

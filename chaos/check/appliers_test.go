@@ -2,8 +2,11 @@ package check
 
 import (
 	"testing"
+	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"healer/chaos/history"
 )
 
 // A run that comes when another has carried all sees no gap, and is none too many.
@@ -25,6 +28,33 @@ func TestCarryModel(t *testing.T) {
 		}
 		if got := porcupine.CheckOperations(carryModel(), ops); got != c.fine {
 			t.Errorf("%s: fine %v, want %v", name, got, c.fine)
+		}
+	}
+}
+
+// One lock, of which each sample says who had it.
+func TestOneApplier(t *testing.T) {
+	for name, c := range map[string]struct {
+		samples [][]string
+		fine    bool
+	}{
+		"one after the other":                  {[][]string{nil, {"a"}, {"a"}, {"b"}, {"b"}, nil}, true},
+		"another in between":                   {[][]string{{"a"}, {"a"}, {"b"}, {"a"}, {"a"}, nil, {"c"}}, true},
+		"each again":                           {[][]string{{"a"}, {"b"}, {"a"}, {"b"}, nil, {"a"}}, true},
+		"two at once":                          {[][]string{{"a"}, {"a", "b"}, {"b"}}, true},
+		"two at once for longer":               {[][]string{{"a"}, {"a", "b"}, {"a", "b"}, {"b"}}, false},
+		"a second while one that had it again": {[][]string{{"a"}, {"b"}, {"a"}, {"a", "b"}, {"a", "b"}, {"a"}}, false},
+	} {
+		f := &facts{Run: Run{Nodes: []string{"n1", "n2"}}, samples: map[string][]history.Sample{}}
+		for i, sessions := range c.samples {
+			s := history.Sample{Node: "n2", Asked: time.Duration(10 * i), At: time.Duration(10*i + 5)}
+			for _, session := range sessions {
+				s.Appliers = append(s.Appliers, history.Applier{Origin: "n1", Session: session})
+			}
+			f.samples["n2"] = append(f.samples["n2"], s)
+		}
+		if got := oneApplier(f); (len(got) == 0) != c.fine {
+			t.Errorf("%s: found %q, fine is %v", name, got, c.fine)
 		}
 	}
 }
