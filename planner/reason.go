@@ -45,6 +45,7 @@ const (
 
 	// How it can be read, and where it goes to.
 	TableLocked        Reason = "table_locked"
+	ApplyFails         Reason = "apply_fails"
 	PublicationMissing Reason = "publication_missing"
 	PublicationYounger Reason = "publication_younger"
 	SchemaMismatch     Reason = "schema_mismatch"

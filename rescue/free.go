@@ -3,13 +3,9 @@ package rescue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"healer/topology"
 )
@@ -145,17 +141,6 @@ func (r Resolution) agrees(s situation, d verdict) bool {
 	}
 	now := r.decide(s)
 	return (now.winner < 0) == (d.winner < 0) && (now.winner < 0 || now.by == d.by)
-}
-
-// ApplyFailures is how often apply workers of the server have failed so far
-// (apply_error_count of pg_stat_subscription_stats, of 15 and later). The server forgets
-// it when it crashes. Engines whose workers are not PostgreSQL's own are not in it.
-func ApplyFailures(ctx context.Context, conn *pgconn.PgConn) (int64, error) {
-	got, err := rows(ctx, conn, `SELECT coalesce(sum(apply_error_count), 0)::text FROM pg_catalog.pg_stat_subscription_stats`)
-	if err != nil {
-		return 0, fmt.Errorf("failures of apply workers: %w", err)
-	}
-	return strconv.ParseInt(string(got[0][0]), 10, 64)
 }
 
 // freeEvery is how often whoever waits for the survivors looks for rows that are in the

@@ -139,15 +139,14 @@ func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched, freed *int) res
 }
 
 // applyFailures is how often apply workers of the node have failed.
-func (r *Run) applyFailures(ctx context.Context, node string) (int64, error) {
+func (r *Run) applyFailures(ctx context.Context, node string) (all int64, err error) {
 	server, err := r.server(node)
 	if err != nil {
-		return -1, err
+		return 0, err
 	}
-	conn, err := server.Session(ctx)
-	if err != nil {
-		return -1, err
+	counts, err := server.ApplyFailures(ctx)
+	for _, n := range counts {
+		all += n
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return rescue.ApplyFailures(ctx, conn)
+	return all, err
 }

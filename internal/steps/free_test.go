@@ -7,11 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 	"healer/planner"
+	"healer/postgres"
 	"healer/rescue"
 )
 
@@ -42,18 +41,11 @@ func TestWaitingLanesKnowTheRowsOfTheOthers(t *testing.T) {
 	}
 }
 
-// meshServer is a server of a mesh, or one that does not answer.
-type meshServer struct {
-	Server
-	dsn func() (string, error)
-}
+// silent is a server that does not answer.
+type silent struct{ Server }
 
-func (s meshServer) Session(ctx context.Context) (*pgconn.PgConn, error) {
-	dsn, err := s.dsn()
-	if err != nil {
-		return nil, err
-	}
-	return pgconn.Connect(ctx, dsn)
+func (silent) ApplyFailures(context.Context) (map[string]int64, error) {
+	return nil, errors.New("it does not answer")
 }
 
 // Workers of any survivor may fail, also of one that is nobody's laggard or source. What
@@ -61,14 +53,14 @@ func (s meshServer) Session(ctx context.Context) (*pgconn.PgConn, error) {
 func TestFailingWorkersOfAnySurvivor(t *testing.T) {
 	t.Parallel()
 	m := pgtest.Mesh(t, localpg.Options{Nodes: 3, Schema: []string{`create table t (id int primary key)`}})
-	servers := map[string]Server{}
-	for _, n := range m.Names() {
-		servers[n] = meshServer{dsn: func() (string, error) {
-			if n == "n1" {
-				return "", errors.New("it does not answer")
-			}
-			return m.Node(n).DSN(), nil
-		}}
+	servers := map[string]Server{"n1": silent{}}
+	for _, n := range []string{"n2", "n3"} {
+		server, err := postgres.Open(n, m.Node(n).DSN())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Close)
+		servers[n] = server
 	}
 	exec := func(node, sql string) {
 		t.Helper()

@@ -60,6 +60,8 @@ type Server interface {
 	Database() string
 	Session(ctx context.Context) (*pgconn.PgConn, error)
 	Replication(ctx context.Context) (*pgconn.PgConn, error)
+	// ApplyFailures is how often the apply worker of each subscription has failed.
+	ApplyFailures(ctx context.Context) (map[string]int64, error)
 }
 
 // Options are what a Run is made of.
