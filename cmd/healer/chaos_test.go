@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +16,6 @@ import (
 	"healer/chaos/fault"
 	"healer/events"
 	"healer/internal/chaoslab"
-	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
 )
 
@@ -158,131 +153,6 @@ func stopped(pid func() int) func(context.Context) error {
 	}
 }
 
-// struck is a fault that is made once. During holds while it is in force, after when it
-// is healed: each is asked beside the fault's own proof, and of another source.
-type struck struct {
-	fault.Fault
-
-	during, after func(context.Context) error
-}
-
-// gentle are the faults that cost no server.
-func (d *drill) gentle() []struck {
-	link := func(kind fault.Kind, f fault.Fault) struck {
-		f.Kind, f.Node, f.Peer = kind, "n1", "n2"
-		if f.Link == "" {
-			f.Link = fault.Replication
-		}
-		alive := d.quick(f, 80*time.Millisecond)
-		return struck{f, not(alive), alive}
-	}
-	offset := 3 * time.Hour
-	clock := func(ctx context.Context) error {
-		a, err := d.Agent("n3")
-		if err != nil {
-			return err
-		}
-		at, err := a.Clock(ctx)
-		if err == nil && time.Until(at) < offset/2 {
-			err = fmt.Errorf("it is %s", at)
-		}
-		return err
-	}
-	air := fault.Fault{Link: fault.NATS, Node: "n3", Peer: "n1"}
-	recovery := `select count(*)::text from pg_replication_slots where slot_name = '` + d.Slot("n3", "n1", true) + `'`
-	enabled := `select subenabled::text from pg_subscription where subname = '` + d.Subscription("n3", "n1") + `'`
-	column := `select count(*)::text from pg_attribute where attrelid = 'notes'::regclass and attname like 'chaos\_%'`
-	// A link that is reset lives on; that its session is another one shows.
-	sender := `select coalesce(string_agg(pid::text, ' '), '') from pg_stat_replication where application_name = '` + d.Subscription("n2", "n1") + `'`
-	reset := struck{Fault: fault.Fault{Kind: fault.LinkReset, Node: "n1", Peer: "n2", Link: fault.Replication}}
-	before, err := d.one(d.Context(), "n1", sender)
-	if err != nil {
-		d.Fatal(err)
-	}
-	reset.during = func(ctx context.Context) error {
-		now, err := d.one(ctx, "n1", sender)
-		if err == nil && now == before {
-			err = errors.New("its session lives on")
-		}
-		return err
-	}
-	reset.after = d.answers("n1")
-	return []struck{
-		reset,
-		link(fault.LinkCut, fault.Fault{Way: fault.ToPeer}),
-		link(fault.LinkCut, fault.Fault{Link: fault.Agents}),
-		link(fault.LinkSlow, fault.Fault{Delay: 100 * time.Millisecond}),
-		link(fault.LinkNarrow, fault.Fault{Rate: 40}),
-		link(fault.LinkHalfOpen, fault.Fault{}),
-		link(fault.LinkRefuse, fault.Fault{Link: fault.SQL}),
-		{fault.Fault{Kind: fault.ClockStep, Node: "n3", Offset: offset}, clock, not(clock)},
-		{fault.Fault{Kind: fault.NATSServerLoss, Node: "n3"}, not(d.quick(air, 80*time.Millisecond)), d.quick(air, time.Second)},
-		{fault.Fault{Kind: fault.NATSGone}, not(d.quick(air, 80*time.Millisecond)), d.quick(air, time.Second)},
-		{fault.Fault{Kind: fault.SubscriptionDisable, Node: "n3", Peer: "n1"}, d.says("n3", enabled, "false"), d.says("n3", enabled, "true")},
-		{fault.Fault{Kind: fault.DDL}, d.says("n2", column, "1"), d.says("n2", column, "1")},
-		// The keeper makes the slot anew as soon as it misses it.
-		{fault.Fault{Kind: fault.SlotDrop, Node: "n3", Peer: "n1", Slot: "recovery"}, d.answers("n3"), d.says("n3", recovery, "1")},
-		{fault.Fault{Kind: fault.BackendsTerminate, Node: "n3"}, d.ended, d.answers("n3")},
-		{fault.Fault{Kind: fault.NATSLeaderLoss}, not(d.all(d.agent)), d.all(d.agent)},
-		{fault.Fault{Kind: fault.AgentFreeze, Node: "n3"}, stopped(d.AgentOf("n3").PID), d.agent("n3")},
-		{fault.Fault{Kind: fault.AgentStop, Node: "n3"}, not(d.agent("n3")), d.agent("n3")},
-		{fault.Fault{Kind: fault.AgentKill, Node: "n3"}, not(d.agent("n3")), d.agent("n3")},
-	}
-}
-
-// all is nil when a condition holds for every node.
-func (d *drill) all(cond func(node string) func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		for _, n := range d.Names() {
-			if err := cond(n)(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-}
-
-// rough are the faults that take a server away.
-func (d *drill) rough(node string) []struck {
-	up := d.answers(node)
-	var all []struck
-	for _, f := range []fault.Fault{
-		{Kind: fault.ServerFreeze},
-		{Kind: fault.ServerKill},
-		{Kind: fault.PostmasterKill},
-		{Kind: fault.NodeKill},
-		{Kind: fault.ServerStop, Mode: "immediate"},
-		{Kind: fault.RecoveryCrash},
-	} {
-		f.Node = node
-		all = append(all, struck{f, not(up), up})
-	}
-	frozen := func(ctx context.Context) error {
-		_, text, _ := strings.Cut(d.made.Proof, "process ")
-		pid, err := strconv.Atoi(strings.Fields(text + " ?")[0])
-		if err != nil {
-			return err
-		}
-		return stopped(func() int { return pid })(ctx)
-	}
-	full := func(context.Context) error {
-		disk, err := d.Disk(node)
-		if err != nil {
-			return err
-		}
-		left, err := disk.Left()
-		if err == nil && left > 64<<10 {
-			err = fmt.Errorf("%d bytes are left", left)
-		}
-		return err
-	}
-	return append(all,
-		struck{fault.Fault{Kind: fault.ProcessKill, Node: node, Process: fault.Backend}, d.ended, up},
-		struck{fault.Fault{Kind: fault.ProcessFreeze, Node: node, Process: fault.Backend}, frozen, d.lives},
-		struck{fault.Fault{Kind: fault.RestartStorm, Node: node, Times: 2}, up, up},
-		struck{fault.Fault{Kind: fault.DiskFull, Node: node}, full, up})
-}
-
 // lives is nil when the session that was open does its work.
 func (d *drill) lives(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -410,106 +280,4 @@ func TestFaults(t *testing.T) {
 		end()
 		stop()
 	}
-}
-
-// staged runs `healer chaos run` on the cluster as one of a user's.
-func (d *drill) staged(ctx context.Context, schedule string, more ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
-	d.Helper()
-	dir := d.TempDir()
-	file, script := filepath.Join(dir, "cluster.yaml"), filepath.Join(dir, "drill.yaml")
-	door, release, err := localpg.LeaseAddr(ctx)
-	if err != nil {
-		d.Fatal(err)
-	}
-	d.Cleanup(release)
-	text := "name: drill\nproxies:\n  - {name: door, listen: \"" + door + "\", upstream: \"" + d.Mesh().Node("n1").Addr() + "\"}\nschedule:\n" + schedule
-	for path, text := range map[string]string{file: d.File(), script: text} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			d.Fatal(err)
-		}
-	}
-	cmd := exec.CommandContext(ctx, "healer", append([]string{"chaos", "run", script, "--config", file, "--confirm", chaoslab.Cluster}, more...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &errs, dir
-	return cmd, &out, &errs
-}
-
-// staging makes what a staging cluster can have, and all is healed and healthy at the end.
-func (d *drill) staging() {
-	d.Helper()
-	ctx, cancel := context.WithTimeout(d.Context(), 2*time.Minute)
-	defer cancel()
-	sub := d.Subscription("n3", "n1")
-	cmd, out, errs := d.staged(ctx, `
-  - {for: 300ms, fault: link_cut, node: door, link: sql}
-  - {at: 400ms, for: 300ms, fault: link_refuse, node: door, link: sql}
-  - {at: 800ms, for: 300ms, fault: link_slow, node: door, link: replication, delay: 20ms}
-  - {fault: backends_terminate, node: n2}
-  - {for: 500ms, fault: subscription_disable, node: n3, subscription: `+sub+`}
-  - {for: 500ms, fault: command, node: n2, run: [touch, made], undo: [rm, made]}
-`, "-o", "json", "--settle", "90s")
-	if err := cmd.Run(); err != nil {
-		d.Fatalf("healer chaos run: %v\n%s%s", err, out, errs)
-	}
-	var told struct {
-		Faults []struct {
-			Kind  string `json:"kind"`
-			Until int64  `json:"until"`
-			Note  string `json:"note"`
-		} `json:"faults"`
-	}
-	if err := json.Unmarshal(out.Bytes(), &told); err != nil {
-		d.Fatalf("%v: %s", err, out)
-	}
-	if len(told.Faults) != 6 {
-		d.Errorf("%d faults were made, want 6: %s", len(told.Faults), out)
-	}
-	for _, f := range told.Faults {
-		if f.Until == 0 && f.Kind != string(fault.BackendsTerminate) || f.Note == "" {
-			d.Errorf("%s: ended at %d, proof %q", f.Kind, f.Until, f.Note)
-		}
-	}
-	d.healed(cmd.Dir, sub)
-}
-
-// healed checks that nothing is left of the faults.
-func (d *drill) healed(dir, sub string) {
-	d.Helper()
-	if _, err := os.Stat(filepath.Join(dir, "made")); !os.IsNotExist(err) {
-		d.Errorf("what the command made is left: %v", err)
-	}
-	if err := d.says("n3", `select subenabled::text from pg_subscription where subname = '`+sub+`'`, "true")(d.Context()); err != nil {
-		d.Error(err)
-	}
-}
-
-// interrupted: a real SIGINT in the middle, and every fault is healed before the program
-// ends.
-func (d *drill) interrupted() {
-	d.Helper()
-	ctx, cancel := context.WithTimeout(d.Context(), 2*time.Minute)
-	defer cancel()
-	sub := d.Subscription("n3", "n1")
-	cmd, out, errs := d.staged(ctx, `
-  - {for: 10m, fault: link_cut, node: door, link: sql}
-  - {for: 10m, fault: subscription_disable, node: n3, subscription: `+sub+`}
-  - {for: 10m, fault: command, node: n2, run: [touch, made], undo: [rm, made]}
-`)
-	if err := cmd.Start(); err != nil {
-		d.Fatal(err)
-	}
-	d.await("the faults are made", func(ctx context.Context) error {
-		if _, err := os.Stat(filepath.Join(cmd.Dir, "made")); err != nil {
-			return err
-		}
-		return d.says("n3", `select subenabled::text from pg_subscription where subname = '`+sub+`'`, "false")(ctx)
-	})
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		d.Fatal(err)
-	}
-	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 130 || !strings.Contains(errs.String(), "every fault was healed") {
-		d.Errorf("exit code %d, want 130:\n%s%s", code, out, errs)
-	}
-	d.healed(cmd.Dir, sub)
 }
