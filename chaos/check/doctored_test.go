@@ -129,6 +129,13 @@ func doctors() map[string]func(r *check.Run, words []string) {
 			e.ID += "x"
 			r.Events = append(r.Events, e)
 		},
+		"forestall": func(r *check.Run, w []string) { // kind, agent: it has told that first, and who did tells more later
+			e := event(r, w[0])
+			later := *e
+			later.ID += "x"
+			e.Source = "/healer/app/" + w[1]
+			r.Events = append(r.Events, later)
+		},
 		"postpone": func(r *check.Run, w []string) {
 			e := *event(r, w[0])
 			r.Events = append(slices.DeleteFunc(r.Events, kind(w[0])), e)

@@ -52,7 +52,7 @@ func eventUnique(f *facts) (found []string) {
 
 // run is what the events say of one run.
 type run struct {
-	id, source, recovery string
+	id, recovery string
 	// started and ended are places in the stream from 1 on; 0: there is none.
 	started, ended int
 	steps          []int
@@ -72,7 +72,7 @@ func (f *facts) runs() map[string]*run {
 		}
 		r := all[of.Run]
 		if r == nil {
-			r = &run{id: of.Run, source: e.Source, recovery: e.Recovery}
+			r = &run{id: of.Run, recovery: e.Recovery}
 			all[of.Run] = r
 		}
 		switch e.Kind() {

@@ -39,6 +39,8 @@ type options struct {
 	out      string
 	keep     string
 	docs     string
+	// table: nothing is run.
+	table bool
 }
 
 func main() {
@@ -62,12 +64,23 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.only, "only", "", "try only these mutants, with commas between")
 	flags.DurationVar(&o.settle, "settle", 30*time.Second, "how long a cluster may take to be at rest")
 	flags.DurationVar(&o.patience, "patience", soak.DefaultLimits().Patience, "how long a node may be lost and not be healed")
-	flags.StringVar(&o.out, "out", "bench/mutants.jsonl", "the results so far, as JSON lines; what is tried again replaces its line")
+	flags.StringVar(&o.out, "out", "bench/out/mutants.jsonl", "the results so far, as JSON lines; what is tried again replaces its line")
 	flags.StringVar(&o.keep, "keep", "", "the directory for scenarios that the program as it is does not pass")
 	flags.StringVar(&o.docs, "docs", "", "the document whose table is rewritten")
+	flags.BoolVar(&o.table, "table", false, "run nothing, and write the table of the results so far into -docs")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if !o.table {
+		if err := soakAll(ctx, o, out); err != nil {
+			return err
+		}
+	}
+	return tell(o)
+}
+
+// soakAll tries the mutants that were asked for.
+func soakAll(ctx context.Context, o options, out io.Writer) error {
 	all, err := chosen(o.only)
 	if err != nil {
 		return err
@@ -95,14 +108,30 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 	}
-	if o.docs == "" {
-		return nil
-	}
+	return nil
+}
+
+// tell writes the table, and objects to what was not caught.
+func tell(o options) error {
 	results, err := kept(o.out)
 	if err != nil {
 		return err
 	}
-	return report.RewriteMutants(o.docs, results)
+	place := func(c report.Caught) int {
+		return slices.IndexFunc(mutants.All(), func(m mutants.Mutant) bool { return m.Name == c.Mutant })
+	}
+	slices.SortStableFunc(results, func(a, b report.Caught) int { return cmp.Compare(place(a), place(b)) })
+	if o.docs != "" {
+		if err := report.RewriteMutants(o.docs, results); err != nil {
+			return err
+		}
+	}
+	for _, c := range results {
+		if len(c.Checkers) == 0 {
+			err = errors.Join(err, fmt.Errorf("%s was not caught in %d runs", c.Mutant, c.Runs))
+		}
+	}
+	return err
 }
 
 // chosen are the mutants of these names; all when there is none.
