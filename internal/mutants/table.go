@@ -50,7 +50,7 @@ func All() []Mutant {
 			},
 			{"rescue/copying.go", `"SELECT pg_catalog.pg_replication_origin_xact_setup('%s', '%s');`, `"SELECT '%s', '%s';`},
 		}},
-		{Name: "own_time", What: "transactions get the time of the recovery, not that of their commit", edits: []edit{
+		{Name: "own_time", What: "transactions that are carried many at a time get the time of the recovery, not that of their commit", edits: []edit{
 			{
 				"rescue/program.go", `pg_replication_origin_xact_setup(healer_lsn, healer_at)`,
 				`pg_replication_origin_xact_setup(healer_lsn, healer_at + (pg_catalog.clock_timestamp() - healer_at))`,
