@@ -41,7 +41,8 @@ type Row struct {
 	Value string `json:"value"`
 	// Transaction is the one that wrote it last.
 	Transaction string `json:"transaction,omitempty"`
-	// Wide is the one that wrote its large value, empty when it has none.
+	// Wide is the one that wrote its large value, empty when it has none that is kept
+	// outside of the row.
 	Wide string `json:"wide,omitempty"`
 	// At is its commit timestamp in microseconds since 1970; 0 when the server does
 	// not know.

@@ -65,8 +65,13 @@ func (r Reader) journal(ctx context.Context, conn *pgx.Conn, into *history.Serve
 	return err
 }
 
+// kept is how many characters of a column pad PostgreSQL surely keeps outside of the row
+// (TOAST_TUPLE_THRESHOLD is some 2,000 bytes, and what clients write does not compress).
+const kept = 2500
+
 // tables reads every table that has a primary key and a column tx. What a column pad
-// begins with is who wrote it.
+// begins with is who wrote it. A short one tells nothing: it is sent with every write of
+// the row, also by a writer that had an old one.
 func (r Reader) tables(ctx context.Context, conn *pgx.Conn, into *history.Server) error {
 	rows, err := conn.Query(ctx, `select c.relname::text, string_agg(format('t.%I::text', a.attname), $$ || '/' || $$ order by array_position(i.indkey::int2[], a.attnum))
 		from pg_class c join pg_index i on i.indrelid = c.oid and i.indisprimary
@@ -81,8 +86,8 @@ func (r Reader) tables(ctx context.Context, conn *pgx.Conn, into *history.Server
 		return err
 	}
 	for table, key := range keys {
-		rows, err := conn.Query(ctx, fmt.Sprintf(`select %[1]s, t::text, t.tx, coalesce(split_part(to_jsonb(t) ->> 'pad', ' ', 1), ''), coalesce((extract(epoch from pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint, 0)
-			from %[2]s t order by (%[1]s) collate "C"`, key, pgx.Identifier{r.Namespace, table}.Sanitize()))
+		rows, err := conn.Query(ctx, fmt.Sprintf(`select %[1]s, t::text, t.tx, case when length(to_jsonb(t) ->> 'pad') > %[3]d then split_part(to_jsonb(t) ->> 'pad', ' ', 1) else '' end, coalesce((extract(epoch from pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint, 0)
+			from %[2]s t order by (%[1]s) collate "C"`, key, pgx.Identifier{r.Namespace, table}.Sanitize(), kept))
 		if err != nil {
 			return err
 		}
