@@ -33,6 +33,8 @@ func (e *Engine) Observe(ctx context.Context, node string) topology.NodeState {
 // slowest, and so that every slot is known by the subscription that it feeds.
 // Those that are known to be lost are not asked: a host that has vanished would
 // hold up the others' healing until the connection attempt is given up.
+// The end of the log of a node that is fenced off is not older than what is read of it
+// at any other node.
 func (e *Engine) ObserveAll(ctx context.Context, lost ...string) topology.Observation {
 	o := topology.Observation{Cluster: e.cluster, Nodes: make([]topology.NodeState, len(e.names))}
 	var wg sync.WaitGroup
@@ -49,7 +51,45 @@ func (e *Engine) ObserveAll(ctx context.Context, lost ...string) topology.Observ
 			e.classify(n.Name, n.Slots)
 		}
 	}
+	e.readEnds(ctx, o)
 	return o
+}
+
+// readEnds reads the ends of the logs of those that somebody fences off once more, now
+// that all nodes have been read. A node that is back may go on writing, and a survivor
+// that is not fenced off yet goes on applying it: with an end that was read before the
+// survivor's progress, the node would look like one that has lost what it had sent.
+// Whose end cannot be read any more is not reachable.
+func (e *Engine) readEnds(ctx context.Context, o topology.Observation) {
+	var fenced []*topology.NodeState
+	for i, n := range o.Nodes {
+		by := func(by topology.NodeState) bool { _, ok := by.FenceOf(n.Name); return ok }
+		if n.Reachable && !n.InRecovery && slices.ContainsFunc(o.Nodes, by) {
+			fenced = append(fenced, &o.Nodes[i])
+		}
+	}
+	var wg sync.WaitGroup
+	for _, n := range fenced {
+		wg.Go(func() {
+			end, err := e.readEnd(ctx, n.Name)
+			if err != nil {
+				*n = topology.NodeState{Name: n.Name, Problem: err.Error()}
+				return
+			}
+			n.Flushed = end
+		})
+	}
+	wg.Wait()
+}
+
+func (e *Engine) readEnd(ctx context.Context, node string) (end topology.LSN, err error) {
+	ctx, cancel := context.WithTimeout(ctx, observeLimit)
+	defer cancel()
+	s, err := e.server(node)
+	if err != nil {
+		return 0, err
+	}
+	return end, s.JSON(ctx, &end, `SELECT to_jsonb(pg_current_wal_flush_lsn())`)
 }
 
 // MemoryOf is what must be remembered of a node that was observed. Nothing is

@@ -162,3 +162,32 @@ func TestObserveTimelineHistory(t *testing.T) {
 		t.Errorf("again: %+v", again.Forks)
 	}
 }
+
+// Nodes are read side by side while one of them, which a survivor has fenced off already,
+// goes on writing and another one goes on applying that: what has been applied of it is
+// never beyond the end of its log.
+func TestLogOfAFencedNodeEndsBehindWhatIsAppliedOfIt(t *testing.T) {
+	mesh := ownMesh(t, false)
+	e := engineOf(t, mesh, nil)
+	_, err := e.Fence(t.Context(), "n3", subscribed(t, e, "n3", "n1"), lostID)
+	try(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for ctx.Err() == nil {
+			_, _ = mesh.Node("n1").Exec(ctx, `INSERT INTO kv SELECT coalesce(max(k), 0) + 1 FROM kv`)
+		}
+	}()
+	defer func() { stop(); <-written }()
+	within(t, "n2 applies what n1 writes", func() bool { return value[int](t, mesh.Node("n2"), `SELECT count(*)::int FROM kv`) > 10 })
+	for range 40 {
+		o := e.ObserveAll(ctx)
+		n1, _ := o.Node("n1")
+		n2, _ := o.Node("n2")
+		sub, ok := n2.From("n1")
+		if !ok || !n1.Reachable || sub.Progress > n1.Flushed {
+			t.Fatalf("n2 has applied n1 up to %s, whose log ends at %s (%s)", sub.Progress, n1.Flushed, n1.Problem)
+		}
+	}
+}
