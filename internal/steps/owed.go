@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -117,6 +118,11 @@ func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 	if err != nil {
 		return executor.Result{}, err
 	}
+	home, err := r.deletedAtHome(ctx, owed, nodes, obs)
+	if err != nil {
+		return executor.Result{}, err
+	}
+	deleted = append(deleted, home...)
 	resolution, err := r.resolution(ctx, p)
 	if err != nil {
 		return executor.Result{}, err
@@ -202,6 +208,46 @@ func (r *Run) deletedThere(ctx context.Context, owed []topology.Owed, obs topolo
 		out = append(out, rescue.Deletion{Holder: o.Node, Author: o.Node, Of: o.Origin, At: last.Add(time.Microsecond)})
 	}
 	return out, unknown, nil
+}
+
+// deletedAtHome says the same of the gaps' origins: whoever wrote a row has had it. A
+// laggard may delete a row before its gap inserts it anew there, and have nobody who
+// receives that deletion until the gap is closed: then it alone has the row. An origin
+// that is fenced off, and so not checked yet, may as well have lost what it wrote.
+func (r *Run) deletedAtHome(ctx context.Context, owed []topology.Owed, nodes []string, obs topology.Observation) (out []rescue.Deletion, err error) {
+	said := map[string]bool{}
+	for _, o := range owed {
+		fenced := func(n topology.NodeState) bool { _, ok := n.FenceOf(o.Origin); return ok }
+		if said[o.Origin] || !slices.Contains(nodes, o.Origin) || slices.ContainsFunc(obs.Nodes, fenced) {
+			continue
+		}
+		said[o.Origin] = true
+		now, err := r.clock(ctx, o.Origin)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rescue.Deletion{Holder: o.Origin, Author: o.Origin, Of: o.Origin, At: now})
+	}
+	return out, nil
+}
+
+// clock is the time on a node's server, which stamps what is written there.
+func (r *Run) clock(ctx context.Context, node string) (now time.Time, err error) {
+	server, err := r.server(node)
+	if err != nil {
+		return time.Time{}, err
+	}
+	conn, err := server.Session(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	got, err := conn.Exec(ctx, `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint::text`).ReadAll()
+	if err != nil {
+		return time.Time{}, r.Wrap(node, fmt.Errorf("the time on the server: %w", err))
+	}
+	micros, err := strconv.ParseInt(string(got[0].Rows[0][0]), 10, 64)
+	return time.UnixMicro(micros).UTC(), err
 }
 
 // unequalRows is the end of a comparison with a node that is back that could not make
