@@ -3,6 +3,7 @@ package workload
 import (
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -232,3 +233,30 @@ func TestOptions(t *testing.T) {
 
 // nowhere is a server that nobody reaches.
 type nowhere struct{ Connector }
+
+// A sample counts once all that was written when it was made is flushed; the first that
+// waits is not overtaken by those behind it, or none would ever count.
+func TestSamplesCountWhenFlushed(t *testing.T) {
+	var p settling
+	for i, c := range []struct {
+		written, flushed int64
+		counts           []string
+	}{
+		{10, 10, []string{"0"}},
+		{20, 15, nil},
+		{30, 19, nil},
+		{40, 20, []string{"1"}},
+		{50, 45, []string{"3"}},
+		{60, 49, nil},
+		{70, 70, []string{"4", "6"}},
+		{80, 80, []string{"7"}},
+	} {
+		var got []string
+		for _, s := range p.shows(history.Sample{Node: strconv.Itoa(i)}, c.written, c.flushed) {
+			got = append(got, s.Node)
+		}
+		if !slices.Equal(got, c.counts) {
+			t.Errorf("%d: %v count, want %v", i, got, c.counts)
+		}
+	}
+}
