@@ -13,6 +13,7 @@ import (
 
 	"healer/chaos/history"
 	"healer/events"
+	"healer/topology"
 )
 
 // hold is what a session does with a lock.
@@ -129,8 +130,18 @@ type entry struct {
 		Node   string `json:"node"`
 		Target string `json:"target"`
 	} `json:"step"`
+	Plan *struct {
+		Lanes []lane `json:"lanes"`
+	} `json:"plan"`
 	Figures map[string]int64 `json:"figures"`
 	Error   string           `json:"error"`
+}
+
+// lane is what is read of a plan's lane: the gap on a target, in the lost node's LSNs.
+type lane struct {
+	Target string       `json:"target"`
+	From   topology.LSN `json:"from"`
+	To     topology.LSN `json:"to"`
 }
 
 // entriesOf are the entries of all journals, by run, each in its order.
@@ -149,53 +160,4 @@ func (f *facts) entriesOf() map[string][]entry {
 		slices.SortStableFunc(of, func(a, b entry) int { return cmp.Compare(a.Seq, b.Seq) })
 	}
 	return runs
-}
-
-// carry is what a run says of one gap: how many transactions it has, and how many the
-// run applied.
-type carry struct{ missing, applied int64 }
-
-// carryModel is a gap on a target; the state is how much of it has been applied.
-func carryModel() porcupine.Model {
-	return porcupine.Model{
-		Init: func() any { return int64(0) },
-		Step: func(state, input, _ any) (bool, any) {
-			c, ok := input.(carry)
-			done, isInt := state.(int64)
-			// A run that comes later may see no gap any more; one that applies nothing does no harm.
-			return ok && isInt && (c.applied == 0 || done+c.applied <= c.missing), done + c.applied
-		},
-	}
-}
-
-// carriedOnce: all runs of a recovery together apply no more transactions on a target
-// than its gap has.
-func carriedOnce(f *facts) (found []string) {
-	type gap struct{ recovery, target string }
-	ops := map[gap][]porcupine.Operation{}
-	for _, run := range f.entriesOf() {
-		for _, e := range run {
-			if e.Event != "step" || e.Step == nil || e.Step.Kind != "subscribe" || e.State != "done" {
-				continue
-			}
-			end := e.At.Sub(f.Start)
-			g := gap{e.Recovery, e.Step.Target}
-			ops[g] = append(ops[g], porcupine.Operation{
-				Input: carry{e.Figures["missing"], e.Figures["transactions"]}, Call: int64(end - e.Duration), Return: int64(end), ClientId: len(ops[g]),
-			})
-		}
-	}
-	for g, of := range ops {
-		if !porcupine.CheckOperations(carryModel(), of) {
-			var parts []string
-			for _, o := range of {
-				if c, ok := o.Input.(carry); ok {
-					parts = append(parts, fmt.Sprintf("%d of %d", c.applied, c.missing))
-				}
-			}
-			found = append(found, fmt.Sprintf("recovery %s carried too much to %s: %s", g.recovery, g.target, strings.Join(parts, ", then ")))
-		}
-	}
-	slices.Sort(found)
-	return found
 }

@@ -153,6 +153,18 @@ func doctors() map[string]func(r *check.Run, words []string) {
 				}
 			}
 		},
+		"carry": func(r *check.Run, w []string) { // run, from, to, missing, transactions: it carries that to n3, behind what was
+			e := *event(r, "journal.entry")
+			for seq, more := range []string{
+				`"event":"begin","plan":{"lanes":[{"target":"n3","from":"1/%s","to":"1/%s"}]}`,
+				`"event":"step","step":{"id":"s1","kind":"subscribe","node":"n2","target":"n3"},"state":"done","duration":1,"figures":{"missing":%s,"transactions":%s}`,
+			} {
+				e.ID = fmt.Sprintf("%s-%d", w[0], seq)
+				e.Data = fmt.Appendf(nil, `{"seq":%d,"at":%q,"run":%q,"recovery":"r1","agent":"n2","node":"n1",%s}`,
+					seq+1, e.Time.Format(time.RFC3339Nano), w[0], fmt.Sprintf(more, w[2*seq+1], w[2*seq+2]))
+				r.Events = append(r.Events, e)
+			}
+		},
 		"hasten": func(r *check.Run, w []string) { // server, peer: its slot passes all while the node is fenced off
 			for i := range r.Samples {
 				if s := &r.Samples[i]; s.Node == w[0] && len(s.Appliers) == 0 {

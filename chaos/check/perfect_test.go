@@ -272,7 +272,8 @@ func (p *perfect) lose() {
 	p.sample()
 	step := map[string]any{"id": "s1", "kind": "subscribe", "node": "n2", "target": p.behind}
 	p.event(events.RecoveryPlanned, "n2", events.Planned{Plan: "recovery", Node: p.lost, Survivors: p.run.Nodes[1:]})
-	p.journal(1, "begin", nil)
+	gap := map[string]any{"target": p.behind, "from": p.at[p.behind].server.Progress[p.lost], "to": p.at[p.lost].end}
+	p.journal(1, "begin", map[string]any{"plan": map[string]any{"lanes": []any{gap}}})
 	p.event(events.RecoveryStarted, "n2", events.Started{Plan: "recovery", Node: p.lost, Run: "run1"}, "run1")
 	p.journal(2, "intent", map[string]any{"step": step})
 	p.applier = "4711 at 03:04"

@@ -171,11 +171,13 @@ func (r *run) judge(ctx context.Context) error {
 	x := &r.out.Run
 	var found []check.Violation
 	for begin := time.Now(); ; {
-		if err := r.read(ctx); err != nil {
+		err := r.read(ctx)
+		// What is kept of a run that cannot be judged tells of its faults all the same.
+		x.Length, x.Faults = time.Since(x.Start), r.line.faults()
+		if err != nil {
 			r.violate("settled", "what the cluster has cannot be read: %v", err)
 			return nil
 		}
-		x.Length, x.Faults = time.Since(x.Start), r.line.faults()
 		found = check.Check(*x)
 		passing := slices.ContainsFunc(found, func(v check.Violation) bool { return v.Checker == "leaks" })
 		if !passing || time.Since(begin) > lingers || !pause(ctx, lingers/10) {
@@ -237,8 +239,12 @@ func (r *run) concluded(context.Context) error {
 	return nil
 }
 
-// read reads servers and events.
+// read reads servers and events: the events also when a server cannot be read.
 func (r *run) read(ctx context.Context) error {
+	return errors.Join(r.servers(ctx), r.events(ctx))
+}
+
+func (r *run) servers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.lim.Settle)
 	defer cancel()
 	all := r.lab.Names()
@@ -250,7 +256,7 @@ func (r *run) read(ctx context.Context) error {
 		}
 		return ""
 	}}
-	r.out.Run.Servers, r.out.Run.Events = nil, nil
+	r.out.Run.Servers = nil
 	for _, n := range r.survivors() {
 		s, err := r.server(ctx, reader, n)
 		if err != nil {
@@ -258,6 +264,13 @@ func (r *run) read(ctx context.Context) error {
 		}
 		r.out.Run.Servers = append(r.out.Run.Servers, s)
 	}
+	return nil
+}
+
+func (r *run) events(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.lim.Settle)
+	defer cancel()
+	r.out.Run.Events = nil
 	told, err := r.lab.Past(ctx)
 	for _, e := range told {
 		if !r.past[e.ID] {

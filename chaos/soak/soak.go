@@ -280,6 +280,7 @@ func writePage(path string, s *scenario.Scenario, out Outcome, line report.Resul
 			{"Seed", fmt.Sprint(line.Seed)},
 			{"Nodes", fmt.Sprint(line.Nodes)},
 			{"PostgreSQL", fmt.Sprint(line.PG)},
+			{"Began (the logs may begin with earlier runs of these servers)", out.Run.Start.UTC().Format(time.RFC3339Nano)},
 			{"The same faults again", "healer chaos replay " + filepath.Join(filepath.Dir(path), "scenario.yaml")},
 		},
 	}
