@@ -102,9 +102,13 @@ func NewJudge(self string, members []string, rules Rules, prior map[string]Prior
 			name: m, records: map[string]record{}, prior: p.Identity, episode: p.Episode,
 			failures: slices.Clone(p.Failures),
 		}
+		// That it failed is known, and not whether it still is down: that is judged anew.
+		if p.Failed {
+			n.open, n.lost, n.openedAt = true, p.Identity, now
+		}
 		n.verdict = Verdict{
 			Node: m, Life: LifeUnknown, Reason: "no evidence yet", At: now,
-			Episode: p.Episode, Identity: p.Identity, Incarnation: Incarnation(p.Identity, p.Episode),
+			Episode: p.Episode, Identity: p.Identity, Open: p.Failed, Incarnation: Incarnation(p.Identity, p.Episode),
 		}
 		j.nodes[m] = n
 	}

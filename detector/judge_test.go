@@ -116,6 +116,58 @@ func TestPriorNamesTheIncarnation(t *testing.T) {
 	}
 }
 
+// All agents are restarted while a node is down, or back and not taken back yet: it waits
+// to be admitted as before, and its next loss is another one, also if its server goes on
+// in the same life.
+func TestFailureOutlivesTheAgents(t *testing.T) {
+	now := time.Unix(1000, 0)
+	restarted := func(v Verdict) *Judge {
+		return NewJudge("n1", []string{"n1"}, Rules{}, map[string]Prior{"n1": v.Prior()}, now)
+	}
+	finds := func(j *Judge, c Condition) Verdict {
+		now = now.Add(100 * time.Millisecond)
+		j.Report("n1", Finding{Condition: c, Identity: life(36)}, now)
+		return evaluated(j, "n1", now)
+	}
+	expect := func(v Verdict, want Life, incarnation string) {
+		t.Helper()
+		if v.Life != want || v.Incarnation != incarnation {
+			t.Errorf("%s of %s, want %s of %s", v.Life, v.Incarnation, want, incarnation)
+		}
+	}
+	j := NewJudge("n1", []string{"n1"}, Rules{}, nil, now)
+	expect(finds(j, Answered), LifeUp, "10.0")
+	lost := finds(j, Refused)
+	expect(lost, LifeFailed, "10.0")
+
+	j = restarted(lost)
+	anew := evaluated(j, "n1", now)
+	expect(anew, LifeUnknown, "10.0") // nobody has looked yet
+	expect(finds(restarted(anew), Refused), LifeFailed, "10.0")
+	back := finds(j, Answered)
+	expect(back, LifeReturning, "10.0")
+
+	j = restarted(back)
+	expect(finds(j, Answered), LifeReturning, "10.0")
+	if !j.Admit("n1") {
+		t.Error("it is not taken back")
+	}
+	up := finds(j, Answered)
+	expect(up, LifeUp, "10.1")
+	expect(finds(restarted(up), Refused), LifeFailed, "10.1")
+}
+
+// Who was away when a node was taken back hears of it, whatever it remembers.
+func TestFailureThatIsOverIsForgotten(t *testing.T) {
+	now := time.Unix(1000, 0)
+	j := NewJudge("n1", []string{"n1", "n2", "n3"}, Rules{}, map[string]Prior{"n3": {Identity: life(36), Episode: 2, Failed: true}}, now)
+	now = now.Add(time.Second)
+	j.Merge(Evidence{Observer: "n2", Subject: "n3", Seq: 1, Condition: Answered, Identity: life(36), Episode: 3}, now)
+	if v := evaluated(j, "n3", now); v.Life != LifeUp || v.Incarnation != "10.3" || v.Prior().Failed {
+		t.Errorf("verdict %+v", v)
+	}
+}
+
 func TestStrangersAreNotHeard(t *testing.T) {
 	now := time.Unix(1000, 0)
 	j := NewJudge("n1", []string{"n1", "n2"}, Rules{}, nil, now)

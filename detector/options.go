@@ -76,13 +76,16 @@ type Timing struct {
 type Prior struct {
 	Identity topology.Identity `json:"identity,omitzero"`
 	Episode  uint64            `json:"episode"`
+	// Failed is set when the node failed in this episode and was not taken back:
+	// Identity is then the one that was lost.
+	Failed bool `json:"failed,omitempty"`
 	// Failures are the latest of the node, for whether it flaps.
 	Failures []time.Time `json:"failures,omitempty"`
 }
 
 // Equal reports whether two memories are the same.
 func (p Prior) Equal(o Prior) bool {
-	return p.Identity == o.Identity && p.Episode == o.Episode && slices.EqualFunc(p.Failures, o.Failures, time.Time.Equal)
+	return p.Identity == o.Identity && p.Episode == o.Episode && p.Failed == o.Failed && slices.EqualFunc(p.Failures, o.Failures, time.Time.Equal)
 }
 
 // Options configure a Detector. Zero durations take their defaults.

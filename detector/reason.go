@@ -18,7 +18,7 @@ type obstacle struct {
 func (j *Judge) verdict(n *node, t tally, life Life, o obstacle, now time.Time) Verdict {
 	v := Verdict{
 		Node: n.name, Life: life, Abstained: o != (obstacle{}), Findings: j.findings(n, t, o, now),
-		Episode: n.episode, Identity: n.identity(), At: now,
+		Episode: n.episode, Identity: n.identity(), Open: n.open, At: now,
 		Evidence:   make([]Evidence, 0, len(t.fresh)),
 		Maintained: j.maintained(n, now), Unwatched: n.unwatched && !n.open && life != LifeLeft, AgentSince: n.records[n.name].AgentSince,
 		Failures: slices.Clone(n.failures), HoldDown: j.holdDown(n, now), Held: j.held(n, now),

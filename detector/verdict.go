@@ -61,6 +61,9 @@ type Verdict struct {
 	// began, in µs since 1970; 0 when it was never heard of.
 	Unwatched  bool  `json:"unwatched,omitempty"`
 	AgentSince int64 `json:"agent_since,omitempty"`
+	// Open is set from the node's failure until it is taken back, whatever its Life:
+	// an agent that was restarted meanwhile knows of the failure, and judges anew.
+	Open bool `json:"-"`
 	// Failures are those within the flap window. From Rules.FlapAfter on the node
 	// is flapping: HoldDown is how long it must answer without a break before
 	// it is taken back, and Held is set until it has.
@@ -69,6 +72,11 @@ type Verdict struct {
 	Held     bool          `json:"held,omitempty"`
 	// At is when this agent reached the verdict.
 	At time.Time `json:"at"`
+}
+
+// Prior is what a later life of this agent has to know of the node.
+func (v Verdict) Prior() Prior {
+	return Prior{Identity: v.Identity, Episode: v.Episode, Failed: v.Open, Failures: v.Failures}
 }
 
 // Incarnation names one life of a node: the start of its postmaster in µs, base

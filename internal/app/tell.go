@@ -102,7 +102,7 @@ func (a *Agent) learn(s situation) {
 	}
 	lives := map[string]detector.Prior{}
 	for _, v := range s.verdicts {
-		lives[v.Node] = detector.Prior{Identity: v.Identity, Episode: v.Episode, Failures: v.Failures}
+		lives[v.Node] = v.Prior()
 	}
 	a.memory.learnLives(lives)
 	a.memory.learnProviders(a.engine.Providers())
