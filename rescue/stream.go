@@ -41,6 +41,8 @@ type StreamOptions struct {
 	Until topology.LSN
 	// Format is what the clone's output plugin speaks; nil is pgoutput.
 	Format Format
+	// from is where the stream begins, 0 at the position the slot has confirmed.
+	from topology.LSN
 }
 
 // Format is another language than pgoutput's, for one stream.
@@ -103,7 +105,7 @@ func OpenStream(ctx context.Context, conn *pgconn.PgConn, opts StreamOptions) (*
 		return nil, fmt.Errorf("prepare the stream of %s: %w", opts.Node, err)
 	}
 	// 0/0 means the position the slot has confirmed, which is the clone's start.
-	err := pglogrepl.StartReplication(ctx, conn, quoteIdent(opts.Slot), 0,
+	err := pglogrepl.StartReplication(ctx, conn, quoteIdent(opts.Slot), pglogrepl.LSN(opts.from),
 		pglogrepl.StartReplicationOptions{Mode: pglogrepl.LogicalReplication, PluginArgs: opts.args(major(conn))})
 	if err != nil {
 		return nil, fmt.Errorf("stream slot %s of %s: %w", opts.Slot, opts.Node, err)

@@ -3,37 +3,50 @@ package steps
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"healer/planner"
 	"healer/rescue"
+	"healer/topology"
 )
 
 // lookLimit bounds one look at a survivor: one that does not answer is not waited for.
 const lookLimit = 3 * time.Second
 
+// nextLimit bounds how long the log is read for what a worker fails at.
+const nextLimit = 20 * time.Second
+
 // freer looks whether apply workers fail while somebody waits for the survivors. It is for
 // one wait. When workers of any survivor have failed again since the last look, touched
-// rows may be in their way, and those are taken off. What cannot be looked at is looked
-// at the next time.
+// rows may be in their way, and those are taken off. When there are none, what the workers
+// fail at is read from their slots. What cannot be looked at is looked at the next time.
 type freer struct {
 	r    *Run
 	plan planner.Plan
-	// failures are those of each survivor at the last look.
-	failures map[string]int64
+	// failures are those of each worker at the last look.
+	failures map[worker]int64
 }
 
+// worker is the apply worker of a node's subscription.
+type worker struct{ node, subscription string }
+
 func (r *Run) freer(p planner.Plan) *freer {
-	return &freer{r: r, plan: p, failures: map[string]int64{}}
+	return &freer{r: r, plan: p, failures: map[worker]int64{}}
 }
 
 // look returns how many rows it has tried to take off.
 func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int) {
 	now := f.r.left(f.plan)
-	failing := f.failing(ctx, now.Survivors)
-	if len(failing) == 0 {
+	workers := f.failing(ctx, now.Survivors)
+	if len(workers) == 0 {
 		return 0
+	}
+	var failing []string
+	for _, w := range workers {
+		failing = append(failing, w.node)
 	}
 	peers, err := f.r.peers(ctx, now)
 	defer closeAll(ctx, peers)
@@ -53,6 +66,14 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 		}
 		err = errors.Join(err, ferr)
 	}
+	if freed == 0 {
+		for _, w := range workers {
+			n, uerr := f.r.unblock(ctx, now, w, peers, resolution)
+			at[w.node] += n
+			freed += n
+			err = errors.Join(err, uerr)
+		}
+	}
 	if ctx.Err() != nil {
 		err = nil // the wait is over
 	}
@@ -63,31 +84,96 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 	return freed
 }
 
-// failing are the survivors whose workers have failed since the last look.
-func (f *freer) failing(ctx context.Context, survivors []string) (out []string) {
+// failing are the workers that have failed since the last look.
+func (f *freer) failing(ctx context.Context, survivors []string) (out []worker) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	counts := make([]int64, len(survivors))
+	counts := make([]map[string]int64, len(survivors))
 	var asking sync.WaitGroup
 	for i, node := range survivors {
 		asking.Go(func() {
-			var err error
-			if counts[i], err = f.r.applyFailures(ctx, node); err != nil {
-				counts[i] = -1
+			if server, err := f.r.server(node); err == nil {
+				counts[i], _ = server.ApplyFailures(ctx) // who does not answer is asked again
 			}
 		})
 	}
 	asking.Wait()
 	for i, node := range survivors {
-		if counts[i] < 0 {
-			continue
+		for _, subscription := range slices.Sorted(maps.Keys(counts[i])) {
+			w, n := worker{node, subscription}, counts[i][subscription]
+			if before, known := f.failures[w]; known && n > before {
+				out = append(out, w)
+			}
+			f.failures[w] = n
 		}
-		if before, known := f.failures[node]; known && counts[i] > before {
-			out = append(out, node)
-		}
-		f.failures[node] = counts[i]
 	}
 	return out
+}
+
+// unblock reads what the worker fails at from its slot, and takes off the row that it
+// meets, which the next comparison looks at. It returns how many.
+func (r *Run) unblock(ctx context.Context, p planner.Plan, w worker, peers []rescue.Peer, resolution rescue.Resolution) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, nextLimit)
+	defer cancel()
+	node, _, err := r.seen(p, w.node)
+	if err != nil {
+		return 0, err
+	}
+	at := slices.IndexFunc(node.Subscriptions, func(s topology.Subscription) bool { return s.Name == w.subscription })
+	if at < 0 || !slices.Contains(p.Survivors, node.Subscriptions[at].Provider) {
+		return 0, nil
+	}
+	sub := node.Subscriptions[at]
+	stream, err := r.next(ctx, p, w.node, sub)
+	if err != nil {
+		return 0, r.Wrap(sub.Provider, err)
+	}
+	defer func() { _ = stream.Close(context.WithoutCancel(ctx)) }()
+	off, err := rescue.Unblock(ctx, peers, rescue.Blocked{Node: w.node, Provider: sub.Provider, Next: stream}, p.Node, resolution)
+	if off.Len() > 0 {
+		r.mu.Lock()
+		r.off = append(r.off, off)
+		r.mu.Unlock()
+	}
+	return off.Len(), r.Wrap(w.node, err)
+}
+
+// next is what the node's subscription receives next.
+func (r *Run) next(ctx context.Context, p planner.Plan, node string, sub topology.Subscription) (*rescue.Stream, error) {
+	from, err := r.Engine.Progress(ctx, node, sub.Origin, false)
+	if err != nil {
+		return nil, err
+	}
+	until, err := r.Engine.Flush(ctx, sub.Provider)
+	if err != nil {
+		return nil, err
+	}
+	format, err := r.Engine.Format(ctx, sub.Provider, node, p.Node)
+	if err != nil {
+		return nil, err
+	}
+	server, err := r.server(sub.Provider)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := server.Replication(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := rescue.OpenNext(ctx, conn, from, rescue.StreamOptions{
+		Node: sub.Provider, Slot: sub.Slot, Publications: sub.Publications, Until: until, Format: format,
+	})
+	if err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+	}
+	return stream, err
+}
+
+// takenOff are the rows that were found by what workers fail at, for a comparison.
+func (r *Run) takenOff() []*rescue.Touched {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.off)
 }
 
 // freeing is what a lane does while it waits for all survivors: the worker that fails may
@@ -136,17 +222,4 @@ func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched, freed *int) res
 			func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) },
 			func(ctx context.Context) { *freed += f.look(ctx, touched) })
 	}
-}
-
-// applyFailures is how often apply workers of the node have failed.
-func (r *Run) applyFailures(ctx context.Context, node string) (all int64, err error) {
-	server, err := r.server(node)
-	if err != nil {
-		return 0, err
-	}
-	counts, err := server.ApplyFailures(ctx)
-	for _, n := range counts {
-		all += n
-	}
-	return all, err
 }

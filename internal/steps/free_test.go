@@ -79,18 +79,18 @@ func TestFailingWorkersOfAnySurvivor(t *testing.T) {
 	exec("n3", `insert into t values (1)`)
 
 	f := New(Options{Servers: servers}).freer(planner.Plan{})
-	look := func() []string { return f.failing(t.Context(), m.Names()) }
+	look := func() []worker { return f.failing(t.Context(), m.Names()) }
 	if got := look(); got != nil {
 		t.Errorf("%v fail before anything was compared with", got)
 	}
 	exec("n3", `alter subscription sub_n3_from_n2 enable`)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	var got []string
+	var got []worker
 	for got == nil && ctx.Err() == nil {
 		got = look()
 	}
-	if !slices.Equal(got, []string{"n3"}) {
-		t.Errorf("%v fail, want n3", got)
+	if want := (worker{"n3", "sub_n3_from_n2"}); !slices.Equal(got, []worker{want}) {
+		t.Errorf("%v fail, want %v", got, want)
 	}
 }

@@ -103,6 +103,8 @@ type Run struct {
 	comparing sync.Mutex
 	// free is held while touched keys are read to free workers.
 	free sync.Mutex
+	// off are the rows that were taken off although no gap is known to have touched them.
+	off []*rescue.Touched
 	// found are the conflicts of all comparisons: what one repairs the next finds
 	// equal.
 	found topology.ConflictLog
@@ -184,10 +186,13 @@ func locked(err error) *planner.Refusal {
 // Close ends every session that the run holds, and with them the locks.
 func (r *Run) Close(ctx context.Context) error {
 	r.mu.Lock()
-	lanes := r.lanes
-	r.lanes = map[string]*lane{}
+	lanes, off := r.lanes, r.off
+	r.lanes, r.off = map[string]*lane{}, nil
 	r.mu.Unlock()
 	var errs []error
+	for _, t := range off {
+		errs = append(errs, t.Close())
+	}
 	for _, l := range lanes {
 		errs = append(errs, l.drop(ctx), l.touch(nil))
 	}

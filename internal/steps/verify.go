@@ -39,7 +39,7 @@ func (r *Run) applyVerify(ctx context.Context, p planner.Plan, _ planner.Step) (
 		}
 		l.mu.Unlock()
 	}
-	if len(touched) == 0 {
+	if len(touched) == 0 && len(r.takenOff()) == 0 {
 		said := "no row was touched"
 		if slices.ContainsFunc(p.Lanes, func(l planner.Lane) bool { return l.Rows }) {
 			said = "the rows were compared when they were carried"
@@ -96,7 +96,7 @@ func (r *Run) compare(ctx context.Context, p planner.Plan, touched []*rescue.Tou
 	for freed := 1; freed > 0 && err == nil; {
 		freed = 0
 		var report rescue.VerifyReport
-		report, err = r.compareOnce(ctx, p, touched, &freed)
+		report, err = r.compareOnce(ctx, p, append(slices.Clip(touched), r.takenOff()...), &freed)
 		all.Rows, all.Tables = report.Rows, report.Tables
 		all.Differing += report.Differing
 		all.Repaired += report.Repaired
