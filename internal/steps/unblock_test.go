@@ -1,0 +1,82 @@
+package steps
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"healer/internal/localpg"
+	"healer/internal/localpg/pgtest"
+	"healer/planner"
+	"healer/postgres"
+	"healer/postgres/engine"
+	"healer/postgres/native"
+)
+
+// A row that no gap is known to have touched keeps n3 from going on: whoever waits for
+// all finds it by what the worker fails at, and it is compared afterwards.
+func TestWaitReadsWhatAWorkerFailsAt(t *testing.T) {
+	t.Parallel()
+	m := pgtest.Mesh(t, localpg.Options{Nodes: 3, Schema: []string{`create table t (id int primary key, v text)`}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec := func(node, sql string) {
+		t.Helper()
+		_, err := m.Node(node).Exec(ctx, sql)
+		must(err)
+	}
+	servers, all := map[string]Server{}, map[string]*postgres.Server{}
+	for _, n := range m.Names() {
+		s, err := postgres.Open(n, m.Node(n).DSN())
+		must(err)
+		t.Cleanup(s.Close)
+		servers[n], all[n] = s, s
+	}
+	e := native.New(engine.Options{Cluster: "app", Servers: all, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(e.Close)
+
+	// n3 receives the deletion of a row that it is given only then.
+	exec("n3", `alter subscription sub_n3_from_n1 disable`)
+	exec("n1", `insert into t values (1, 'n1'), (2, 'n1')`)
+	must(m.WaitCaughtUp(ctx, "n1", "n2"))
+	exec("n2", `delete from t where id = 1`)
+	must(m.WaitCaughtUp(ctx, "n2", "n3"))
+	exec("n3", `alter subscription sub_n3_from_n1 enable`)
+	must(m.WaitCaughtUp(ctx, "n1", "n3"))
+	exec("n2", `insert into t values (1, 'n2')`)
+
+	p := planner.Plan{Cluster: "app", Node: "n1", Survivors: []string{"n2", "n3"}}
+	r := New(Options{
+		Engine: e, Servers: servers, Wrap: func(_ string, err error) error { return err },
+		Trigger: func() planner.Trigger { return planner.Trigger{Lost: []string{"n1"}} },
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	r.obs = e.ObserveAll(ctx, "n1")
+	freed := 0
+	must(r.barrier(p, nil, &freed)(ctx))
+	if freed != 1 {
+		t.Errorf("%d rows were taken off, want the one that n2 writes anew", freed)
+	}
+	report, err := r.compare(ctx, p, nil)
+	must(err)
+	if report.Rows != 1 || report.Differing != 0 {
+		t.Errorf("%+v: want that this row was compared, and equal", report)
+	}
+	const rows = `select string_agg(id || v, ' ' order by id) from t`
+	got, err := localpg.Value[string](ctx, m.Node("n3"), rows)
+	must(err)
+	if want := "1n2 2n1"; got != want {
+		t.Errorf("n3 has %s, want %s", got, want)
+	}
+	must(r.Close(ctx))
+	if left := r.takenOff(); len(left) > 0 {
+		t.Errorf("%d sets are left of a run that has ended", len(left))
+	}
+}
