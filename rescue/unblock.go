@@ -12,6 +12,9 @@ type Blocked struct {
 	Node, Provider string
 	// Next has what comes next for Node; see OpenNext.
 	Next *Stream
+	// Waits reports whether Node has still applied no more than when Next was opened. A
+	// row that was read before was then not made by what comes, and is still in its way.
+	Waits func(ctx context.Context) (bool, error)
 }
 
 // Unblock takes those rows off a survivor that the next transaction of another one
@@ -93,6 +96,9 @@ func (u *unblocking) table(ctx context.Context, b *binding, keys []Key, by stamp
 			return err
 		}
 		all = slices.DeleteFunc(all, func(s *suspect) bool { return !s.versions[at].present })
+		if waits, err := u.blocked.Waits(ctx); err != nil || !waits {
+			return err
+		}
 		had, err := u.had(ctx, all, at)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"healer/internal/localpg"
+	"healer/topology"
 )
 
 // TestRemainsOfAGapThatNobodyKnows: n2 deletes rows of the gap, which n3 skips and is then
@@ -65,12 +66,24 @@ func TestRemainsOfAGapThatNobodyKnows(t *testing.T) {
 	}
 	l.same("t")
 
+	// What comes is applied while it is looked at: it is not in its own way.
+	l.exec("n3", `alter subscription sub_n3_from_n2 disable`)
+	found, err := l.unblockBehind(t.Context(), func() {
+		l.exec("n3", `alter subscription sub_n3_from_n2 enable`)
+		l.exec("n2", `insert into t values (8, 'n2')`)
+		l.caughtUp("n2", "n3")
+	})
+	l.must(err)
+	if n := found.Len(); n != 0 || l.text("n3", `select v from t where id = 8`) != "n2" {
+		t.Errorf("%d rows were taken off, want that what has just been applied stays", n)
+	}
+
 	// Two rows that were written side by side are nobody's remains.
 	l.exec("n2", `alter subscription sub_n2_from_n3 disable`)
 	l.exec("n3", `alter subscription sub_n3_from_n2 disable`)
 	l.exec("n3", `insert into t values (9, 'n3')`)
 	l.exec("n2", `insert into t values (9, 'n2')`)
-	found, err := l.unblock(t.Context())
+	found, err = l.unblock(t.Context())
 	l.must(err)
 	if n := found.Len(); n != 0 || l.text("n3", `select v from t where id = 9`) != "n3" {
 		t.Errorf("%d rows were taken off, want that n3 keeps what nobody has had", n)
@@ -80,7 +93,17 @@ func TestRemainsOfAGapThatNobodyKnows(t *testing.T) {
 // unblock is Unblock for n3, which reads from n2.
 func (l *lab) unblock(ctx context.Context) (*Touched, error) {
 	l.Helper()
-	from := l.lsn("n3", `select coalesce(pg_replication_origin_progress('`+l.origin("n3", "n2")+`', false), '0/0')::text`)
+	return l.unblockBehind(ctx, func() {})
+}
+
+// unblockBehind does something when it is known what n3 has applied.
+func (l *lab) unblockBehind(ctx context.Context, then func()) (*Touched, error) {
+	l.Helper()
+	progress := func() topology.LSN {
+		return l.lsn("n3", `select coalesce(pg_replication_origin_progress('`+l.origin("n3", "n2")+`', false), '0/0')::text`)
+	}
+	from := progress()
+	then()
 	slot := l.text("n3", `select subslotname::text from pg_subscription where subname = 'sub_n3_from_n2'`)
 	stream, err := OpenNext(ctx, l.connect("n2", "replication=database"), from, StreamOptions{
 		Node: "n2", Slot: slot, Publications: []string{localpg.Publication}, Until: l.flushed("n2"),
@@ -89,5 +112,8 @@ func (l *lab) unblock(ctx context.Context) (*Touched, error) {
 		return newTouched(), err
 	}
 	defer func() { l.must(stream.Close(context.WithoutCancel(ctx))) }()
-	return Unblock(ctx, l.peers(), Blocked{Node: "n3", Provider: "n2", Next: stream}, "n1", l.conflicts)
+	return Unblock(ctx, l.peers(), Blocked{
+		Node: "n3", Provider: "n2", Next: stream,
+		Waits: func(context.Context) (bool, error) { return progress() == from, nil },
+	}, "n1", l.conflicts)
 }

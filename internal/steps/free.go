@@ -124,12 +124,22 @@ func (r *Run) unblock(ctx context.Context, p planner.Plan, w worker, peers []res
 		return 0, nil
 	}
 	sub := node.Subscriptions[at]
-	stream, err := r.next(ctx, p, w.node, sub)
+	from, err := r.Engine.Progress(ctx, w.node, sub.Origin, false)
+	if err != nil {
+		return 0, err
+	}
+	stream, err := r.next(ctx, p, w.node, sub, from)
 	if err != nil {
 		return 0, r.Wrap(sub.Provider, err)
 	}
 	defer func() { _ = stream.Close(context.WithoutCancel(ctx)) }()
-	off, err := rescue.Unblock(ctx, peers, rescue.Blocked{Node: w.node, Provider: sub.Provider, Next: stream}, p.Node, resolution)
+	off, err := rescue.Unblock(ctx, peers, rescue.Blocked{
+		Node: w.node, Provider: sub.Provider, Next: stream,
+		Waits: func(ctx context.Context) (bool, error) {
+			now, err := r.Engine.Progress(ctx, w.node, sub.Origin, false)
+			return now == from, err
+		},
+	}, p.Node, resolution)
 	if off.Len() > 0 {
 		r.mu.Lock()
 		r.off = append(r.off, off)
@@ -138,12 +148,8 @@ func (r *Run) unblock(ctx context.Context, p planner.Plan, w worker, peers []res
 	return off.Len(), r.Wrap(w.node, err)
 }
 
-// next is what the node's subscription receives next.
-func (r *Run) next(ctx context.Context, p planner.Plan, node string, sub topology.Subscription) (*rescue.Stream, error) {
-	from, err := r.Engine.Progress(ctx, node, sub.Origin, false)
-	if err != nil {
-		return nil, err
-	}
+// next is what the node's subscription receives behind from.
+func (r *Run) next(ctx context.Context, p planner.Plan, node string, sub topology.Subscription, from topology.LSN) (*rescue.Stream, error) {
 	until, err := r.Engine.Flush(ctx, sub.Provider)
 	if err != nil {
 		return nil, err
