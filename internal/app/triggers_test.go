@@ -78,3 +78,86 @@ func TestPlansOfOneNode(t *testing.T) {
 		}
 	}
 }
+
+// All nodes were judged failed one after the other, as on a machine that stood still, and
+// all are back and wait to be taken back at once: some are fenced off from others, or
+// each from all. They let one another in, one by one, and nobody waits for ever.
+func TestAllNodesReturnAtOnce(t *testing.T) {
+	t.Parallel()
+	names := []string{"n1", "n2", "n3", "n4", "n5"}
+	for name, fenced := range map[string]func(on, from string) bool{
+		"nobody is fenced off":           func(string, string) bool { return false },
+		"some are":                       func(on, from string) bool { return from == "n1" || from == "n4" && on != "n1" },
+		"each of the first from a later": func(on, from string) bool { return on < from },
+		"each from all":                  func(string, string) bool { return true },
+	} {
+		s := situation{agents: names, obs: topology.Observation{Cluster: "app"}}
+		for i, on := range names {
+			id := topology.Identity{SystemID: uint64(i + 1), Timeline: 1}
+			n := topology.NodeState{Name: on, Reachable: true, Engine: "native", Identity: id, Version: 160000, Flushed: 100}
+			for j, from := range names {
+				if from == on {
+					continue
+				}
+				sub := topology.Subscription{
+					Name: "sub_" + on + "_from_" + from, Provider: from, Slot: "sub_" + on + "_from_" + from,
+					Enabled: !fenced(on, from), Progress: 90, Worker: topology.WorkerNone,
+				}
+				n.Subscriptions = append(n.Subscriptions, sub)
+				if !sub.Enabled {
+					n.Fences = append(n.Fences, topology.Fence{
+						Subscription: sub.Name, Origin: from, Identity: topology.Identity{SystemID: uint64(j + 1), Timeline: 1},
+					})
+				}
+				n.Slots = append(n.Slots, topology.Slot{
+					Name: "sub_" + from + "_from_" + on, Kind: topology.SlotMesh, Plugin: "pgoutput", To: from, WALStatus: "reserved", Confirmed: 80, Restart: 80,
+				})
+			}
+			s.obs.Nodes = append(s.obs.Nodes, n)
+			s.verdicts = append(s.verdicts, detector.Verdict{Node: on, Life: detector.LifeReturning, Incarnation: "a.0", Episode: 0})
+		}
+		for passes := 0; len(s.verdicts) > 0; passes++ {
+			if passes > len(names) {
+				t.Fatalf("%s: %v still wait", name, s.verdicts)
+			}
+			pass(t, name, &s)
+		}
+	}
+}
+
+// pass does what the agents do in one pass: each admits whom nobody fences off, and the
+// one that acts carries out its plans.
+func pass(t *testing.T, name string, s *situation) {
+	t.Helper()
+	acts := 0
+	for _, s.self = range s.agents {
+		if s.coordinates() {
+			acts++
+		}
+	}
+	if acts != 1 {
+		t.Errorf("%s: %d agents act", name, acts)
+	}
+	admitted := s.admissible()
+	s.verdicts = slices.DeleteFunc(s.verdicts, func(v detector.Verdict) bool { return slices.Contains(admitted, v.Node) })
+	for _, asked := range s.triggers(func(string) topology.Memory { return topology.Memory{} }) {
+		p, refusal := planner.Make(asked, s.obs, planner.Policy{Mode: planner.ModeAuto})
+		if refusal != nil {
+			t.Fatalf("%s: %s is refused: %s: %s", name, asked.Node, refusal.Reason, refusal.Why)
+		}
+		for _, step := range p.Steps {
+			if step.Kind != planner.StepUnfence {
+				continue
+			}
+			i := slices.IndexFunc(s.obs.Nodes, func(n topology.NodeState) bool { return n.Name == step.Node })
+			n := &s.obs.Nodes[i]
+			n.Fences = slices.DeleteFunc(n.Fences, func(f topology.Fence) bool { return f.Origin == asked.Node })
+			for j := range n.Subscriptions {
+				n.Subscriptions[j].Enabled = n.Subscriptions[j].Enabled || n.Subscriptions[j].Provider == asked.Node
+			}
+		}
+		if len(p.Steps) == 0 {
+			t.Errorf("%s: nothing is planned for %s", name, asked.Node)
+		}
+	}
+}
