@@ -106,6 +106,8 @@ func doctors() map[string]func(r *check.Run, words []string) {
 				x.Destroys = w[1:]
 			case "skewed":
 				x.Skewed = w[1:]
+			case "spares":
+				x.Spares = true
 			case "costs_majority":
 				x.CostsMajority, x.From = true, 0
 			}

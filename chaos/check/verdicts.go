@@ -86,6 +86,8 @@ type Healing struct {
 	VerifiedMS float64 `json:"verified_ms,omitempty"`
 	// Refused: the recovery was refused.
 	Refused bool `json:"refused,omitempty"`
+	// spared: nobody judged it failed, and it may have gone on.
+	spared bool
 }
 
 // Healings tells of every loss of a node in the run. What an agent with another time
@@ -104,6 +106,7 @@ func (f *facts) healings() (all []Healing) {
 				h.VerifiedMS = ms(at - x.From)
 			}
 			_, h.Refused = f.first(events.RecoveryRefused, n, x.From, end)
+			h.spared = x.Spares && h.DetectedMS == 0
 			all = append(all, h)
 		}
 	}
@@ -153,7 +156,7 @@ func healed(f *facts) (found []string) {
 		return nil
 	}
 	for _, h := range f.healings() {
-		if h.VerifiedMS == 0 && !h.Refused && h.LastedMS > ms(f.Patience) && !f.paralysed(h) {
+		if h.VerifiedMS == 0 && !h.Refused && !h.spared && h.LastedMS > ms(f.Patience) && !f.paralysed(h) {
 			found = append(found, fmt.Sprintf("%s was lost for %.0f ms by %s, and its recovery was neither verified nor refused", h.Node, h.LastedMS, h.Fault))
 		}
 	}

@@ -17,6 +17,9 @@ type Harm struct {
 	Destroys []string
 	// Rewinds are the nodes that are taken back to an older state.
 	Rewinds []string
+	// Spares: a lost server may as well have gone on, as one whose disk is full does until
+	// it has to write.
+	Spares bool
 	// Skewed are the nodes whose agents have another time.
 	Skewed []string
 }
@@ -71,6 +74,8 @@ func (h *Harm) add(f Struck, nodes []string) {
 	case BackupRestore:
 		h.Rewinds = append(h.Rewinds, f.Node)
 		h.Destroys = append(h.Destroys, f.Node)
+	case DiskFull:
+		h.Spares = true
 	case ClockStep:
 		h.Skewed = append(h.Skewed, f.Node)
 	default:

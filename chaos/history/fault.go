@@ -17,6 +17,8 @@ type FaultRecord struct {
 	// Lost are the nodes whose servers a majority of the agents could not talk to
 	// because of it: a verdict of failed about these is right.
 	Lost []string `json:"lost,omitempty"`
+	// Spares is true when these may as well have gone on, as with a full disk.
+	Spares bool `json:"spares,omitempty"`
 	// CostsMajority is true when no majority of the agents could agree on anything
 	// while it lasted: nobody may act then.
 	CostsMajority bool `json:"costs_majority,omitempty"`

@@ -149,7 +149,7 @@ func (t *timeline) claim(s *struck) bool {
 	s.record = &history.FaultRecord{Kind: string(s.fault.Kind), Target: s.fault.Target(), From: time.Since(t.start)}
 	own := fault.HarmOf(t.world.Nodes(), []fault.Struck{s.fault})
 	s.record.Lost, s.record.CostsMajority, s.record.Destroys, s.record.Rewinds = own.Lost, own.NoMajority, own.Destroys, own.Rewinds
-	s.record.Skewed = own.Skewed
+	s.record.Spares, s.record.Skewed = own.Spares, own.Skewed
 	t.active[s] = struct{}{}
 	t.records = append(t.records, s.record)
 	t.harmLocked()
