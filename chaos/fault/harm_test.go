@@ -31,7 +31,7 @@ func TestHarm(t *testing.T) {
 		"a node alone is lost to the others": {
 			on(fault.Fault{Kind: fault.LinkCut, Link: fault.All, Node: "n3"}), fault.Harm{Lost: []string{"n3"}},
 		},
-		"a clock is another one": {on(fault.Fault{Kind: fault.ClockStep, Node: "n2", Offset: time.Hour}), fault.Harm{Skewed: []string{"n2"}}},
+		"a clock is another one":       {on(fault.Fault{Kind: fault.ClockStep, Node: "n2", Offset: time.Hour}), fault.Harm{Skewed: []string{"n2"}}},
 		"a full disk may stop nothing": {on(fault.Fault{Kind: fault.DiskFull, Node: "n1"}), fault.Harm{Lost: []string{"n1"}, Spares: true}},
 		"a slot is what a recovery needs": {
 			on(fault.Fault{Kind: fault.SlotDrop, Node: "n1", Peer: "n2", Slot: "recovery"}), fault.Harm{Destroys: []string{"n1", "n2", "n3"}},
