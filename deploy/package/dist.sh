@@ -25,7 +25,7 @@ CGO_ENABLED=0 go build -trimpath -o "$complete/healer" ./cmd/healer
 for arch in "$@"; do
 	export GOARCH=$arch STAGE=dist/healer_${VERSION}_linux_$arch
 	mkdir -p "$STAGE/completion"
-	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-s -w -funcalign=$([[ $arch == amd64 ]] && echo 1 || echo 4) -buildid= -X main.version=$VERSION" -o "$STAGE/healer" ./cmd/healer
+	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-s -w -funcalign=$([ $GOARCH = amd64 ] && echo 1 || echo 4) -buildid= -X main.version=$VERSION" -o "$STAGE/healer" ./cmd/healer
 	"$complete/healer" completion bash >"$STAGE/completion/healer.bash"
 	"$complete/healer" completion zsh >"$STAGE/completion/_healer"
 	"$complete/healer" completion fish >"$STAGE/completion/healer.fish"
