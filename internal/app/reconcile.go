@@ -114,20 +114,6 @@ func (a *Agent) look(ctx context.Context) {
 	}
 }
 
-// observe reads the mesh for whoever wants to see it.
-func (a *Agent) observe(ctx context.Context) topology.Observation {
-	obs := a.engine.ObserveAll(ctx, failed(a.detector.Verdicts())...)
-	if ctx.Err() == nil {
-		now := time.Now()
-		a.lags.see(obs, now)
-		a.view.observed(obs, now)
-	}
-	if own, ok := obs.Node(a.node); ok {
-		a.memory.ends.readOwn(a.node, own, time.Now())
-	}
-	return obs
-}
-
 // situation observes the mesh. The verdicts are read after it: a plan must not
 // rest on a life that ended while the servers were read.
 func (a *Agent) situation(ctx context.Context) situation {
