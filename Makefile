@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # What a release is called; a build that is of none says its commit.
 VERSION ?=
-# What `make demo` and `make test` pass on: make demo ARGS="--fast",
+# What `make demo` and `make test` pass on: make demo ARGS="--nodes 5",
 # make test PKG=./config/... ARGS="-run TestErrors -v".
 ARGS ?=
 PKG  ?= ./...
