@@ -82,12 +82,37 @@ func prepare(c *pgconn.Config) {
 	c.BuildContextWatcherHandler = cancelStatement
 }
 
+// ErrUnwanted as the cause of a context's end says that nobody waits for the outcome of
+// what only reads: the connection is given up at once.
+var ErrUnwanted = errors.New("the answer is not wanted any more")
+
 // cancelStatement asks the server to end the statement whose context ended and
 // waits a moment for its outcome: it must not go on there unseen, waiting for a
-// lock or making a slot.
+// lock or making a slot. An answer that is unwanted is not waited for.
 func cancelStatement(conn *pgconn.PgConn) ctxwatch.Handler {
-	return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelGrace}
+	return &ending{
+		waits:  &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelGrace},
+		breaks: breakOff(conn),
+	}
 }
+
+// ending ends a statement as the cause of its context's end wants it. A connection runs
+// one statement at a time.
+type ending struct {
+	waits, breaks, chosen ctxwatch.Handler
+}
+
+// HandleCancel implements ctxwatch.Handler.
+func (e *ending) HandleCancel(ctx context.Context) {
+	e.chosen = e.waits
+	if errors.Is(context.Cause(ctx), ErrUnwanted) {
+		e.chosen = e.breaks
+	}
+	e.chosen.HandleCancel(ctx)
+}
+
+// HandleUnwatchAfterCancel implements ctxwatch.Handler.
+func (e *ending) HandleUnwatchAfterCancel() { e.chosen.HandleUnwatchAfterCancel() }
 
 // breakOff ends the connection with the context: a stream has no outcome to
 // wait for.

@@ -260,3 +260,34 @@ func TestCloseDoesNotWaitForAHangingServer(t *testing.T) {
 	// server still says nothing.
 	goleak.VerifyNone(t, before)
 }
+
+// A statement that ends with its context is waited for, a moment, because it may hold a
+// lock. An answer that nobody wants any more is not: a server that hangs would hold up the
+// recovery from its own loss.
+func TestUnwantedAnswerIsNotWaitedFor(t *testing.T) {
+	server := pgtest.Server(t, localpg.ServerOptions{})
+	s := open(t, server.DSN())
+	waited, endWaited := context.WithCancelCause(t.Context())
+	unwanted, endUnwanted := context.WithCancelCause(t.Context())
+	ended := make(chan error, 2)
+	for _, ctx := range []context.Context{waited, unwanted} {
+		go func() { ended <- s.Exec(ctx, "SELECT pg_catalog.pg_sleep(50)") }()
+	}
+	for asleep := 0; asleep < 2; {
+		if err := s.JSON(t.Context(), &asleep, `SELECT to_jsonb(count(*)) FROM pg_stat_activity WHERE wait_event = 'PgSleep'`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := server.Freeze(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Thaw()
+	endWaited(nil)
+	endUnwanted(postgres.ErrUnwanted)
+	if err := <-ended; !errors.Is(err, postgres.ErrUnwanted) {
+		t.Errorf("first ended what is waited for: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("what is waited for ended with %v", err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"healer/detector"
+	"healer/postgres"
 	"healer/topology"
 )
 
@@ -34,7 +35,7 @@ func (a *Agent) observe(ctx context.Context) (obs topology.Observation) {
 // unlessLost reads, and gives that up when a node is judged failed that is not among
 // those known to be lost. It reports whether one was.
 func unlessLost(ctx context.Context, lost []string, watch func(context.Context) <-chan detector.Verdict, read func(context.Context) topology.Observation) (topology.Observation, bool) {
-	limited, giveUp := context.WithCancel(ctx)
+	limited, giveUp := context.WithCancelCause(ctx)
 	var late atomic.Bool
 	var watching sync.WaitGroup
 	verdicts := watch(limited)
@@ -42,12 +43,12 @@ func unlessLost(ctx context.Context, lost []string, watch func(context.Context) 
 		for v := range verdicts {
 			if v.Life == detector.LifeFailed && !slices.Contains(lost, v.Node) {
 				late.Store(true)
-				giveUp()
+				giveUp(postgres.ErrUnwanted)
 			}
 		}
 	})
 	obs := read(limited)
-	giveUp()
+	giveUp(nil)
 	watching.Wait()
 	return obs, late.Load()
 }
