@@ -145,7 +145,7 @@ func (r Resolution) agrees(s situation, d verdict) bool {
 
 // freeEvery is how often whoever waits for the survivors looks for rows that are in the
 // way.
-const freeEvery = time.Second
+const freeEvery = 500 * time.Millisecond
 
 // Meanwhile waits, and looks now and then while it does. It returns when neither is under
 // way any more.

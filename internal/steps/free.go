@@ -1,14 +1,17 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"healer/planner"
+	"healer/postgres"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -26,15 +29,71 @@ const nextLimit = 20 * time.Second
 type freer struct {
 	r    *Run
 	plan planner.Plan
-	// failures are those of each worker at the last look.
+	// failures are those of each worker at the last look, first of all of the run's: a
+	// worker that has failed before the wait began may rest for seconds.
 	failures map[worker]int64
 }
 
 // worker is the apply worker of a node's subscription.
 type worker struct{ node, subscription string }
 
+func (w worker) compare(x worker) int {
+	return cmp.Or(strings.Compare(w.node, x.node), strings.Compare(w.subscription, x.subscription))
+}
+
 func (r *Run) freer(p planner.Plan) *freer {
-	return &freer{r: r, plan: p, failures: map[worker]int64{}}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &freer{r: r, plan: p, failures: maps.Clone(r.failures)}
+}
+
+// countFailures has the freers of the run begin with what has failed so far. It is done
+// when the returned function has been called, which does not wait for who is silent.
+func (r *Run) countFailures(ctx context.Context, lost []string) (done func()) {
+	nodes := slices.DeleteFunc(slices.Sorted(maps.Keys(r.Servers)), func(n string) bool { return slices.Contains(lost, n) })
+	ctx, end := context.WithCancelCause(ctx)
+	var counting sync.WaitGroup
+	counting.Go(func() {
+		for w, n := range r.applyFailures(ctx, nodes) {
+			r.failed(w, n)
+		}
+	})
+	return func() {
+		end(postgres.ErrUnwanted)
+		counting.Wait()
+	}
+}
+
+// failed remembers how often a worker has failed.
+func (r *Run) failed(w worker, n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures[w] = n
+}
+
+// applyFailures is how often each worker has failed, of the nodes that answer.
+func (r *Run) applyFailures(ctx context.Context, nodes []string) map[worker]int64 {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	out := map[worker]int64{}
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for _, node := range nodes {
+		asking.Go(func() {
+			server, err := r.server(node)
+			if err != nil {
+				return
+			}
+			counts, _ := server.ApplyFailures(ctx) // who does not answer is asked again
+			mu.Lock()
+			defer mu.Unlock()
+			for subscription, n := range counts {
+				out[worker{node, subscription}] = n
+			}
+		})
+	}
+	asking.Wait()
+	return out
 }
 
 // look returns how many rows it has tried to take off.
@@ -86,27 +145,14 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 
 // failing are the workers that have failed since the last look.
 func (f *freer) failing(ctx context.Context, survivors []string) (out []worker) {
-	ctx, cancel := context.WithTimeout(ctx, lookLimit)
-	defer cancel()
-	counts := make([]map[string]int64, len(survivors))
-	var asking sync.WaitGroup
-	for i, node := range survivors {
-		asking.Go(func() {
-			if server, err := f.r.server(node); err == nil {
-				counts[i], _ = server.ApplyFailures(ctx) // who does not answer is asked again
-			}
-		})
-	}
-	asking.Wait()
-	for i, node := range survivors {
-		for _, subscription := range slices.Sorted(maps.Keys(counts[i])) {
-			w, n := worker{node, subscription}, counts[i][subscription]
-			if before, known := f.failures[w]; known && n > before {
-				out = append(out, w)
-			}
-			f.failures[w] = n
+	for w, n := range f.r.applyFailures(ctx, survivors) {
+		if before, known := f.failures[w]; known && n > before {
+			out = append(out, w)
 		}
+		f.failures[w] = n
+		f.r.failed(w, n)
 	}
+	slices.SortFunc(out, worker.compare)
 	return out
 }
 

@@ -108,13 +108,15 @@ type Run struct {
 	// found are the conflicts of all comparisons: what one repairs the next finds
 	// equal.
 	found topology.ConflictLog
+	// failures are how often each apply worker had failed when it was last looked at.
+	failures map[worker]int64
 	// without are the survivors that were lost while a lane waited for all.
 	without map[string]bool
 }
 
 // New makes the state of a run. Close it when the run has ended.
 func New(o Options) *Run {
-	return &Run{Options: o, lanes: map[string]*lane{}, without: map[string]bool{}}
+	return &Run{Options: o, lanes: map[string]*lane{}, failures: map[worker]int64{}, without: map[string]bool{}}
 }
 
 // Handlers is the table of verbs.
@@ -138,7 +140,9 @@ func (r *Run) Handlers() map[planner.StepKind]executor.Handler {
 // bounded, so what it finds is as fresh as it can be behind the fences.
 func (r *Run) Replan(ctx context.Context, _ planner.Plan) (planner.Plan, *planner.Refusal, error) {
 	trigger := r.Trigger()
+	counting := r.countFailures(ctx, trigger.Lost)
 	obs := r.Engine.ObserveAll(ctx, trigger.Lost...)
+	counting()
 	if err := ctx.Err(); err != nil {
 		return planner.Plan{}, nil, err
 	}
