@@ -121,7 +121,7 @@ chaos: build postgres ## Break real clusters on purpose for a while, and judge t
 	for file in $(CHAOS_FILES); do bin/healer chaos replay chaos/scenarios/$$file.yaml --keep bench/out/chaos; done
 	bin/healer chaos soak --nodes 3 --runs 12 --seed 1 --for 75s --reduce 0 --keep bench/out/chaos $(ARGS)
 
-CHAOS_FILES := killed-with-a-gap reinserted-while-healing reinserted-after-its-lane
+CHAOS_FILES := killed-with-a-gap reinserted-while-healing reinserted-after-its-lane restored-from-a-backup
 
 # Hours: each run takes some 10 s. Results are added to what is there.
 .PHONY: chaos-soak

@@ -200,26 +200,6 @@ func (e Event) check(nodes []string) []error {
 	return append(errs, f.Check(nodes)...)
 }
 
-func (x Expect) check(nodes []string) []error {
-	var errs []error
-	for field, kinds := range map[string][]string{"events": x.Events, "never": x.Never} {
-		for _, k := range kinds {
-			if !known(k) {
-				errs = append(errs, fmt.Errorf("expect.%s %q: use a kind of events of docs/events.md", field, k))
-			}
-		}
-	}
-	for _, n := range x.Lost {
-		if !slices.Contains(nodes, n) {
-			errs = append(errs, fmt.Errorf("expect.lost %q: the nodes are %v", n, nodes))
-		}
-	}
-	if x.RTO < 0 {
-		errs = append(errs, fmt.Errorf("expect.rto %s: use a length above zero", x.RTO))
-	}
-	return errs
-}
-
 func known(kind string) bool { return slices.Contains(events.Kinds(), events.Kind(kind)) }
 
 // steps are the steps of a recovery that something can happen at.

@@ -54,19 +54,6 @@ type Event struct {
 	fault.Fault `yaml:",inline"`
 }
 
-// Expect is what a run must show beside no violation.
-type Expect struct {
-	// Events are kinds that must have happened, Never those that must not.
-	Events []string `yaml:"events,omitempty"`
-	Never  []string `yaml:"never,omitempty"`
-	// Refused are reasons of refusals, each of which must have been given.
-	Refused []string `yaml:"refused,omitempty"`
-	// Lost are the nodes that are still lost at the end; the others must be equal.
-	Lost []string `yaml:"lost,omitempty"`
-	// RTO bounds how long each recovery may take, from the fault to verified.
-	RTO time.Duration `yaml:"rto,omitempty"`
-}
-
 // Proxy is a door of the runner's that leads to a server.
 type Proxy struct {
 	// Name is how faults name it: as the node of link faults.

@@ -3,6 +3,7 @@ package soak
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -15,6 +16,8 @@ import (
 type hub struct {
 	mu   sync.Mutex
 	seen []moment
+	// told are the events themselves, without entries of journals.
+	told []events.Event
 	cast map[scenario.Role]string
 	more chan struct{}
 }
@@ -43,8 +46,8 @@ type entry struct {
 	} `json:"step"`
 }
 
-// told takes an event.
-func (h *hub) told(e events.Event) {
+// hear takes an event.
+func (h *hub) hear(e events.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	name := string(e.Kind())
@@ -66,9 +69,12 @@ func (h *hub) told(e events.Event) {
 			h.learn(scenario.Laggard, x.Step.Target)
 		}
 		name = "step " + x.Step.Kind
-	} else if strings.HasPrefix(name, "recovery.") {
-		h.learn(scenario.Victim, e.Subject)
-		h.learn(scenario.Actor, e.Source[strings.LastIndexByte(e.Source, '/')+1:])
+	} else {
+		h.told = append(h.told, e)
+		if strings.HasPrefix(name, "recovery.") {
+			h.learn(scenario.Victim, e.Subject)
+			h.learn(scenario.Actor, e.Source[strings.LastIndexByte(e.Source, '/')+1:])
+		}
 	}
 	roles := map[scenario.Role]string{}
 	for r, n := range h.cast {
@@ -102,6 +108,54 @@ func (h *hub) await(ctx context.Context, name string) (moment, bool) {
 			return moment{}, false
 		}
 	}
+}
+
+// awaitAll waits until what is expected has come; it says what has not when ctx ends.
+func (h *hub) awaitAll(ctx context.Context, x scenario.Expect) []string {
+	for {
+		h.mu.Lock()
+		told, more := h.told, h.more
+		h.mu.Unlock()
+		missing := x.Missing(told)
+		if len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return missing
+		}
+	}
+}
+
+// ahead is an error when an event was heard that is not among these.
+func (h *hub) ahead(of []events.Event) error {
+	there := map[string]bool{}
+	for _, e := range of {
+		there[e.ID] = true
+	}
+	for _, e := range h.heard() {
+		if !there[e.ID] {
+			return fmt.Errorf("%s of %s (%s) was told, and is not in the stream", e.Kind(), e.Subject, e.ID)
+		}
+	}
+	return nil
+}
+
+// heard are the events so far.
+func (h *hub) heard() []events.Event {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.told
+}
+
+// count is how many events there were of each kind.
+func (h *hub) count() map[string]int {
+	out := map[string]int{}
+	for _, e := range h.heard() {
+		out[string(e.Kind())]++
+	}
+	return out
 }
 
 // resolve puts nodes in the place of roles; false when nobody had one of them, or when

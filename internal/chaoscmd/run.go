@@ -39,7 +39,7 @@ func runCommand(check config.DSNCheck) *cobra.Command {
 Makes the faults of a scenario in a cluster that runs already, and heals them: sessions
 are terminated, subscriptions disabled, links cut that lead through the scenario's
 proxies, and servers or hosts stopped by programs of yours. Then it waits until the
-agents call the cluster healthy. It writes nothing into your tables and judges no rows:
+agents call the cluster healthy and the events have come that the scenario expects. It writes nothing into your tables and judges no rows:
 "healer verify" does.
 
 This breaks the cluster for a while: it is for staging. --confirm repeats the name of
@@ -58,7 +58,7 @@ called; 130 interrupted, and healed.`),
 	fl := cmd.Flags()
 	fl.StringVarP(&f.config, "config", "c", "", "the cluster's `FILE`")
 	fl.StringVar(&f.confirm, "confirm", "", "the name of the `CLUSTER`, as its file has it")
-	fl.DurationVar(&f.settle, "settle", f.settle, "how long the cluster may take to be healthy at the end; 0s: do not ask")
+	fl.DurationVar(&f.settle, "settle", f.settle, "how long the cluster may take to be healthy at the end, and what the scenario expects to come; 0s: do not ask")
 	fl.BoolVar(&f.dry, "dry-run", false, "show what would be done, and do nothing")
 	outputFlag(cmd, &f.output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -114,8 +114,6 @@ type summary struct {
 	// HealthyMS is how long after the last fault the cluster was healthy; absent when
 	// it was not, or not asked for.
 	HealthyMS float64 `json:"healthy_ms,omitempty"`
-	// Unmet are expectations that were not met.
-	Unmet []string `json:"unmet,omitempty"`
 }
 
 func (f runFlags) run(cmd *cobra.Command, c *config.Config, s *scenario.Scenario) error {
@@ -128,20 +126,22 @@ func (f runFlags) run(cmd *cobra.Command, c *config.Config, s *scenario.Scenario
 	}
 	defer g.close()
 	r := summary{Scenario: s.Name, Cluster: c.Cluster}
-	r.Staged, err = soak.Stage(ctx, g, s, follow(ctx, c, errs, s), func(format string, args ...any) {
-		fmt.Fprintf(errs, format+"\n", args...)
-	})
+	var unsettled error
+	r.Staged, err = soak.Stage(ctx, &soak.Site{
+		World: g, Follow: follow(ctx, c, errs, s), Patience: f.settle,
+		Rest: func(ctx context.Context) {
+			if f.settle > 0 {
+				r.HealthyMS, unsettled = f.healthy(ctx, c)
+			}
+		},
+		Log: func(format string, args ...any) { fmt.Fprintf(errs, format+"\n", args...) },
+	}, s)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("interrupted, and not all was healed: %w", err)
 	case ctx.Err() != nil:
 		return interrupted()
 	}
-	var unsettled error
-	if err == nil && f.settle > 0 {
-		r.HealthyMS, unsettled = f.healthy(ctx, c)
-	}
-	r.Unmet = unmet(s, r.Events)
 	if werr := f.write(cmd, r); err == nil {
 		err = werr
 	}
@@ -191,7 +191,7 @@ func needsEvents(s *scenario.Scenario) bool {
 			return true
 		}
 	}
-	return len(s.Expect.Events)+len(s.Expect.Never) > 0
+	return len(s.Expect.Events)+len(s.Expect.Never)+len(s.Expect.Refused) > 0
 }
 
 // healthy waits until every agent calls the cluster healthy.
@@ -215,21 +215,6 @@ func (f runFlags) healthy(ctx context.Context, c *config.Config) (float64, error
 		return nil
 	})
 	return float64(time.Since(begin).Milliseconds()), err
-}
-
-// unmet are the scenario's expectations of events that were not met.
-func unmet(s *scenario.Scenario, seen map[string]int) (out []string) {
-	for _, k := range s.Expect.Events {
-		if seen[k] == 0 {
-			out = append(out, "there was no "+k)
-		}
-	}
-	for _, k := range s.Expect.Never {
-		if seen[k] > 0 {
-			out = append(out, fmt.Sprintf("there were %d %s", seen[k], k))
-		}
-	}
-	return out
 }
 
 func (f runFlags) write(cmd *cobra.Command, r summary) error {
