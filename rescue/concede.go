@@ -47,12 +47,8 @@ func (c Concession) String() string { return fmt.Sprintf("%s%q", c.table, []stri
 func Concede(ctx context.Context, peers []Peer, laggard string, c Concession) (done bool, err error) {
 	v := &verifier{touched: newTouched(), policy: Policy{}.complete()}
 	defer func() { err = errors.Join(err, v.release(ctx)) }()
-	for _, p := range peers {
-		s, err := openSurvivor(ctx, p)
-		if err != nil {
-			return false, err
-		}
-		v.survivors = append(v.survivors, s)
+	if err := v.join(ctx, peers); err != nil {
+		return false, err
 	}
 	t, err := v.open(ctx, c.table, c.columns)
 	if err != nil {

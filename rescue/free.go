@@ -25,12 +25,8 @@ import (
 func Free(ctx context.Context, peers []Peer, failing []string, touched *Touched, lost string, conflicts Resolution) (tried map[string]int, err error) {
 	v := &verifier{touched: touched, policy: Policy{Conflicts: conflicts}.complete()}
 	defer func() { err = errors.Join(err, v.release(ctx)) }()
-	for _, p := range peers {
-		s, err := openSurvivor(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		v.survivors = append(v.survivors, s)
+	if err := v.join(ctx, peers); err != nil {
+		return nil, err
 	}
 	tried = map[string]int{}
 	for _, name := range touched.names() {
@@ -120,18 +116,28 @@ func (r Resolution) inTheWay(s situation, node, lost string) (by stamp, yes bool
 		}
 		by = has.stamp
 	}
+	if !r.standsWithout(s, at, d, by) {
+		return stamp{}, false
+	}
+	return by, true
+}
+
+// standsWithout reports whether the same is decided when a survivor's version has been
+// deleted by that write, by whoever knows that and by whoever does not.
+func (r Resolution) standsWithout(s situation, at int, d verdict, by stamp) bool {
+	has := s.versions[at].stamp
 	s.versions, s.seen = slices.Clone(s.versions), slices.Clone(s.seen)
 	s.versions[at] = version{}
 	logged := *s.touch
 	logged.deleted(by)
 	for _, known := range []*touch{s.touch, &logged} {
-		for _, s.seen[at] = range []stamp{{}, has.stamp} {
+		for _, s.seen[at] = range []stamp{{}, has} {
 			if s.touch = known; !r.agrees(s, d) {
-				return stamp{}, false
+				return false
 			}
 		}
 	}
-	return by, true
+	return true
 }
 
 // agrees reports whether the same is decided in this situation.

@@ -98,14 +98,9 @@ type RowVersion struct {
 func CompareRows(ctx context.Context, peers []Peer, set RowSet, barrier Barrier, policy Policy) (out []Divergence, err error) {
 	v := &verifier{touched: newTouched(), barrier: barrier, policy: policy.complete(), deletions: set.Deleted}
 	defer func() { err = errors.Join(err, v.release(ctx)) }()
-	for _, p := range peers {
-		s, err := openSurvivor(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		v.survivors = append(v.survivors, s)
+	if err := v.join(ctx, peers); err != nil {
+		return nil, err
 	}
-	slices.SortFunc(v.survivors, func(a, b *survivor) int { return strings.Compare(a.node, b.node) })
 	t, err := v.open(ctx, set.Table, set.KeyColumns)
 	if err != nil {
 		return nil, err

@@ -38,6 +38,29 @@ func openSurvivor(ctx context.Context, p Peer) (*survivor, error) {
 	return s, s.readAuthors(ctx)
 }
 
+// join opens the survivors, in the order of their names: decisions must not depend on
+// the one in which the caller lists them. Whoever calls it calls release as well.
+func (v *verifier) join(ctx context.Context, peers []Peer) error {
+	for _, p := range peers {
+		s, err := openSurvivor(ctx, p)
+		if err != nil {
+			return err
+		}
+		v.survivors = append(v.survivors, s)
+	}
+	slices.SortFunc(v.survivors, func(a, b *survivor) int { return strings.Compare(a.node, b.node) })
+	return nil
+}
+
+// named is the survivor of that name; nil when it is none.
+func (v *verifier) named(node string) *survivor {
+	i := slices.IndexFunc(v.survivors, func(s *survivor) bool { return s.node == node })
+	if i < 0 {
+		return nil
+	}
+	return v.survivors[i]
+}
+
 func (s *survivor) readAuthors(ctx context.Context) error {
 	authors, err := readAuthors(ctx, s.conn, s.node, s.names)
 	if err != nil {

@@ -116,15 +116,9 @@ func Verify(ctx context.Context, peers []Peer, touched []*Touched, barrier Barri
 	if !slices.Contains(touched, all) {
 		defer func() { err = errors.Join(err, all.Close()) }()
 	}
-	for _, p := range peers {
-		s, err := openSurvivor(ctx, p)
-		if err != nil {
-			return report, err
-		}
-		v.survivors = append(v.survivors, s)
+	if err := v.join(ctx, peers); err != nil {
+		return report, err
 	}
-	// Decisions must not depend on the order in which the caller lists nodes.
-	slices.SortFunc(v.survivors, func(a, b *survivor) int { return strings.Compare(a.node, b.node) })
 	err = v.run(ctx)
 	for _, t := range v.tables {
 		report.add(t.report)
