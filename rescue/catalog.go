@@ -104,17 +104,22 @@ LEFT JOIN (pg_catalog.pg_opclass oc
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
 ORDER BY a.attnum`
 
-// keysQuery lists the columns of the indexes that identify rows. An index that is
-// deferrable cannot arbitrate ON CONFLICT, one on an expression or a part of
-// the table cannot identify, and one without a btree equality (an exclusion over
-// ranges) is no equality.
-const keysQuery = `
+// The columns of unique indexes are listed by uniquesQuery, those of the indexes that
+// identify rows by keysQuery, which come first there that the primary key has. An index
+// that is deferrable cannot arbitrate ON CONFLICT and keeps no apply worker from going on;
+// one on an expression or a part of the table cannot identify, and one without a btree
+// equality (an exclusion over ranges) is no equality.
+const (
+	uniquesQuery = indexColumns + indexOrder
+	keysQuery    = indexColumns + " AND a.attnotnull AND (i.indisprimary OR i.indisreplident)" + indexOrder
+	indexOrder   = " ORDER BY i.indisprimary DESC, i.indexrelid, k.pos"
+	indexColumns = `
 SELECT i.indexrelid, a.attname, pg_catalog.format_type(a.atttypid, -1), opn.nspname, op.oprname
 FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k(pos)
-JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.pos] AND a.attnotnull
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.pos]
 JOIN pg_catalog.pg_opclass oc ON oc.oid = i.indclass[k.pos]
 JOIN pg_catalog.pg_am am ON am.oid = oc.opcmethod AND am.amname = 'btree'
 JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype
@@ -122,9 +127,8 @@ JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype =
 JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr
 JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
-  AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
-  AND (i.indisprimary OR i.indisreplident)
-ORDER BY i.indisprimary DESC, i.indexrelid, k.pos`
+  AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL`
+)
 
 // readTable reads a table's definition; nil when there is no such table.
 func readTable(ctx context.Context, conn *pgconn.PgConn, name topology.TableName) (*table, error) {
@@ -144,21 +148,8 @@ func readTable(ctx context.Context, conn *pgconn.PgConn, name topology.TableName
 		}
 		t.columns = append(t.columns, c)
 	}
-	got, err = rows(ctx, conn, keysQuery, []byte(name.Schema), []byte(name.Name))
-	if err != nil {
-		return nil, fmt.Errorf("read the keys of %s: %w", name, err)
-	}
-	last := ""
-	for _, r := range got {
-		if id := string(r[0]); id != last {
-			t.keys = append(t.keys, uniqueIndex{})
-			last = id
-		}
-		k := &t.keys[len(t.keys)-1]
-		k.columns = append(k.columns, keyColumn{
-			name: string(r[1]), typ: string(r[2]),
-			equals: operator(r[3], r[4]),
-		})
+	if t.keys, err = readIndexes(ctx, conn, keysQuery, name); err != nil {
+		return nil, err
 	}
 	got, err = rows(ctx, conn, sequencesQuery, []byte(name.Schema), []byte(name.Name))
 	if err != nil {
@@ -168,6 +159,27 @@ func readTable(ctx context.Context, conn *pgconn.PgConn, name topology.TableName
 		t.sequences = append(t.sequences, string(r[0]))
 	}
 	return t, nil
+}
+
+// readIndexes reads what keysQuery or uniquesQuery lists.
+func readIndexes(ctx context.Context, conn *pgconn.PgConn, query string, name topology.TableName) (out []uniqueIndex, err error) {
+	got, err := rows(ctx, conn, query, []byte(name.Schema), []byte(name.Name))
+	if err != nil {
+		return nil, fmt.Errorf("read the keys of %s: %w", name, err)
+	}
+	last := ""
+	for _, r := range got {
+		if id := string(r[0]); id != last {
+			out = append(out, uniqueIndex{})
+			last = id
+		}
+		k := &out[len(out)-1]
+		k.columns = append(k.columns, keyColumn{
+			name: string(r[1]), typ: string(r[2]),
+			equals: operator(r[3], r[4]),
+		})
+	}
+	return out, nil
 }
 
 // operator names an operator whatever the search path is.

@@ -13,6 +13,11 @@ type version struct {
 	stamp        stamp
 }
 
+// known reports whether there is a row, and who has written it when.
+func (v version) known() bool {
+	return v.present && v.stamp.at != unknownTime && v.stamp.author != ""
+}
+
 // unknownTime stands for a commit timestamp the server no longer has: older than
 // every known one.
 const unknownTime = math.MinInt64

@@ -3,7 +3,10 @@ package rescue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Blocked is a survivor whose apply worker fails, and what it fails at.
@@ -17,35 +20,31 @@ type Blocked struct {
 	Waits func(ctx context.Context) (bool, error)
 }
 
-// Unblock takes those rows off a survivor that the next transaction of another one
-// creates there, when they are remains: the provider has had that very version, has
-// deleted it since and writes the row anew; or it has a version which is as late, and
-// which was made on top of the row that comes. It finds by the failing transaction itself
-// what Free finds by the keys of a gap, so also rows of gaps whose keys are not known any
-// more.
+// Unblock takes those rows off a survivor that keep it from applying the next transaction
+// of another one, when they are remains. It finds by the failing transaction itself what
+// Free finds by the keys of a gap, so also rows of gaps whose keys are not known any more.
 //
-// Nothing is lost. The transaction carries the row, and the provider has what is later.
-// Two rows that were written side by side with one key stay: neither provider has had the
-// other's. The keys taken off are returned also with an error, for a comparison: where
-// the version that went is the last one, it alone puts that back.
+// A row that the transaction creates is in its way where the provider has had that very
+// version, has deleted it since and writes the row anew; or has a version which is as
+// late, and which was made on top of the row that comes. Nothing is lost: the transaction
+// carries the row, and the provider has what is later.
+//
+// Another row is in its way that has a value which the transaction gives to a row, in a
+// unique index on columns. Where the provider has had that very version, and has it no
+// more, it goes, or the version takes its place that a comparison would write there.
+//
+// What was written side by side stays: neither provider has had the other's. So does what
+// meets in an index on expressions or with a predicate: the stream does not say which
+// values it has. The keys of what was written are returned also with an error, for a
+// comparison: where the version that went is the last one, it alone puts that back.
 func Unblock(ctx context.Context, peers []Peer, blocked Blocked, lost string, conflicts Resolution) (off *Touched, err error) {
 	off = newTouched()
 	v := &verifier{touched: newTouched(), policy: Policy{Conflicts: conflicts}.complete()}
 	defer func() { err = errors.Join(err, v.release(ctx)) }()
-	u := unblocking{verifier: v, blocked: blocked, lost: lost, off: off}
-	for _, p := range peers {
-		s, err := openSurvivor(ctx, p)
-		if err != nil {
-			return off, err
-		}
-		v.survivors = append(v.survivors, s)
-		switch p.Node {
-		case blocked.Node:
-			u.node = s
-		case blocked.Provider:
-			u.provider = s
-		}
+	if err := v.join(ctx, peers); err != nil {
+		return off, err
 	}
+	u := unblocking{verifier: v, blocked: blocked, lost: lost, off: off, node: v.named(blocked.Node), provider: v.named(blocked.Provider)}
 	if u.node == nil || u.provider == nil {
 		return off, nil // one of them is no survivor
 	}
@@ -53,19 +52,12 @@ func Unblock(ctx context.Context, peers []Peer, blocked Blocked, lost string, co
 	if err != nil || tx == nil {
 		return off, err
 	}
-	for len(tx.rows) > 0 && err == nil {
-		b := tx.rows[0].b
-		same := func(r incomingRow) bool { return r.b == b }
-		var keys []Key
-		for _, r := range tx.rows {
-			if same(r) {
-				keys = append(keys, r.key)
-			}
+	for _, t := range tx.tables {
+		if err := u.table(ctx, t, stamp{at: tx.at, author: blocked.Provider}); err != nil {
+			return off, err
 		}
-		tx.rows = slices.DeleteFunc(tx.rows, same)
-		err = u.table(ctx, b, keys, stamp{at: tx.at, author: blocked.Provider})
 	}
-	return off, err
+	return off, nil
 }
 
 // unblocking is one Unblock.
@@ -77,54 +69,171 @@ type unblocking struct {
 	off            *Touched
 }
 
+// crossing is a table of the survivors, and what comes for it by one write.
+type crossing struct {
+	*compared
+	in *incomingTable
+	by stamp
+	// at is where the blocked survivor is among those of the table, from the provider.
+	at, from int
+}
+
 // table is Unblock for the rows of one table that come by one write.
-func (u *unblocking) table(ctx context.Context, b *binding, keys []Key, by stamp) error {
-	t, err := u.open(ctx, b.rel.table, b.keyColumns())
+func (u *unblocking) table(ctx context.Context, in *incomingTable, by stamp) error {
+	t, err := u.open(ctx, in.b.rel.table, in.b.keyColumns())
 	if err != nil {
 		return err
 	}
-	at, from := slices.Index(t.names, u.blocked.Node), slices.Index(t.names, u.blocked.Provider)
-	if at < 0 || from < 0 {
+	// What a column list leaves out is each node's own.
+	t.columns = slices.DeleteFunc(t.columns, func(name string) bool {
+		return !slices.ContainsFunc(in.b.rel.columns, func(c relColumn) bool { return c.name == name })
+	})
+	x := &crossing{
+		compared: t, in: in, by: by,
+		at: slices.Index(t.names, u.blocked.Node), from: slices.Index(t.names, u.blocked.Provider),
+	}
+	if x.at < 0 || x.from < 0 {
 		return nil
 	}
-	for batch := range slices.Chunk(keys, u.policy.Batch) {
-		all := make([]*suspect, len(batch))
-		for i, key := range batch {
-			all[i] = &suspect{table: t, key: key, touch: &touch{}}
-		}
-		if err := u.read(ctx, t, all); err != nil {
+	for keys := range slices.Chunk(in.creates, u.policy.Batch) {
+		if err := u.clear(ctx, x, keys, u.made); err != nil {
 			return err
 		}
-		all = slices.DeleteFunc(all, func(s *suspect) bool { return !s.versions[at].present })
-		if waits, err := u.blocked.Waits(ctx); err != nil || !waits {
-			return err
-		}
-		had, err := u.had(ctx, all, at)
+	}
+	for takes := range slices.Chunk(in.takes, u.policy.Batch) {
+		keys, err := t.on[x.at].holders(ctx, in, takes)
 		if err != nil {
 			return err
 		}
-		for _, s := range all {
-			m := meeting{
-				node: u.blocked.Node, provider: u.blocked.Provider, comes: by,
-				has: s.versions[at], theirs: s.versions[from], had: had[s.versions[at].stamp],
-			}
-			for i, name := range t.names {
-				if i != at && i != from {
-					m.others = append(m.others, name)
-				}
-				m.contested = m.contested || s.versions[i].present && s.versions[i].stamp.author == u.lost && s.versions[i].stamp.after(by)
-			}
-			as, yes := u.policy.Conflicts.remains(m, u.lost)
-			if !yes {
-				continue
-			}
-			u.off.addTo(b.note(u.off), []byte(s.key.encode()), "")
-			if _, err := t.on[at].write(ctx, s, s.versions[at], verdict{winner: -1, by: as}, nil); err != nil {
-				return err
-			}
+		if err := u.clear(ctx, x, keys, u.taken); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// ruling is what becomes of a row on the blocked survivor, if anything does; had is set
+// when the provider has had its version.
+type ruling func(x *crossing, s *suspect, had bool) (verdict, bool)
+
+// clear takes those of the rows off the blocked survivor, or has others written in their
+// place, of which that is the ruling.
+func (u *unblocking) clear(ctx context.Context, x *crossing, keys []Key, rule ruling) error {
+	found, had, err := u.met(ctx, x, keys)
+	if err != nil {
+		return err
+	}
+	r := x.on[x.at]
+	for _, s := range found {
+		d, yes := rule(x, s, had[s.versions[x.at].stamp])
+		if !yes {
+			continue
+		}
+		var values [][]byte
+		if d.winner >= 0 {
+			values, err = x.on[d.winner].row(ctx, x.columns, s.key, s.versions[d.winner].xmin)
+			if err != nil {
+				return err
+			}
+			if values == nil {
+				continue // it is being written: the next look has another
+			}
+		}
+		u.off.addTo(x.in.b.note(u.off), []byte(s.key.encode()), "")
+		if _, err := r.write(ctx, s, s.versions[x.at], d, values); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// met reads the rows that the blocked survivor has of these, and which of the writes that
+// made them the provider has had. None when the survivor has applied what comes: it may
+// have made them.
+func (u *unblocking) met(ctx context.Context, x *crossing, keys []Key) (found []*suspect, had map[stamp]bool, err error) {
+	for _, key := range keys {
+		found = append(found, &suspect{table: x.compared, key: key, touch: &touch{holders: []string{u.blocked.Provider}}})
+	}
+	if err := u.read(ctx, x.compared, found); err != nil {
+		return nil, nil, err
+	}
+	found = slices.DeleteFunc(found, func(s *suspect) bool { return !s.versions[x.at].present })
+	if len(found) == 0 {
+		return nil, nil, nil
+	}
+	if waits, err := u.blocked.Waits(ctx); err != nil || !waits {
+		return nil, nil, err
+	}
+	had, err = u.had(ctx, found, x.at)
+	return found, had, err
+}
+
+// made is the ruling about a row that the provider creates.
+func (u *unblocking) made(x *crossing, s *suspect, had bool) (verdict, bool) {
+	m := meeting{
+		node: u.blocked.Node, provider: u.blocked.Provider, comes: x.by,
+		has: s.versions[x.at], theirs: s.versions[x.from], had: had,
+	}
+	for i, name := range x.names {
+		if i != x.at && i != x.from {
+			m.others = append(m.others, name)
+		}
+		m.contested = m.contested || s.versions[i].present && s.versions[i].stamp.author == u.lost && s.versions[i].stamp.after(x.by)
+	}
+	as, yes := u.policy.Conflicts.remains(m, u.lost)
+	return verdict{winner: -1, by: as}, yes
+}
+
+// taken is the ruling about a row that has a unique value which another one gets.
+func (u *unblocking) taken(x *crossing, s *suspect, had bool) (verdict, bool) {
+	if !had {
+		return verdict{}, false
+	}
+	of := u.testimony(s, x.at)
+	d, yes := u.policy.Conflicts.outlived(of, u.blocked.Node, u.blocked.Provider, u.lost)
+	if yes && d.winner >= 0 {
+		d.winner = slices.Index(x.names, of.names[d.winner])
+	}
+	return d, yes
+}
+
+// holders are the keys of the rows that have values in other unique indexes which the
+// takes are to get.
+func (r *replica) holders(ctx context.Context, in *incomingTable, takes []take) (out []Key, err error) {
+	names := make([]string, len(r.key))
+	for i, k := range r.key {
+		names[i] = "t." + quoteIdent(k.name)
+	}
+	seen := map[string]bool{}
+	for at, index := range in.uniques {
+		getting := slices.DeleteFunc(slices.Clone(takes), func(t take) bool { return t.values[at] == nil })
+		if len(getting) == 0 {
+			continue
+		}
+		values := make([]Key, len(getting))
+		for i, t := range getting {
+			values[i] = t.values[at]
+		}
+		got, err := rows(ctx, r.conn, "SELECT k.i, "+strings.Join(names, ", ")+" FROM "+joinKeys(r.tab, index.columns), keyArrays(values)...)
+		if err != nil {
+			return nil, r.wrap(fmt.Errorf("table %s: %w", r.tab.name, err))
+		}
+		for _, row := range got {
+			i, err := strconv.Atoi(string(row[0]))
+			if err != nil {
+				return nil, r.wrap(err)
+			}
+			key := make(Key, len(r.key))
+			for c := range key {
+				key[c] = string(row[c+1])
+			}
+			if id := key.encode(); !seen[id] && in.meets(getting[i-1], key) {
+				seen[id] = true
+				out = append(out, key)
+			}
+		}
+	}
+	return out, nil
 }
 
 // hadSQL looks among the newest transactions for those with some commit timestamps.
@@ -160,61 +269,4 @@ func (u *unblocking) had(ctx context.Context, all []*suspect, at int) (map[stamp
 		out[s] = true
 	}
 	return out, nil
-}
-
-// meeting is a row on a survivor and the write that meets it there.
-type meeting struct {
-	node, provider string
-	others         []string
-	// comes is the write of the provider's that creates the row.
-	comes stamp
-	// has is the survivor's version, theirs the provider's now. had is set when the
-	// provider has had has; contested when the lost node has written the row later.
-	has, theirs    version
-	had, contested bool
-}
-
-// remains reports whether the row that a survivor has may go for the one that comes,
-// and as what: a deletion that never wins against what stands.
-func (r Resolution) remains(m meeting, lost string) (as stamp, yes bool) {
-	has := m.has
-	if !has.present || has.stamp.at == unknownTime || has.stamp.author == "" || m.contested {
-		return stamp{}, false
-	}
-	first := version{present: true, digest: "comes", stamp: m.comes}
-	names := []string{m.node, m.provider}
-	if m.comes.after(has.stamp) {
-		// The provider has had it, and still could write the row anew: it had deleted it.
-		if !m.had {
-			return stamp{}, false
-		}
-		return r.inTheWay(situation{
-			names: names, versions: []version{has, first}, seen: make([]stamp, len(names)),
-			touch: &touch{holders: []string{m.provider}},
-		}, m.node, lost)
-	}
-	// It was made on top of what comes. The provider must have it, or a later one, and
-	// a survivor have written it: of the lost node's it would be taken to be deleted.
-	// Where nothing is repaired, nothing would be put back.
-	stands := m.theirs
-	switch {
-	case has.stamp == m.comes:
-		stands = first
-	case r == Stop:
-		return stamp{}, false
-	}
-	again := stands.present && (stands.stamp == has.stamp || stands.stamp.after(has.stamp) && m.had)
-	if !again || !slices.Contains(append(names, m.others...), has.stamp.author) || stands.stamp.author == lost {
-		return stamp{}, false
-	}
-	for _, tomb := range []*stamp{nil, &m.comes} {
-		d := r.decide(situation{
-			names: names, versions: []version{{}, stands}, seen: make([]stamp, len(names)),
-			touch: &touch{holders: []string{m.provider}, tomb: tomb},
-		})
-		if d.winner < 0 {
-			return stamp{}, false
-		}
-	}
-	return m.comes, true
 }

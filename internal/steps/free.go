@@ -137,7 +137,7 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 		err = nil // the wait is over
 	}
 	if freed > 0 || err != nil {
-		f.r.Log.Warn("rows kept apply workers from going on, and were taken off until the comparison",
+		f.r.Log.Warn("rows kept apply workers from going on, and were taken off or replaced; the comparison looks at them",
 			"failing", failing, "rows", at, "error", err)
 	}
 	return freed
@@ -156,8 +156,8 @@ func (f *freer) failing(ctx context.Context, survivors []string) (out []worker) 
 	return out
 }
 
-// unblock reads what the worker fails at from its slot, and takes off the row that it
-// meets, which the next comparison looks at. It returns how many.
+// unblock reads what the worker fails at from its slot, and takes off or replaces the rows
+// that it meets, which the next comparison looks at. It returns how many.
 func (r *Run) unblock(ctx context.Context, p planner.Plan, w worker, peers []rescue.Peer, resolution rescue.Resolution) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, nextLimit)
 	defer cancel()
