@@ -207,8 +207,8 @@ func TestPlansHealTheModel(t *testing.T) {
 	})
 }
 
-// The node comes back at any point of its recovery: whatever is left to do is
-// done by some plan, and it is taken back in the end.
+// The node comes back at any point of its recovery, and somebody else may take fences
+// away: whatever is left to do is done by some plan, and it is taken back in the end.
 func TestNodeReturnsDuringItsRecovery(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -227,6 +227,11 @@ func TestNodeReturnsDuringItsRecovery(t *testing.T) {
 		plan, _ := recovery()
 		w.run(plan, recovery, stop, pick)
 		w.backUp = true
+		for _, name := range w.names() {
+			if w.peers[name].up && rapid.IntRange(0, 3).Draw(t, "somebody lets "+name+" read again") == 0 {
+				w.letIn(name)
+			}
+		}
 		for round := 0; ; round++ {
 			plan, refusal := w.plan(planner.Rejoin)
 			if refusal == nil && plan.Empty() {

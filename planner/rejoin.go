@@ -33,7 +33,7 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 	fenced := fencedSurvivors(t.Node, read)
 	rel := clones(t.Node, read)
 	owed := owing(t.Node, read)
-	if len(fenced) == 0 && len(rel) == 0 && len(owed) == 0 {
+	if len(fenced) == 0 && len(rel) == 0 && len(owed) == 0 && !slices.ContainsFunc(read, func(n topology.NodeState) bool { return hasGap(n, t.Node) }) {
 		return p, nil
 	}
 	if _, refusal := alive(t, obs, nil); refusal != nil {
@@ -52,7 +52,7 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 		func() *Refusal { return sameNode(f, t.Memory, fenced) },
 		func() *Refusal { return sameHistory(f, t.Memory, fenced, p.Watermark) },
 		func() *Refusal { return feeds(f, fenced, t.Sighted) },
-		func() *Refusal { return finished(p, t, obs, pol, fenced) },
+		func() *Refusal { return finished(p, t, obs, pol, read, fenced) },
 	}
 	for _, check := range checks {
 		if refusal := check(); refusal != nil {
@@ -97,13 +97,16 @@ func fencedSurvivors(origin string, nodes []topology.NodeState) []survivor {
 		}
 		s := survivor{NodeState: n, fenced: true}
 		s.sub, _ = n.From(origin)
-		if g, ok := n.GapOf(origin); ok {
-			s.mark = &g
-		}
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b survivor) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// hasGap reports whether a gap of the origin is marked on a node that can be healed.
+func hasGap(n topology.NodeState, origin string) bool {
+	_, ok := n.GapOf(origin)
+	return ok && !n.InRecovery
 }
 
 // readers are the nodes that will read from the returned one.
@@ -279,17 +282,19 @@ func feed(f, provider topology.NodeState, sub topology.Subscription, to string) 
 // then runs a recovery of the same node, which is planned although the node is
 // alive. Where that is refused for good and no transaction has been carried
 // yet, the node itself is the best source there is, and it may come in.
-func finished(p Plan, t Trigger, obs topology.Observation, pol Policy, fenced []survivor) *Refusal {
+//
+// A gap mark counts on whoever has it: somebody else may have taken the fence away.
+func finished(p Plan, t Trigger, obs topology.Observation, pol Policy, read []topology.NodeState, fenced []survivor) *Refusal {
 	open := ""
-	marked := false
 	for _, s := range fenced {
-		switch {
-		case s.mark != nil:
-			marked = true
-			open = fmt.Sprintf("the rows carried to %s are not verified", s.Name)
-		case open == "" && s.sub.Name != "" && !s.sub.Enabled && s.sub.Progress < p.Watermark:
+		if open == "" && s.sub.Name != "" && !s.sub.Enabled && s.sub.Progress < p.Watermark {
 			open = fmt.Sprintf("%s has %s only up to %s, others up to %s", s.Name, p.Node, s.sub.Progress, p.Watermark)
 		}
+	}
+	at := slices.IndexFunc(read, func(n topology.NodeState) bool { return hasGap(n, p.Node) })
+	marked := at >= 0
+	if marked {
+		open = fmt.Sprintf("the rows carried to %s are not verified", read[at].Name)
 	}
 	// Of a recovery that was cancelled nothing more is to be expected, and the node
 	// itself holds what is missing.
