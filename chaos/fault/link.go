@@ -98,11 +98,12 @@ func prove(ctx context.Context, wire Wire, b Bend) (string, error) {
 		}
 		return fmt.Sprintf("a sign of life took %s", took.Round(time.Millisecond)), nil
 	}
+	if b.Refuse {
+		return "the connection is refused", refuses(ctx, wire)
+	}
 	took, err := wire.Probe(ctx, deaf)
 	switch {
-	case b.Refuse && errors.Is(err, syscall.ECONNREFUSED):
-		return "the connection is refused", nil
-	case b.Refuse || err == nil:
+	case err == nil:
 		return "", fmt.Errorf("it answered after %s: %w", took, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "no sign of life", nil
@@ -110,6 +111,20 @@ func prove(ctx context.Context, wire Wire, b Bend) (string, error) {
 		return "", fmt.Errorf("%w: %w", ErrMoot, err)
 	}
 	return "", err
+}
+
+// refuses waits until the port does: while a program is being started its process has the
+// port too, and the kernel takes connections of which nobody knows.
+func refuses(ctx context.Context, wire Wire) error {
+	ctx, cancel := context.WithTimeout(ctx, deaf)
+	defer cancel()
+	return await(ctx, func() error {
+		took, err := wire.Probe(ctx, deaf)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return nil
+		}
+		return fmt.Errorf("it answered after %s: %w", took, err)
+	})
 }
 
 func linkReset(_ context.Context, w World, f Fault, a *Active) error {

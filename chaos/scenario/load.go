@@ -117,6 +117,8 @@ func (s *Scenario) checkStaging(nodes []string) []error {
 		}
 		if e.Kind.Takes("link") && !slices.ContainsFunc(s.Proxies, func(p Proxy) bool { return p.Name == e.Node }) {
 			errs = append(errs, fmt.Errorf("%s.node %q: name one of the proxies, through which the link leads", at, e.Node))
+		} else if first := s.LinkOf(e.Node); e.Link != first {
+			errs = append(errs, fmt.Errorf("%s.link %q: the proxy %s is for %s already: add another proxy", at, e.Link, e.Node, first))
 		}
 	}
 	return append(errs, s.check(ends)...)

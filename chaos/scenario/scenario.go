@@ -96,6 +96,16 @@ func roles() []string {
 // IsRole reports whether a name stands for a node that an event tells.
 func IsRole(name string) bool { return slices.Contains(roles(), name) }
 
+// LinkOf is the link that leads through a proxy, as the first fault of it says.
+func (s *Scenario) LinkOf(proxy string) fault.Layer {
+	for _, e := range s.Schedule {
+		if e.Node == proxy && e.Link != "" {
+			return e.Link
+		}
+	}
+	return ""
+}
+
 // Ends is when the last fault has ended, as far as the schedule alone tells.
 func (s *Scenario) Ends() time.Duration {
 	end := s.Length

@@ -108,6 +108,10 @@ func TestMistakes(t *testing.T) {
 	staging := []struct{ src, want string }{
 		{base, `schedule[0].fault "server_kill": it needs a local process`},
 		{"name: x\nschedule:\n  - {fault: link_cut, node: n1, link: replication}\n", `schedule[0].node "n1": name one of the proxies`},
+		{
+			"name: x\nproxies: [{name: d, listen: a, upstream: b}]\nschedule:\n  - {fault: link_cut, node: d, link: sql}\n  - {fault: link_reset, node: d, link: replication}\n",
+			`schedule[1].link "replication": the proxy d is for sql already: add another proxy`,
+		},
 		{"name: x\nproxies: [{name: n1, listen: a, upstream: b}]\nschedule: [{fault: backends_terminate, node: n1}]\n", `proxies[0].name "n1"`},
 	}
 	for _, c := range staging {

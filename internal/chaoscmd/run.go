@@ -166,10 +166,14 @@ func follow(ctx context.Context, c *config.Config, w io.Writer, s *scenario.Scen
 		if err != nil {
 			return nil, err
 		}
-		wait, cancel := context.WithTimeout(ctx, 3*time.Second)
+		patience, needed := 3*time.Second, needsEvents(s)
+		if needed {
+			patience *= 10
+		}
+		wait, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		if err := bus.AwaitConnection(wait); err != nil && ctx.Err() == nil {
-			if needsEvents(s) {
+			if needed {
 				bus.Close()
 				return nil, err
 			}

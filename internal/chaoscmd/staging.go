@@ -20,8 +20,8 @@ import (
 type staging struct {
 	nodes   []string // and proxies: whatever a fault may name
 	servers map[string]*postgres.Server
-	doors   map[string]*localpg.Proxy
-	layers  map[string]fault.Wire
+	proxies []*localpg.Proxy
+	doors   map[string]fault.Wire
 	out     io.Writer
 }
 
@@ -29,7 +29,7 @@ var _ fault.World = (*staging)(nil)
 
 // openStaging opens what leads to the servers, and starts the proxies.
 func openStaging(c *config.Config, s *scenario.Scenario, out io.Writer) (_ *staging, err error) {
-	g := &staging{servers: map[string]*postgres.Server{}, doors: map[string]*localpg.Proxy{}, layers: map[string]fault.Wire{}, out: out}
+	g := &staging{servers: map[string]*postgres.Server{}, doors: map[string]fault.Wire{}, out: out}
 	defer func() {
 		if err != nil {
 			g.close()
@@ -42,9 +42,13 @@ func openStaging(c *config.Config, s *scenario.Scenario, out io.Writer) (_ *stag
 		g.nodes = append(g.nodes, n.Name)
 	}
 	for _, p := range s.Proxies {
-		if g.doors[p.Name], err = localpg.StartProxyAt(p.Listen, p.Upstream); err != nil {
+		proxy, err := localpg.StartProxyAt(p.Listen, p.Upstream)
+		if err != nil {
 			return nil, fmt.Errorf("proxy %s: %w", p.Name, err)
 		}
+		g.proxies = append(g.proxies, proxy)
+		// Faults of a proxy add up, so all have the same wire.
+		g.doors[p.Name] = chaoslab.NewWire("proxy "+p.Name, s.LinkOf(p.Name), proxy)
 		fmt.Fprintf(out, "proxy %s listens on %s for %s\n", p.Name, p.Listen, p.Upstream)
 		g.nodes = append(g.nodes, p.Name)
 	}
@@ -57,10 +61,8 @@ func (g *staging) close() {
 			s.Close()
 		}
 	}
-	for _, d := range g.doors {
-		if d != nil {
-			d.Close()
-		}
+	for _, p := range g.proxies {
+		p.Close()
 	}
 }
 
@@ -116,16 +118,10 @@ func (g *staging) Wires(fault.Layer, string, string) ([]fault.Wire, error) {
 	return nil, fault.Unable("the link leads through none of the scenario's proxies", "name a proxy as the node")
 }
 
-// Door implements fault.World. Its faults add up, so it is made once for each layer.
-func (g *staging) Door(name string, layer fault.Layer) (fault.Wire, bool) {
+// Door implements fault.World.
+func (g *staging) Door(name string, _ fault.Layer) (fault.Wire, bool) {
 	d, ok := g.doors[name]
-	if !ok {
-		return nil, false
-	}
-	if g.layers[name] == nil {
-		g.layers[name] = chaoslab.NewWire("proxy "+name, layer, d)
-	}
-	return g.layers[name], true
+	return d, ok
 }
 
 // Disk implements fault.World.
