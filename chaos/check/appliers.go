@@ -1,11 +1,11 @@
 package check
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -157,7 +157,7 @@ func (f *facts) entriesOf() map[string][]entry {
 		}
 	}
 	for _, of := range runs {
-		slices.SortStableFunc(of, func(a, b entry) int { return cmp.Compare(a.Seq, b.Seq) })
+		sort.SliceStable(of, func(i, j int) bool { return of[i].Seq < of[j].Seq })
 	}
 	return runs
 }

@@ -1,10 +1,10 @@
 package check
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/anishathalye/porcupine"
@@ -84,8 +84,9 @@ func carriedOnce(f *facts) (found []string) {
 // gaps puts together what was done about lanes that have a transaction in common: they
 // are of one gap, which has grown or was found again.
 func gaps(of []carriage) (all [][]porcupine.Operation) {
-	slices.SortFunc(of, func(a, b carriage) int {
-		return cmp.Or(cmp.Compare(a.lane.From, b.lane.From), cmp.Compare(a.op.Return, b.op.Return))
+	sort.SliceStable(of, func(i, j int) bool {
+		a, b := of[i], of[j]
+		return a.lane.From < b.lane.From || a.lane.From == b.lane.From && a.op.Return < b.op.Return
 	})
 	var end topology.LSN
 	for _, c := range of {

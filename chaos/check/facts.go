@@ -3,6 +3,7 @@ package check
 import (
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func gather(r Run) *facts {
 		f.samples[s.Node] = append(f.samples[s.Node], s)
 	}
 	for _, of := range f.samples {
-		slices.SortStableFunc(of, func(a, b history.Sample) int { return int(a.At - b.At) })
+		sort.SliceStable(of, func(i, j int) bool { return of[i].At < of[j].At })
 	}
 	for _, x := range r.Faults {
 		for _, origin := range x.Destroys {

@@ -1,10 +1,10 @@
 package check
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -152,7 +152,7 @@ func order(f *facts) (found []string) {
 
 // inOrder looks for a transaction that was applied behind one that began after its end.
 func (f *facts) inOrder(node string, all []history.Entry) (found []string) {
-	slices.SortFunc(all, func(a, b history.Entry) int { return cmp.Compare(a.First, b.First) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].First < all[j].First })
 	var latest history.Transaction
 	for _, e := range all {
 		t := f.byID[e.Transaction]

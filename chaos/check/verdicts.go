@@ -1,9 +1,9 @@
 package check
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"healer/chaos/history"
@@ -60,7 +60,9 @@ const seam = 10 * time.Millisecond
 // them: a record ends also when faults take other nodes away than before.
 func (f *facts) minorities() []minority {
 	var all []minority
-	for _, x := range slices.SortedStableFunc(slices.Values(f.Faults), func(a, b history.FaultRecord) int { return cmp.Compare(a.From, b.From) }) {
+	faults := slices.Clone(f.Faults)
+	sort.SliceStable(faults, func(i, j int) bool { return faults[i].From < faults[j].From })
+	for _, x := range faults {
 		if !x.CostsMajority {
 			continue
 		}

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -10,7 +11,6 @@ import (
 	h "maragu.dev/gomponents/html"
 
 	"healer/chaos/check"
-	"healer/chaos/history"
 )
 
 // lags are how many transactions of one node another had not yet, over time.
@@ -30,7 +30,7 @@ type lagPoint struct {
 func lagOf(r check.Run) *lags {
 	l := &lags{length: r.Length, points: map[string][]lagPoint{}, most: 1}
 	samples := slices.Clone(r.Samples)
-	slices.SortStableFunc(samples, func(a, b history.Sample) int { return int(a.At - b.At) })
+	sort.SliceStable(samples, func(i, j int) bool { return samples[i].At < samples[j].At })
 	most := map[string]int64{}
 	for _, s := range samples {
 		behind := map[string]int64{}

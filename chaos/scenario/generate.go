@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"time"
 
 	"healer/chaos/fault"
@@ -38,7 +39,7 @@ func (d Drawing) Draw(seed uint64) *Scenario {
 	for range g.dice.IntN(3) {
 		g.noise()
 	}
-	slices.SortStableFunc(g.events, func(a, b Event) int { return int(a.At - b.At) })
+	sort.SliceStable(g.events, func(i, j int) bool { return g.events[i].At < g.events[j].At })
 	s.Name, s.About, s.Schedule, s.Workload = fmt.Sprintf("seed-%d", seed), p.about, g.events, g.workload
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -245,7 +246,7 @@ func (t *timeline) faults() []history.FaultRecord {
 	for _, r := range t.records {
 		out = append(out, *r)
 	}
-	slices.SortStableFunc(out, func(a, b history.FaultRecord) int { return int(a.From - b.From) })
+	sort.SliceStable(out, func(i, j int) bool { return out[i].From < out[j].From })
 	return out
 }
 

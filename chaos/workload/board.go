@@ -3,6 +3,7 @@ package workload
 import (
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -140,7 +141,7 @@ func (b *board) take(node string, n int, dice *rand.Rand) []claim {
 		c.item.busy = true
 	}
 	// In one order, so that two clients do not wait for each other.
-	slices.SortFunc(out, func(a, b claim) int { return int(a.item.key - b.item.key) })
+	sort.SliceStable(out, func(i, j int) bool { return out[i].item.key < out[j].item.key })
 	return out
 }
 

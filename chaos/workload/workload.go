@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -67,11 +68,11 @@ func (w *Workload) Stop(ctx context.Context) Record {
 		c.finish(ctx)
 		r.Transactions = append(r.Transactions, c.transactions()...)
 	}
-	slices.SortStableFunc(r.Transactions, func(a, b history.Transaction) int { return int(a.Began - b.Began) })
+	sort.SliceStable(r.Transactions, func(i, j int) bool { return r.Transactions[i].Began < r.Transactions[j].Began })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r.Samples = slices.Clone(w.samples)
-	slices.SortStableFunc(r.Samples, func(a, b history.Sample) int { return int(a.At - b.At) })
+	sort.SliceStable(r.Samples, func(i, j int) bool { return r.Samples[i].At < r.Samples[j].At })
 	return r
 }
 
