@@ -64,22 +64,34 @@ func (s *Session) take(ctx context.Context) error {
 		setting{"synchronous_commit", "off"})); err != nil {
 		return s.wrap(err)
 	}
-	got, err := rows(ctx, s.conn, `SELECT pg_catalog.pg_try_advisory_lock($1)`,
-		strconv.AppendInt(nil, topology.RecoveryLock(s.target.Origin), 10))
-	if err != nil {
-		return s.wrap(err)
-	}
-	if !isTrue(got[0][0]) {
-		return s.held(errors.New("another session holds the recovery lock of " + s.target.Origin))
+	if err := Lock(ctx, s.conn, s.target.Node, s.target.Origin); err != nil {
+		return err
 	}
 	if err := s.takeOrigin(ctx); err != nil {
 		return err
 	}
-	if err := s.readAuthors(ctx); err != nil {
+	err := s.readAuthors(ctx)
+	if err != nil {
 		return err
 	}
 	s.progress, err = s.readProgress(ctx, false)
 	return err
+}
+
+// Lock takes the recovery lock of an origin on a node for the session of conn, and holds
+// it until that ends: whoever has it is the only one to carry a gap of the origin there,
+// or to let the node read from the origin again. It fails with a Fault of class Conflict
+// and code "lock_held" when another session has it.
+func Lock(ctx context.Context, conn *pgconn.PgConn, node, origin string) error {
+	got, err := rows(ctx, conn, `SELECT pg_catalog.pg_try_advisory_lock($1)`,
+		strconv.AppendInt(nil, topology.RecoveryLock(origin), 10))
+	if err != nil {
+		return fmt.Errorf("%s: recovery lock: %w", node, err)
+	}
+	if !isTrue(got[0][0]) {
+		return held(node, errors.New("another session holds the recovery lock of "+origin))
+	}
+	return nil
 }
 
 // Progress is the last commit LSN of F which T has applied.
@@ -96,7 +108,7 @@ func (s *Session) takeOrigin(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &pg) && pg.Code == "55006": // object_in_use
-		return s.held(err)
+		return held(s.target.Node, err)
 	case errors.As(err, &pg) && pg.Code == "42704": // undefined_object
 		return &topology.Fault{
 			Class: topology.Permanent, Code: "origin_missing", Node: s.target.Node, Err: err,
@@ -107,9 +119,9 @@ func (s *Session) takeOrigin(ctx context.Context) error {
 	}
 }
 
-func (s *Session) held(err error) error {
+func held(node string, err error) error {
 	return &topology.Fault{
-		Class: topology.Conflict, Code: "lock_held", Node: s.target.Node, Err: err,
+		Class: topology.Conflict, Code: "lock_held", Node: node, Err: err,
 		Hint: "whoever holds it carries on; observe again",
 	}
 }

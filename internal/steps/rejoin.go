@@ -17,7 +17,7 @@ func (r *Run) checkIdentity(context.Context, planner.Plan, planner.Step) (bool, 
 }
 
 // applyIdentity plans the rejoin once more from a fresh observation. The planner
-// refuses by name whatever is wrong with the node.
+// refuses by name whatever is wrong with the node. From then on no recovery begins.
 func (r *Run) applyIdentity(ctx context.Context, p planner.Plan, _ planner.Step) (executor.Result, error) {
 	_, refusal, err := r.Replan(ctx, p)
 	if err != nil {
@@ -25,6 +25,9 @@ func (r *Run) applyIdentity(ctx context.Context, p planner.Plan, _ planner.Step)
 	}
 	if refusal != nil {
 		return executor.Result{}, notNow(refusal)
+	}
+	if err := r.hold(ctx, p); err != nil {
+		return executor.Result{}, err
 	}
 	n, err := r.observe(ctx, p.Node)
 	if err != nil {

@@ -110,6 +110,8 @@ type Run struct {
 	found topology.ConflictLog
 	// failures are how often each apply worker had failed when it was last looked at.
 	failures map[worker]int64
+	// held are the sessions that hold recovery locks for a rejoin.
+	held []*pgconn.PgConn
 	// without are the survivors that were lost while a lane waited for all.
 	without map[string]bool
 }
@@ -200,7 +202,7 @@ func (r *Run) Close(ctx context.Context) error {
 	for _, l := range lanes {
 		errs = append(errs, l.drop(ctx), l.touch(nil))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, r.letGo(ctx))...)
 }
 
 // handler makes an executor.Handler of two functions.
