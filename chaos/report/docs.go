@@ -2,10 +2,13 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"healer/chaos/check"
@@ -57,22 +60,32 @@ func Markdown(all []Result) string {
 	return b.String()
 }
 
+// mixed stands for versions that differ, behind all others.
+const mixed = math.MaxInt
+
 // clusters counts the runs by size and version.
 func clusters(runs []Result) string {
 	type shape struct{ nodes, pg int }
 	count, bad := map[shape]int{}, map[shape]int{}
 	for _, r := range runs {
 		s := shape{r.Nodes, r.PG}
+		if len(r.Majors) > 0 {
+			s.pg = mixed
+		}
 		count[s]++
 		if len(r.Violations) > 0 {
 			bad[s]++
 		}
 	}
-	keys := slices.SortedFunc(maps.Keys(count), func(a, b shape) int { return (a.nodes-b.nodes)*100 + a.pg - b.pg })
+	keys := slices.SortedFunc(maps.Keys(count), func(a, b shape) int { return cmp.Or(a.nodes-b.nodes, a.pg-b.pg) })
 	var b strings.Builder
 	b.WriteString("| nodes | PostgreSQL | runs | with violations |\n|---:|---:|---:|---:|\n")
 	for _, k := range keys {
-		fmt.Fprintf(&b, "| %d | %d | %d | %d |\n", k.nodes, k.pg, count[k], bad[k])
+		pg := strconv.Itoa(k.pg)
+		if k.pg == mixed {
+			pg = "mixed"
+		}
+		fmt.Fprintf(&b, "| %d | %s | %d | %d |\n", k.nodes, pg, count[k], bad[k])
 	}
 	return b.String()
 }
@@ -165,7 +178,7 @@ func broken(runs []Result) string {
 	b.WriteString("| seed | nodes | PostgreSQL | violations | the first |\n|---:|---:|---:|---|---|\n")
 	for _, r := range runs {
 		if len(r.Violations) > 0 {
-			fmt.Fprintf(&b, "| %d | %d | %d | %s | %s |\n", r.Seed, r.Nodes, r.PG, counted(r.Violations), cell(r.Violations[0].Detail))
+			fmt.Fprintf(&b, "| %d | %d | %s | %s | %s |\n", r.Seed, r.Nodes, r.PostgreSQL(), counted(r.Violations), cell(r.Violations[0].Detail))
 		}
 	}
 	return b.String()

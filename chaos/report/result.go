@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"healer/chaos/check"
@@ -17,7 +18,10 @@ type Result struct {
 	Name  string `json:"name,omitempty"`
 	Plot  string `json:"plot,omitempty"`
 	Nodes int    `json:"nodes"`
-	PG    int    `json:"pg"`
+	// PG is PostgreSQL's major version. Of nodes with several it is the oldest, and
+	// Majors are those of n1, n2 and so on.
+	PG     int   `json:"pg"`
+	Majors []int `json:"pg_nodes,omitempty"`
 	// Faults are the kinds of the faults that were made.
 	Faults     []string          `json:"faults"`
 	Violations []check.Violation `json:"violations"`
@@ -39,6 +43,18 @@ type Result struct {
 
 // Failed reports whether the run has shown a fault of Healer's, or of the harness.
 func (r Result) Failed() bool { return len(r.Violations) > 0 || r.Trouble != "" }
+
+// PostgreSQL is what the nodes ran: "18", or "16, 18, 17".
+func (r Result) PostgreSQL() string {
+	if len(r.Majors) == 0 {
+		return strconv.Itoa(r.PG)
+	}
+	words := make([]string, len(r.Majors))
+	for i, major := range r.Majors {
+		words[i] = strconv.Itoa(major)
+	}
+	return strings.Join(words, ", ")
+}
 
 // Read reads results from JSON lines. Fields that it does not know it passes over.
 func Read(r io.Reader) ([]Result, error) {

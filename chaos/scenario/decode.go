@@ -40,10 +40,12 @@ func (d *decoder) bad(n ast.Node, path, format string, args ...any) {
 
 // value fills v from a node.
 func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
-	switch v.Kind() {
-	case reflect.Struct:
+	switch {
+	case v.Type() == reflect.TypeFor[Majors]():
+		d.majors(n, v, path)
+	case v.Kind() == reflect.Struct:
 		d.mapping(n, v, path)
-	case reflect.Slice:
+	case v.Kind() == reflect.Slice:
 		seq, ok := n.(*ast.SequenceNode)
 		if !ok {
 			d.bad(n, path, "%q: it must be a list", n)
@@ -56,6 +58,25 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 	default:
 		d.scalar(n, v, path)
 	}
+}
+
+// majors fills v from a version, a list of them, or the word for one that is drawn.
+func (d *decoder) majors(n ast.Node, v reflect.Value, path string) {
+	words := []ast.Node{n}
+	if list, ok := n.(*ast.SequenceNode); ok {
+		words = list.Values
+	} else if n.String() == mixed {
+		v.Set(reflect.ValueOf(Majors{Mixed}))
+		return
+	}
+	all := make(Majors, len(words))
+	for i, word := range words {
+		var err error
+		if all[i], err = strconv.Atoi(word.String()); err != nil {
+			d.bad(word, path, "%q: %s", word, useMajors)
+		}
+	}
+	v.Set(reflect.ValueOf(all))
 }
 
 // pairs are the keys and values of a mapping; false for what is none.
@@ -181,6 +202,8 @@ func marshal(b *strings.Builder, v reflect.Value, indent string) {
 				marshal(&item, f.Index(j), indent+"    ")
 				b.WriteString(indent + "  - " + strings.TrimPrefix(item.String(), indent+"    "))
 			}
+		case f.Type() == reflect.TypeFor[Majors]() && f.Len() == 1:
+			fmt.Fprintf(b, "%s%s: %s\n", indent, name, scalarText(f.Index(0)))
 		case f.Kind() == reflect.Slice:
 			words := make([]string, f.Len())
 			for j := range words {

@@ -15,7 +15,8 @@ import (
 type Drawing struct {
 	// MinNodes and MaxNodes bound the size of the cluster.
 	MinNodes, MaxNodes int
-	// Majors are PostgreSQL's major versions.
+	// Majors are PostgreSQL's major versions; 0 is the newest that is found. Mixed
+	// draws one for each node among the others, among all where they are fewer than two.
 	Majors []int
 	// Able says why a fault cannot be made on this machine; nil can make all.
 	Able func(fault.Fault) error
@@ -23,10 +24,11 @@ type Drawing struct {
 	Plot string
 }
 
-// Size draws only how many nodes a seed has, and which version.
-func (d Drawing) Size(seed uint64) (nodes, major int) {
+// Size draws only how many nodes a seed has, and which versions.
+func (d Drawing) Size(seed uint64) (nodes int, pg Majors) {
 	dice := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // dice
-	return d.MinNodes + dice.IntN(d.MaxNodes-d.MinNodes+1), d.Majors[dice.IntN(len(d.Majors))]
+	nodes = d.MinNodes + dice.IntN(d.MaxNodes-d.MinNodes+1)
+	return nodes, d.drawn(seed, nodes, d.Majors[dice.IntN(len(d.Majors))])
 }
 
 // Draw draws the scenario of a seed.

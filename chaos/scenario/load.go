@@ -80,8 +80,8 @@ func (s *Scenario) checkLocal() []error {
 		bad("nodes", s.Nodes, fmt.Sprintf("use %d to %d", MinNodes, MaxNodes))
 		s.Nodes = min(max(s.Nodes, MinNodes), MaxNodes)
 	}
-	if !slices.Contains([]int{0, 16, 17, 18}, s.PG) {
-		bad("pg", s.PG, "use 16, 17 or 18, or leave it out for the newest that is installed")
+	if err := s.PG.complete(s.Seed, s.Nodes); err != nil {
+		errs = append(errs, err)
 	}
 	if len(s.Proxies) > 0 {
 		bad("proxies", len(s.Proxies), "leave them out: every link of a local cluster leads through one")

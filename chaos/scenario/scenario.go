@@ -16,11 +16,10 @@ type Scenario struct {
 	About string `yaml:"about,omitempty"`
 	// Seed is what the clients' choices come from.
 	Seed uint64 `yaml:"seed,omitempty"`
-	// Nodes is the size of a local cluster, 3 to 5; 3 when zero. PG is PostgreSQL's
-	// major version; 0 is the newest that is found. A cluster of the user's own has
-	// its own.
-	Nodes int `yaml:"nodes,omitempty"`
-	PG    int `yaml:"pg,omitempty"`
+	// Nodes is the size of a local cluster, 3 to 5; 3 when zero. PG is what its nodes
+	// run. A cluster of the user's own has its own.
+	Nodes int    `yaml:"nodes,omitempty"`
+	PG    Majors `yaml:"pg,omitempty"`
 	// Length is how long the clients write at least; the schedule makes it longer.
 	Length   time.Duration `yaml:"length,omitempty"`
 	Workload Workload      `yaml:"workload,omitempty"`

@@ -63,6 +63,48 @@ func TestDraw(t *testing.T) {
 	}
 }
 
+// TestMajors: versions of each node are never the same for all, come from the seed, and
+// leave what else is drawn as it was.
+func TestMajors(t *testing.T) {
+	some := Drawing{MinNodes: 3, MaxNodes: 5, Majors: []int{16, 18, Mixed}}
+	single := Drawing{MinNodes: 3, MaxNodes: 5, Majors: []int{17}}
+	all := Drawing{MinNodes: 3, MaxNodes: 5, Majors: []int{17, Mixed}}
+	seen := map[int]bool{}
+	var drawnMixed int
+	for seed := range uint64(300) {
+		s := some.Draw(seed)
+		if len(s.PG) > 1 {
+			drawnMixed++
+			if len(s.PG) != s.Nodes || slices.Contains(s.PG, 17) || slices.Min(s.PG) == slices.Max(s.PG) {
+				t.Fatalf("seed %d: %d nodes of %v", seed, s.Nodes, s.PG)
+			}
+		}
+		src, err := s.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := Parse(src); err != nil || !slices.Equal(back.PG, s.PG) {
+			t.Fatalf("seed %d was read with %v (%v):\n%s", seed, back.PG, err, src)
+		}
+		a, b := all.Draw(seed), single.Draw(seed)
+		for _, m := range a.PG {
+			seen[m] = true
+		}
+		if a.PG, b.PG = nil, nil; !cmp.Equal(a, b) {
+			t.Fatalf("seed %d: its versions changed what else is drawn:\n%s", seed, cmp.Diff(a, b))
+		}
+	}
+	if drawnMixed < 50 || len(seen) != 3 {
+		t.Errorf("%d of 300 are mixed, of the versions %v", drawnMixed, seen)
+	}
+	const file = "name: x\nseed: 5\nnodes: 4\nschedule:\n  - {at: 1s, fault: server_kill, node: n1}\npg: "
+	for text, want := range map[string]Majors{"16": {16}, "[16]": {16}, "0": nil, "[18, 16, 17, 18]": {18, 16, 17, 18}, "mixed": mix(5, 4, supported())} {
+		if s, err := Parse([]byte(file + text + "\n")); err != nil || !slices.Equal(s.PG, want) {
+			t.Errorf("pg: %s is %v, %v: want %v", text, s.PG, err, want)
+		}
+	}
+}
+
 // TestAble: what a machine cannot do is not drawn.
 func TestAble(t *testing.T) {
 	d := Drawing{MinNodes: 3, MaxNodes: 3, Majors: []int{18}, Able: func(f fault.Fault) error {
@@ -95,6 +137,11 @@ func TestMistakes(t *testing.T) {
 		{strings.Replace(base, "n1}", `"@source"}`, 1), `schedule[0].node "@source": the roles are`},
 		{base + "nodes: 9\n", "nodes 9: use 3 to 5"},
 		{base + "pg: 15\n", "pg 15: use 16, 17 or 18"},
+		{base + "pg: mix\n", `line 4: pg: "mix": use 16, 17 or 18, a list with one for each node, or mixed`},
+		{base + "pg: [16, mixed, 18]\n", `line 4: pg: "mixed": use 16`},
+		{base + "pg: [16, 19, 18]\n", "pg 19: use 16, 17 or 18, a list with one for each node, or mixed"},
+		{base + "pg: [16, 18]\n", "pg has 2 versions: give one for all nodes, or one for each of the 3"},
+		{base + "pg: [0, 16, 18]\n", "pg 0: use 16"},
 		{base + "expect: {events: [node.died]}\n", `expect.events "node.died": use a kind of events`},
 		{base + "workload: {rates: {change: 90, large: 20}}\n", "add up to 110"},
 		{strings.Replace(base, "name: x", "name: X Y", 1), `name "X Y": use at most 63 of`},

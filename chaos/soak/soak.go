@@ -94,10 +94,7 @@ func order(o Options) []uint64 {
 	slices.SortStableFunc(seeds, func(a, b uint64) int {
 		an, am := o.Drawing.Size(a)
 		bn, bm := o.Drawing.Size(b)
-		if am != bm {
-			return am - bm
-		}
-		return an - bn
+		return cmp.Or(slices.Compare(am, bm), an-bn)
 	})
 	return seeds
 }
@@ -122,7 +119,7 @@ type keeperOfLabs struct {
 	lab    *chaoslab.Lab
 	remove func() // nil when there is no directory
 	nodes  int
-	major  int
+	pg     scenario.Majors
 }
 
 func (k *keeperOfLabs) close() {
@@ -139,8 +136,8 @@ func (k *keeperOfLabs) close() {
 }
 
 // get is a lab of that size, the last one if it can be used again.
-func (k *keeperOfLabs) get(ctx context.Context, nodes, major int) (*chaoslab.Lab, error) {
-	if k.lab != nil && k.nodes == nodes && k.major == major {
+func (k *keeperOfLabs) get(ctx context.Context, nodes int, pg scenario.Majors) (*chaoslab.Lab, error) {
+	if k.lab != nil && k.nodes == nodes && slices.Equal(k.pg, pg) {
 		return k.lab, nil
 	}
 	k.close()
@@ -149,9 +146,9 @@ func (k *keeperOfLabs) get(ctx context.Context, nodes, major int) (*chaoslab.Lab
 		return nil, err
 	}
 	k.remove = remove
-	k.nodes, k.major = nodes, major
+	k.nodes, k.pg = nodes, pg
 	k.lab, err = chaoslab.Start(ctx, chaoslab.Options{
-		Nodes: nodes, Major: major, Program: k.o.Program, Dir: dir, Env: k.o.Env, Log: k.o.Log,
+		Nodes: nodes, Majors: pg, Program: k.o.Program, Dir: dir, Env: k.o.Env, Log: k.o.Log,
 		Schema: workload.Schema(scenario.NodeNames(nodes)...), Conf: workload.Settings(),
 	})
 	return k.lab, err
@@ -159,8 +156,8 @@ func (k *keeperOfLabs) get(ctx context.Context, nodes, major int) (*chaoslab.Lab
 
 // draw is the scenario of a seed: of what a lab of its size is able to do.
 func (k *keeperOfLabs) draw(ctx context.Context, seed uint64) (*scenario.Scenario, error) {
-	nodes, major := k.o.Drawing.Size(seed)
-	l, err := k.get(ctx, nodes, major)
+	nodes, pg := k.o.Drawing.Size(seed)
+	l, err := k.get(ctx, nodes, pg)
 	if err != nil {
 		return nil, err
 	}
@@ -222,8 +219,14 @@ func (k *keeperOfLabs) once(ctx context.Context, s *scenario.Scenario) (Outcome,
 			continue
 		}
 		line := report.Result{
-			Seed: s.Seed, Name: s.Name, Nodes: s.Nodes, PG: l.Mesh().Nodes()[0].Major(), Faults: []string{}, Violations: []check.Violation{},
+			Seed: s.Seed, Name: s.Name, Nodes: s.Nodes, Faults: []string{}, Violations: []check.Violation{},
 			RTOMS: out.RTO, Healings: out.Healings, Transactions: len(out.Run.Transactions), TookMS: time.Since(begin).Milliseconds(), Skipped: out.Skipped,
+		}
+		for _, n := range l.Mesh().Nodes() {
+			line.Majors = append(line.Majors, n.Major())
+		}
+		if line.PG = slices.Min(line.Majors); line.PG == slices.Max(line.Majors) {
+			line.Majors = nil
 		}
 		for _, f := range out.Run.Faults {
 			if f.Kind != together {
@@ -279,7 +282,7 @@ func writePage(path string, s *scenario.Scenario, out Outcome, line report.Resul
 		Facts: [][2]string{
 			{"Seed", fmt.Sprint(line.Seed)},
 			{"Nodes", fmt.Sprint(line.Nodes)},
-			{"PostgreSQL", fmt.Sprint(line.PG)},
+			{"PostgreSQL", line.PostgreSQL()},
 			{"Began (the logs may begin with earlier runs of these servers)", out.Run.Start.UTC().Format(time.RFC3339Nano)},
 			{"The same faults again", "healer chaos replay " + filepath.Join(filepath.Dir(path), "scenario.yaml")},
 		},

@@ -43,7 +43,7 @@ func startDrill(t *testing.T) *drill {
 	}
 	t.Cleanup(remove)
 	l, err := chaoslab.Start(ctx, chaoslab.Options{
-		Nodes: 3, Major: pgtest.Major(t), Program: program, Dir: dir,
+		Nodes: 3, Majors: []int{pgtest.Major(t)}, Program: program, Dir: dir,
 		Schema: []string{`create table notes (id bigint generated always as identity, node text, primary key (node, id))`},
 	})
 	if err != nil {

@@ -65,7 +65,7 @@ interrupted.`),
 	fl.IntVar(&f.runs, "runs", f.runs, "how many runs")
 	fl.Uint64Var(&f.seed, "seed", f.seed, "the first run's seed; the others count on")
 	fl.StringVar(&f.nodes, "nodes", f.nodes, "how many nodes: a number or a `RANGE` such as 3..5")
-	fl.StringVar(&f.majors, "pg", f.majors, "PostgreSQL's major versions: newest, or some of `16,17,18`")
+	fl.StringVar(&f.majors, "pg", f.majors, "PostgreSQL's major versions: newest, or some of `16,17,18,mixed`, of which each run draws one; mixed: each node its own")
 	fl.StringVar(&f.plot, "plot", f.plot, "draw only this `PLOT`: "+strings.Join(scenario.Plots(), "|"))
 	fl.StringVar(&f.keep, "keep", f.keep, "the `DIR`ectory for what failed")
 	fl.IntVar(&f.trials, "reduce", f.trials, "reduce a failing schedule in at most so many `RUNS`; 0: do not")
@@ -101,13 +101,11 @@ func (f soakFlags) drawing() (d scenario.Drawing, err error) {
 	if err1 != nil || err2 != nil || d.MinNodes < scenario.MinNodes || d.MaxNodes > scenario.MaxNodes || d.MinNodes > d.MaxNodes {
 		errs = append(errs, fmt.Errorf("--nodes %q: use a number or a range within %d..%d", f.nodes, scenario.MinNodes, scenario.MaxNodes))
 	}
+	words := map[string]int{"newest": 0, "mixed": scenario.Mixed, "16": 16, "17": 17, "18": 18}
 	for _, m := range strings.Split(f.majors, ",") {
-		major, err := strconv.Atoi(m)
-		if m == "newest" {
-			major, err = 0, nil
-		}
-		if err != nil || !slices.Contains([]int{0, 16, 17, 18}, major) {
-			errs = append(errs, fmt.Errorf("--pg %q: use newest, or some of 16,17,18", f.majors))
+		major, known := words[m]
+		if !known {
+			errs = append(errs, fmt.Errorf("--pg %q: use newest, or some of 16,17,18,mixed", f.majors))
 		}
 		d.Majors = append(d.Majors, major)
 	}
@@ -188,7 +186,7 @@ func tell(cmd *cobra.Command, output string, l report.Result) error {
 	case l.Trouble != "":
 		said = "not judged"
 	}
-	fmt.Fprintf(w, "%s: %s; %d nodes, PostgreSQL %d, %d transactions, RTO %.0f ms, took %s: %s\n", l.Name, said, l.Nodes, l.PG,
+	fmt.Fprintf(w, "%s: %s; %d nodes, PostgreSQL %s, %d transactions, RTO %.0f ms, took %s: %s\n", l.Name, said, l.Nodes, l.PostgreSQL(),
 		l.Transactions, l.RTOMS, (time.Duration(l.TookMS) * time.Millisecond).Round(100*time.Millisecond), strings.Join(l.Faults, " "))
 	return explain(w, l)
 }

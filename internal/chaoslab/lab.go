@@ -22,8 +22,10 @@ const Cluster = "chaos"
 
 // Options say what a lab has.
 type Options struct {
-	// Nodes is how many there are; Major is PostgreSQL's, 0 the newest that is found.
-	Nodes, Major int
+	// Nodes is how many there are; Majors are PostgreSQL's, which they take in turn:
+	// none or 0 is the newest that is found. A node keeps its own whatever befalls it.
+	Nodes  int
+	Majors []int
 	// Program is the healer whose agents run.
 	Program string
 	// Dir is an existing directory for everything but the servers' data.
@@ -94,7 +96,7 @@ func (l *Lab) startServers(ctx context.Context) error {
 	for i := range names {
 		names[i] = fmt.Sprintf("n%d", i+1)
 	}
-	o := localpg.Options{Names: names, Major: l.opts.Major, Schema: l.opts.Schema, Links: true, Conf: l.opts.Conf, Log: l.opts.Log}
+	o := localpg.Options{Names: names, Majors: l.opts.Majors, Schema: l.opts.Schema, Links: true, Conf: l.opts.Conf, Log: l.opts.Log}
 	if l.disks = mountDisks(l.opts.Dir, names); l.disks.why == nil {
 		o.Dir = l.disks.dir
 	}
