@@ -53,11 +53,25 @@ func Markdown(all []Result) string {
 	if left := len(all) - len(runs); left > 0 {
 		fmt.Fprintf(&b, " %d more runs could not be judged.", left)
 	}
-	b.WriteString("\n\n" + clusters(runs) + "\n" + faults(runs) + "\n" + losses(runs))
+	b.WriteString(loads(runs) + "\n\n" + clusters(runs) + "\n" + faults(runs) + "\n" + losses(runs))
 	if violations > 0 {
 		b.WriteString("\n" + broken(runs))
 	}
 	return b.String()
+}
+
+// loads says how busy the machine was.
+func loads(runs []Result) string {
+	var all []float64
+	for _, r := range runs {
+		if r.Load > 0 {
+			all = append(all, r.Load)
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" The machine's load at their ends: %.1f (p50), %.1f (p90), %.1f (max).", percentile(all, 50), percentile(all, 90), percentile(all, 100))
 }
 
 // mixed stands for versions that differ, behind all others.

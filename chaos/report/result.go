@@ -33,6 +33,9 @@ type Result struct {
 	// Transactions is how many the clients made, TookMS how long the run took.
 	Transactions int   `json:"transactions"`
 	TookMS       int64 `json:"took_ms"`
+	// Load is the machine's load average of the minute in which the run ended; 0 when
+	// it is not known.
+	Load float64 `json:"load,omitempty"`
 	// Skipped are faults that were not made.
 	Skipped []string `json:"skipped,omitempty"`
 	// Trouble is what kept the harness from judging the run; it is no verdict.

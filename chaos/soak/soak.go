@@ -220,7 +220,7 @@ func (k *keeperOfLabs) once(ctx context.Context, s *scenario.Scenario) (Outcome,
 		}
 		line := report.Result{
 			Seed: s.Seed, Name: s.Name, Nodes: s.Nodes, Faults: []string{}, Violations: []check.Violation{},
-			RTOMS: out.RTO, Healings: out.Healings, Transactions: len(out.Run.Transactions), TookMS: time.Since(begin).Milliseconds(), Skipped: out.Skipped,
+			RTOMS: out.RTO, Healings: out.Healings, Transactions: len(out.Run.Transactions), TookMS: time.Since(begin).Milliseconds(), Load: chaoslab.Load(), Skipped: out.Skipped,
 		}
 		for _, n := range l.Mesh().Nodes() {
 			line.Majors = append(line.Majors, n.Major())
@@ -286,6 +286,9 @@ func writePage(path string, s *scenario.Scenario, out Outcome, line report.Resul
 			{"Began (the logs may begin with earlier runs of these servers)", out.Run.Start.UTC().Format(time.RFC3339Nano)},
 			{"The same faults again", "healer chaos replay " + filepath.Join(filepath.Dir(path), "scenario.yaml")},
 		},
+	}
+	if line.Load > 0 {
+		p.Facts = append(p.Facts, [2]string{"Load of the machine at its end", fmt.Sprint(line.Load)})
 	}
 	if line.Trouble != "" {
 		p.Facts = append(p.Facts, [2]string{"Not judged", line.Trouble})
