@@ -91,6 +91,17 @@ func (c *cluster) stop(name string) {
 	delete(c.agents, name)
 }
 
+// leave ends an agent as one that is told to stop does.
+func (c *cluster) leave(name string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	if err := c.agents[name].Leave(ctx); err != nil {
+		c.t.Fatal(err)
+	}
+	delete(c.agents, name)
+}
+
 // crash makes an agent vanish: nothing of it reaches anybody from now on.
 func (c *cluster) crash(name string) {
 	for _, other := range c.names {
@@ -371,12 +382,7 @@ func TestPlannedLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, 0.1)
 		c.allUp()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		if err := c.agents["n3"].Leave(ctx); err != nil {
-			t.Fatal(err)
-		}
-		delete(c.agents, "n3")
+		c.leave("n3")
 		c.world.Kill("n3")
 		c.await("n3 left", 5*time.Second, c.all("n3", detector.LifeLeft))
 		c.never("n3 failed", 20*time.Second, func() bool { return !c.all("n3", detector.LifeLeft)() })
@@ -397,13 +403,8 @@ func TestLeaveBesideADeadServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, 0)
 		c.allUp()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
 		c.world.Kill("n3")
-		if err := c.agents["n3"].Leave(ctx); err != nil {
-			t.Fatal(err)
-		}
-		delete(c.agents, "n3")
+		c.leave("n3")
 		c.await("n3 failed", 5*time.Second, c.all("n3", detector.LifeFailed))
 	})
 }
