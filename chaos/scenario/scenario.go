@@ -105,17 +105,6 @@ func (s *Scenario) LinkOf(proxy string) fault.Layer {
 	return ""
 }
 
-// Ends is when the last fault has ended, as far as the schedule alone tells.
-func (s *Scenario) Ends() time.Duration {
-	end := s.Length
-	for _, e := range s.Schedule {
-		if e.After == "" {
-			end = max(end, e.At+e.For)
-		}
-	}
-	return end
-}
-
 // Faults are the kinds of the schedule, in its order.
 func (s *Scenario) Faults() []string {
 	kinds := make([]string, 0, len(s.Schedule))
