@@ -63,6 +63,8 @@ type Agent struct {
 	lags     *lags
 	attempts *attempts
 	presence *presence
+	// left is for the next run of each recovery.
+	left leftRows
 	// rearmed asks the next pass to try again at once what has failed.
 	rearmed atomic.Bool
 	// active is the run under way.
@@ -146,7 +148,7 @@ func open(ctx context.Context, o Options) (_ *Agent, err error) {
 	}
 	a := &Agent{
 		cfg: o.Config, node: o.Node, self: self, witness: o.Witness, version: o.Version, log: o.Log.With("agent", o.Node),
-		view: newView(), lags: newLags(), book: newBook(), attempts: newAttempts(time.Now), presence: newPresence(), tally: api.NewTally(),
+		view: newView(), lags: newLags(), book: newBook(), attempts: newAttempts(time.Now), presence: newPresence(), left: leftRows{}, tally: api.NewTally(),
 		wake: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	defer func() {

@@ -182,7 +182,7 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 			return now
 		},
 		Policy: func() planner.Policy { return a.begunPolicy(p) }, DrainLimit: a.cfg.Recovery.DrainTimeout, SpillDir: a.spill,
-		Conflicts: rescue.Resolution(a.cfg.Recovery.Conflicts), Log: log,
+		Conflicts: rescue.Resolution(a.cfg.Recovery.Conflicts), Earlier: a.left.take(p), Log: log,
 	})
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
@@ -211,6 +211,7 @@ func (a *Agent) run(ctx context.Context, t planner.Trigger, p planner.Plan) {
 	watching := a.watchLocks(ctx, p)
 	out := exec.Run(ctx, p)
 	watching()
+	a.left.keep(p, out, r.Uncompared)
 	a.view.running(nil)
 	a.concluded(p, out)
 }

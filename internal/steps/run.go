@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,7 +88,10 @@ type Options struct {
 	// SpillDir is where the touched keys of a large gap go; empty keeps them in
 	// memory.
 	SpillDir string
-	Log      *slog.Logger
+	// Earlier are rows that an earlier run of a recovery of the same node has left
+	// uncompared; see Uncompared. They are the run's from then on.
+	Earlier []*rescue.Touched
+	Log     *slog.Logger
 }
 
 // Run is the state of one run of one plan: the sessions it holds and the keys
@@ -103,7 +107,8 @@ type Run struct {
 	comparing sync.Mutex
 	// free is held while touched keys are read to free workers.
 	free sync.Mutex
-	// off are the rows that were taken off although no gap is known to have touched them.
+	// off are the rows that were taken off although no gap is known to have touched them,
+	// as long as they are not compared.
 	off []*rescue.Touched
 	// found are the conflicts of all comparisons: what one repairs the next finds
 	// equal.
@@ -118,7 +123,10 @@ type Run struct {
 
 // New makes the state of a run. Close it when the run has ended.
 func New(o Options) *Run {
-	return &Run{Options: o, lanes: map[string]*lane{}, failures: map[worker]int64{}, without: map[string]bool{}}
+	return &Run{
+		Options: o, lanes: map[string]*lane{}, off: slices.Clone(o.Earlier),
+		failures: map[worker]int64{}, without: map[string]bool{},
+	}
 }
 
 // Handlers is the table of verbs.
@@ -187,6 +195,17 @@ func locked(err error) *planner.Refusal {
 		return nil
 	}
 	return &planner.Refusal{Reason: planner.TableLocked, Node: f.Node, Why: f.Err.Error(), Remedy: f.Hint, Wait: true}
+}
+
+// Uncompared are the rows that this run, or an earlier one, has taken off to free workers,
+// and that no comparison has looked at. The next run of the recovery is to have them, for
+// no log tells of them; they are the caller's from then on.
+func (r *Run) Uncompared() []*rescue.Touched {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left := r.off
+	r.off = nil
+	return left
 }
 
 // Close ends every session that the run holds, and with them the locks.

@@ -54,6 +54,9 @@ func (r *Run) applyVerify(ctx context.Context, p planner.Plan, _ planner.Step) (
 	if err != nil {
 		return executor.Result{Conflicts: &conflicts}, err
 	}
+	for _, t := range r.Uncompared() {
+		_ = t.Close() // they are compared
+	}
 	return executor.Result{
 		Evidence: fmt.Sprintf("every survivor is at %s; %d touched rows compared on %d nodes, %d differed, %d repaired",
 			p.Watermark, report.Rows, len(p.Survivors), report.Differing, report.Repaired),
