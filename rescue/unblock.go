@@ -124,6 +124,7 @@ func (u *unblocking) clear(ctx context.Context, x *crossing, keys []Key, rule ru
 		return err
 	}
 	r := x.on[x.at]
+	var refusals []error
 	for _, s := range found {
 		d, yes := rule(x, s, had[s.versions[x.at].stamp])
 		if !yes {
@@ -140,11 +141,16 @@ func (u *unblocking) clear(ctx context.Context, x *crossing, keys []Key, rule ru
 			}
 		}
 		u.off.addTo(x.in.b.note(u.off), []byte(s.key.encode()), "")
-		if _, err := r.write(ctx, s, s.versions[x.at], d, values); err != nil {
+		_, err := r.write(ctx, s, s.versions[x.at], d, values)
+		if _, refused := r.refusal(ctx, err); refused != nil {
+			refusals = append(refusals, refused) // others may make way all the same
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(refusals...)
 }
 
 // met reads the rows that the blocked survivor has of these, and which of the writes that
