@@ -34,8 +34,8 @@ type Blocked struct {
 // more, it goes, or the version takes its place that a comparison would write there.
 //
 // What was written side by side stays: neither provider has had the other's. So does what
-// meets in an index on expressions or with a predicate: the stream does not say which
-// values it has. The keys of what was written are returned also with an error, for a
+// meets in an index on expressions or with a predicate: of what comes they are not
+// evaluated. The keys of what was written are returned also with an error, for a
 // comparison: where the version that went is the last one, it alone puts that back.
 func Unblock(ctx context.Context, peers []Peer, blocked Blocked, lost string, conflicts Resolution) (off *Touched, err error) {
 	off = newTouched()
