@@ -18,6 +18,9 @@ func Explain(p Plan) string {
 		b.WriteString("nothing to do\n")
 		return b.String()
 	}
+	if p.Because != "" {
+		fmt.Fprintf(&b, "although it lives: %s\n", p.Because)
+	}
 	if len(p.Survivors) > 0 {
 		fmt.Fprintf(&b, "survivors: %s\n", strings.Join(p.Survivors, ", "))
 	}

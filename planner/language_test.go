@@ -64,6 +64,9 @@ func clauses() []clause {
 		{`left timeline (\d+) at (\S+)`, func(t *testing.T, n *topology.NodeState, m []string) {
 			n.Forks = append(n.Forks, topology.Fork{Timeline: uint32(number(t, m[1])), SwitchLSN: lsn(t, m[2])})
 		}},
+		{`started anew with its log at (\S+)`, func(t *testing.T, n *topology.NodeState, m []string) {
+			n.Identity.StartedAt, n.Checkpoint = 1, lsn(t, m[1])
+		}},
 		{`flushed (\S+)`, func(t *testing.T, n *topology.NodeState, m []string) { n.Flushed = lsn(t, m[1]) }},
 		{`PostgreSQL (\d+)`, func(t *testing.T, n *topology.NodeState, m []string) { n.Version = 10000 * number(t, m[1]) }},
 		{`a recovery of (\w+) holds the lock`, func(_ *testing.T, n *topology.NodeState, m []string) {
@@ -216,7 +219,7 @@ func parseMesh(t *testing.T, input string) topology.Observation {
 }
 
 // parseTrigger reads the command of a golden test: recovery or rejoin, with
-// node, lost, memory (peer:LSN), identity, mode, quorum, paused, approved.
+// node, lost, memory (peer@LSN), applied, identity, mode, quorum, paused, approved.
 func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planner.Policy) {
 	t.Helper()
 	tr := planner.Trigger{Kind: planner.Kind(d.Cmd), Incarnation: "life1.1"}
@@ -235,6 +238,12 @@ func parseTrigger(t *testing.T, d *datadriven.TestData) (planner.Trigger, planne
 			}
 		case "remembered":
 			tr.Memory.Identity = topology.Identity{SystemID: uint64(number(t, a.Vals[0])), Timeline: uint32(number(t, a.Vals[1]))}
+		case "applied": // peer@LSN
+			tr.Memory.Applied = map[string]topology.Applied{}
+			for _, v := range a.Vals {
+				peer, at, _ := strings.Cut(v, "@")
+				tr.Memory.Applied[peer] = topology.Applied{LSN: lsn(t, at)}
+			}
 		case "flushed":
 			tr.Memory.End.Flushed = lsn(t, a.Vals[0])
 		case "sighted":

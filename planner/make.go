@@ -77,6 +77,9 @@ func (p Plan) Shape() string {
 // something to do gets here.
 func (pol Policy) permit(p Plan) *Refusal {
 	what := fmt.Sprintf("the %s of %s", p.Kind, p.Node)
+	if p.Because != "" {
+		what += " (" + p.Because + ")"
+	}
 	switch {
 	case slices.Contains(pol.Maintenance, p.Node):
 		return refuse(Maintained, p.Node, "healer node maintenance "+p.Node+" --end", "%s is planned, but %s is in maintenance", what, p.Node).wait(true)

@@ -98,6 +98,8 @@ type Plan struct {
 	// Readers are, for a rejoin, the nodes that read from Node once the plan is
 	// done, sorted: Survivors, and those that did before.
 	Readers []string `json:"readers,omitempty"`
+	// Because is why a recovery is planned of a node that lives; empty when it is lost.
+	Because string `json:"because,omitempty"`
 	// Fenced is true when every survivor's fence was in place already, so
 	// that Watermark, Source and Lanes are final and not an estimate.
 	Fenced    bool         `json:"fenced"`

@@ -28,7 +28,10 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 		return p, refusal
 	}
 	lost := slices.Contains(t.Lost, t.Node)
-	if refusal := whoIsLeft(t, obs, pol, nodes, all, lost); refusal != nil {
+	f, _ := obs.Node(t.Node)
+	out := shutOut(f, nodes, obs, t.Memory)
+	gone := out != nil && !out.Wait // it lives, and what the others were reading from is lost
+	if refusal := whoIsLeft(t, obs, pol, nodes, all, gone); refusal != nil {
 		return p, refusal
 	}
 	for _, name := range t.Silent {
@@ -44,7 +47,12 @@ func makeRecovery(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan
 		// that no transaction ends at is nobody's to carry.
 		p.Watermark = max(p.Watermark, s.sub.Progress)
 	}
-	p.Unsent = Unsent(t.Node, t.Lost, obs, t.Memory)
+	if gone {
+		p.Because = out.Why
+		t.Held = "" // what it sends must not be applied any longer
+	} else {
+		p.Unsent = Unsent(t.Node, t.Lost, obs, t.Memory)
+	}
 	if refusal := undisturbed(p, t, all); refusal != nil {
 		return p, refusal
 	}
@@ -137,14 +145,15 @@ func undisturbed(p Plan, t Trigger, all []survivor) *Refusal {
 }
 
 // whoIsLeft refuses a recovery that nobody could run, or that nobody needs.
-func whoIsLeft(t Trigger, obs topology.Observation, pol Policy, nodes []topology.NodeState, all []survivor, lost bool) *Refusal {
+func whoIsLeft(t Trigger, obs topology.Observation, pol Policy, nodes []topology.NodeState, all []survivor, gone bool) *Refusal {
+	lost := slices.Contains(t.Lost, t.Node)
 	marked := slices.ContainsFunc(all, func(s survivor) bool { return s.mark != nil })
 	open := slices.ContainsFunc(all, func(s survivor) bool { return !s.fenced })
 	// A node that came back in the middle of its recovery does not stop it.
 	// Behind the fences its being alive changes nothing, and the rows which
 	// the gap touched are compared before the node brings newer ones. Without
 	// fences or marks there is no recovery to finish.
-	if !lost && !marked && (open || len(all) == 0) {
+	if !lost && !gone && !marked && (open || len(all) == 0) {
 		return refuse(NodeAlive, t.Node, "healer status", "%s is not judged lost: there is nothing to recover", t.Node)
 	}
 	voters := len(nodes)

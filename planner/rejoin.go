@@ -27,10 +27,24 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 		}
 	}
 	f, _ := obs.Node(t.Node)
-	if refusal := barred(f, read); refusal != nil {
-		return p, refusal
-	}
 	fenced := fencedSurvivors(t.Node, read)
+	for _, s := range fenced {
+		p.Survivors = append(p.Survivors, s.Name)
+		if !s.sub.Enabled {
+			p.Watermark = max(p.Watermark, s.sub.Progress)
+		}
+	}
+	if out := shutOut(f, read, obs, t.Memory); out != nil {
+		if out.Wait {
+			return p, out
+		}
+		for _, first := range []*Refusal{fenceFirst(out, f, read), finished(p, t, obs, pol, fenced)} {
+			if first != nil {
+				return p, first
+			}
+		}
+		return p, out
+	}
 	rel := clones(t.Node, read)
 	owed := owing(t.Node, read)
 	if len(fenced) == 0 && len(rel) == 0 && len(owed) == 0 && !slices.ContainsFunc(read, func(n topology.NodeState) bool { return hasGap(n, t.Node) }) {
@@ -40,12 +54,6 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 		return p, refusal
 	}
 	p.Fenced = true
-	for _, s := range fenced {
-		p.Survivors = append(p.Survivors, s.Name)
-		if !s.sub.Enabled {
-			p.Watermark = max(p.Watermark, s.sub.Progress)
-		}
-	}
 	p.Readers = readers(read)
 	checks := []func() *Refusal{
 		func() *Refusal { return ready(f) },
@@ -168,9 +176,10 @@ func sameNode(f topology.NodeState, m topology.Memory, fenced []survivor) *Refus
 	return nil
 }
 
-// sameHistory refuses a server whose log does not contain what the survivors
+// sameHistory refuses a server whose timeline does not contain what the survivors
 // have applied of it: it would use those LSNs again for other transactions, and
-// the survivors would take them for applied.
+// the survivors would take them for applied. That its log has lost them on the same
+// timeline is seen before, fenced or not: Rewound.
 func sameHistory(f topology.NodeState, m topology.Memory, fenced []survivor, w topology.LSN) *Refusal {
 	drop := replace(f.Name)
 	for _, s := range fenced {
@@ -189,11 +198,6 @@ func sameHistory(f topology.NodeState, m topology.Memory, fenced []survivor, w t
 				"%s left timeline %d at %s, below %s up to which the survivors have applied it: they hold transactions it has lost",
 				f.Name, was, left, w)
 		}
-	}
-	if f.Flushed < w {
-		return refuse(BehindWatermark, f.Name, drop,
-			"the log of %s ends at %s, below %s up to which the survivors have applied it: it was restored from an older state",
-			f.Name, f.Flushed, w)
 	}
 	return nil
 }

@@ -28,6 +28,12 @@ type NodeState struct {
 	InRecovery bool `json:"in_recovery"`
 	// Flushed is pg_current_wal_flush_lsn().
 	Flushed LSN `json:"flushed"`
+	// Checkpoint is where the record of the server's latest checkpoint begins
+	// (pg_control_checkpoint().checkpoint_lsn). A server that starts on the timeline on
+	// which it ended has one at the end of the log that it found: of its shutdown, or of
+	// its recovery (xlog.c, StartupXLOG). So nothing of the log of its earlier lives is
+	// behind any checkpoint of this one.
+	Checkpoint LSN `json:"checkpoint,omitempty"`
 
 	Subscriptions []Subscription `json:"subscriptions"`
 	Slots         []Slot         `json:"slots"`
@@ -85,13 +91,15 @@ func (n NodeState) GapOf(origin string) (GapMark, bool) {
 	return n.Gaps[i], true
 }
 
-// BarOf returns the mark by which this node bars another from coming back.
-func (n NodeState) BarOf(node string) (Bar, bool) {
-	i := slices.IndexFunc(n.Bars, func(b Bar) bool { return b.Node == node })
-	if i < 0 {
-		return Bar{}, false
+// BarOf returns the mark by which this node bars another from coming back; that of a
+// rebuild under way where there are more.
+func (n NodeState) BarOf(node string) (bar Bar, found bool) {
+	for _, b := range n.Bars {
+		if b.Node == node && (!found || b.Reason == BarRebuild) {
+			bar, found = b, true
+		}
 	}
-	return n.Bars[i], true
+	return bar, found
 }
 
 // OwedTo returns the marks that rows have still to be compared with the node.
@@ -175,4 +183,29 @@ type Memory struct {
 	// (confirmed_flush_lsn of the node's slot for the peer). It bounds the
 	// gap of a peer that has never applied a transaction of the node.
 	Confirmed map[string]LSN `json:"confirmed"`
+	// Applied has, for each peer, what it had applied of the node by the end of the
+	// life in Identity at the latest. Only where a subscription has an oid is it known
+	// to be the same one later.
+	Applied map[string]Applied `json:"applied,omitempty"`
+	// Rewound is what showed that the node has lost what others have applied of it; nil
+	// when nothing did.
+	Rewound *Rewound `json:"rewound,omitempty"`
+}
+
+// Applied is a position in a node's log up to which a subscription to it has applied it.
+type Applied struct {
+	// Subscription is the oid of the subscription.
+	Subscription uint32 `json:"subscription"`
+	LSN          LSN    `json:"lsn"`
+}
+
+// Rewound says that a server went on from an older state of itself: it uses LSNs again
+// that others have already applied as other transactions.
+type Rewound struct {
+	// Identity is the server's, as it was then.
+	Identity Identity `json:"identity"`
+	// Why says it to an operator.
+	Why string `json:"why"`
+	// Readers are, by node, the subscriptions that had applied what is gone.
+	Readers map[string]uint32 `json:"readers"`
 }

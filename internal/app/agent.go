@@ -71,6 +71,8 @@ type Agent struct {
 	active active
 	// wasLost are the nodes that the last pass found lost.
 	wasLost []string
+	// before is what the last pass saw.
+	before topology.Observation
 	// lostSince is when the passes first found each lost node lost.
 	lostSince map[string]time.Time
 	wake      chan struct{}

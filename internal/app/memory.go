@@ -88,12 +88,35 @@ func (m *memory) learn(name string, now topology.Memory) {
 			merged[peer] = max(merged[peer], lsn)
 		}
 		now.Confirmed = merged
+		now.Applied = planner.MergeApplied(old.Applied, now.Applied)
 	}
-	if old.Identity == now.Identity && old.Flushed == now.Flushed && maps.Equal(old.Confirmed, now.Confirmed) {
+	now.Rewound = old.Rewound
+	if old.Identity == now.Identity && old.Flushed == now.Flushed && maps.Equal(old.Confirmed, now.Confirmed) && maps.Equal(old.Applied, now.Applied) {
 		return
 	}
 	m.state.Nodes[name] = now
 	m.dirty = true
+}
+
+// suspect remembers of each node that was read what shows that it goes on from an older
+// state: its log is about to grow over that. It is forgotten when the node is another one,
+// or nobody reads from it any more as before.
+func (m *memory) suspect(s situation) {
+	for _, n := range s.obs.Nodes {
+		was := m.node(n.Name).Rewound
+		now := planner.Rewound(n.Name, s.obs, m.node(n.Name))
+		if now == was || (now == nil && (!n.Reachable || !s.readable())) {
+			continue
+		}
+		if now != nil {
+			m.log.Error("node goes on from an older state", "node", n.Name, "why", now.Why)
+		}
+		m.mu.Lock()
+		known := m.state.Nodes[n.Name]
+		known.Rewound = now
+		m.state.Nodes[n.Name], m.dirty = known, true
+		m.mu.Unlock()
+	}
 }
 
 // providers returns a copy of the resolved subscriptions.

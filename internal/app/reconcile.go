@@ -53,13 +53,14 @@ func (a *Agent) pass(ctx context.Context) {
 		return
 	}
 	a.presence.note(s, a.memory, time.Now())
+	a.memory.suspect(s)
 	a.learn(s)
 	// A node that has come back may hold what a recovery failed for.
 	if lost := s.lost(); !slices.Equal(lost, a.wasLost) {
 		a.wasLost = lost
 		a.attempts.forget()
 	}
-	for _, node := range s.admissible() {
+	for _, node := range s.admissible(a.memory.node) {
 		if a.detector.Admit(node) {
 			a.log.Info("node is admitted: nothing fences it off", "node", node)
 		}
@@ -70,7 +71,7 @@ func (a *Agent) pass(ctx context.Context) {
 	}
 	triggers := s.triggers(a.memory.node)
 	a.view.keepRefusals(a.cfg.Cluster, triggers)
-	if !s.coordinates() {
+	if !s.coordinates(a.memory.node) {
 		a.standBy(triggers, s.obs)
 		return
 	}
@@ -149,7 +150,9 @@ func (a *Agent) handle(ctx context.Context, t planner.Trigger, obs topology.Obse
 		refusal.Why += ": " + left
 	}
 	a.refuse(plan, refusal)
-	a.bar(ctx, plan, refusal, obs)
+	if !a.bar(ctx, t, plan, refusal, obs) {
+		return // before anybody is fenced off all have to know why
+	}
 	if refusal != nil || plan.Empty() || !a.attempts.due(plan.ID) {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"healer/api"
 	"healer/control"
 	"healer/detector"
+	"healer/planner"
 	"healer/topology"
 )
 
@@ -25,6 +26,7 @@ func (a *Agent) Status(context.Context) api.Status {
 	unsent := situation{verdicts: verdicts, obs: obs}.unsent(a.memory.node)
 	for _, v := range verdicts {
 		state, _ := obs.Node(v.Node)
+		state.Findings = append(slices.Clip(state.Findings), unlike(v.Node, obs, a.memory.node)...)
 		n := nodeOf(v, state, slices.Contains(agents, v.Node))
 		n.Uncompared = uncompared(v.Node, obs)
 		n.Unsent, n.AgentVersion = unsent[v.Node], builds[v.Node]
@@ -51,6 +53,16 @@ func (a *Agent) Status(context.Context) api.Status {
 	}
 	s.State, s.Reasons = api.Assess(s)
 	return s
+}
+
+// unlike is the finding that a node is not the one that the others were reading from. It
+// does not block: it is fenced off, and takes part in the recoveries of others until then.
+func unlike(node string, obs topology.Observation, memory recalls) []topology.Finding {
+	r := planner.Unlike(node, obs, memory(node))
+	if r == nil {
+		return nil
+	}
+	return []topology.Finding{{Code: string(r.Reason), Detail: r.Why, Remedy: r.Remedy}}
 }
 
 // uncompared are the nodes whose gaps were carried while that one was away.

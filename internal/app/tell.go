@@ -12,6 +12,7 @@ import (
 	"healer/events"
 	"healer/executor"
 	"healer/keeper"
+	"healer/planner"
 	"healer/postgres/engine"
 )
 
@@ -89,17 +90,20 @@ func saidIn(e control.Entry) events.Said {
 }
 
 // learn remembers what a pass has seen of nodes that are part of the mesh. Of a
-// node that is lost, returning or fenced off nothing is learned: it may be an
-// impostor with the name of the one that was lost.
+// node that is lost, returning, fenced off, or not the one it was nothing is learned: it
+// may be an impostor with the name of the one that was lost.
 func (a *Agent) learn(s situation) {
 	if s.readable() {
 		for _, n := range s.obs.Nodes {
-			if n.Reachable && s.life(n.Name) == detector.LifeUp && !s.fenced(n.Name) {
-				a.memory.learn(n.Name, engine.MemoryOf(n))
+			if n.Reachable && s.life(n.Name) == detector.LifeUp && !s.fenced(n.Name) && !s.unlike(n.Name, a.memory.node) {
+				known := engine.MemoryOf(n)
+				known.Applied = planner.AppliedOf(n.Name, a.before, s.obs)
+				a.memory.learn(n.Name, known)
 				a.memory.ends.read(n, s.at)
 			}
 		}
 	}
+	a.before = s.obs
 	lives := map[string]detector.Prior{}
 	for _, v := range s.verdicts {
 		lives[v.Node] = v.Prior()

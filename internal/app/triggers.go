@@ -43,11 +43,26 @@ func (s situation) lost() []string {
 	return out
 }
 
+// recalls is what an agent remembers of a node.
+type recalls func(node string) topology.Memory
+
+// unlike reports whether a node answers that is not the one that the others were reading
+// from, whether somebody is fenced off from it or not.
+func (s situation) unlike(node string, memory recalls) bool {
+	return planner.Unlike(node, s.obs, memory(node)) != nil
+}
+
 // coordinates reports whether this agent is the one that acts: the first by
-// name of the agents that live, those beside a lost node last. Two agents that
+// name of the agents that live, those beside a node that is lost, or another than it was,
+// last: with its server an agent may have gone back to what it knew. Two agents that
 // see different members may both act; the lock on the laggard decides then.
-func (s situation) coordinates() bool {
+func (s situation) coordinates(memory recalls) bool {
 	lost := s.lost()
+	for _, n := range s.obs.Nodes {
+		if s.unlike(n.Name, memory) {
+			lost = append(lost, n.Name)
+		}
+	}
 	var beside, away []string
 	for _, a := range s.agents {
 		if slices.Contains(lost, a) {
@@ -99,15 +114,15 @@ func (s situation) readable() bool {
 }
 
 // admissible lists the nodes that have returned and are not fenced off by
-// anybody: they are part of the mesh again, or never ceased to be.
-func (s situation) admissible() []string {
+// anybody, nor are to be: they are part of the mesh again, or never ceased to be.
+func (s situation) admissible(memory recalls) []string {
 	if !s.readable() {
 		return nil
 	}
 	var out []string
 	for _, v := range s.verdicts {
 		n, _ := s.obs.Node(v.Node)
-		if v.Life == detector.LifeReturning && n.Reachable && !s.fenced(v.Node) {
+		if v.Life == detector.LifeReturning && n.Reachable && !s.fenced(v.Node) && !s.unlike(v.Node, memory) {
 			out = append(out, v.Node)
 		}
 	}
@@ -115,7 +130,7 @@ func (s situation) admissible() []string {
 }
 
 // unsent is what no survivor has, for each node that is lost or fenced off.
-func (s situation) unsent(memory func(string) topology.Memory) map[string]topology.Unsent {
+func (s situation) unsent(memory recalls) map[string]topology.Unsent {
 	lost, out := s.lost(), map[string]topology.Unsent{}
 	for _, n := range s.obs.Nodes {
 		if slices.Contains(lost, n.Name) || s.fenced(n.Name) {
@@ -126,8 +141,9 @@ func (s situation) unsent(memory func(string) topology.Memory) map[string]topolo
 }
 
 // triggers lists what is to be planned for, losses first: a node that comes back
-// may wait until the survivors are equal.
-func (s situation) triggers(memory func(string) topology.Memory) []planner.Trigger {
+// may wait until the survivors are equal. A node that came back as another before anybody
+// was fenced off from it asks for its return, which is refused.
+func (s situation) triggers(memory recalls) []planner.Trigger {
 	lost := s.lost()
 	var losses, returns []planner.Trigger
 	for _, v := range s.verdicts {
@@ -139,8 +155,8 @@ func (s situation) triggers(memory func(string) topology.Memory) []planner.Trigg
 			t.Kind = planner.Recovery
 			losses = append(losses, t)
 		case (v.Life == detector.LifeReturning || v.Life == detector.LifeUp) && s.fenced(v.Node),
-			v.Life == detector.LifeUp && s.owed(v.Node):
-			t.Kind, t.Leftover = planner.Rejoin, v.Life == detector.LifeUp
+			v.Life == detector.LifeUp && s.owed(v.Node), s.unlike(v.Node, memory):
+			t.Kind, t.Leftover = planner.Rejoin, v.Life != detector.LifeReturning
 			returns = append(returns, t)
 		}
 	}

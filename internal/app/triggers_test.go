@@ -54,7 +54,7 @@ func TestPlansOfOneNode(t *testing.T) {
 				{Node: "n2", Life: detector.LifeUp},
 				{Node: "n3", Life: c.life, Incarnation: c.incarnation},
 			}}
-			asked := s.triggers(func(string) topology.Memory { return topology.Memory{} })
+			asked := s.triggers(nothing)
 			if c.plan == "" {
 				if len(asked) > 0 {
 					t.Errorf("%+v: %s sees something to do: %+v", c, self, asked)
@@ -125,22 +125,25 @@ func TestAllNodesReturnAtOnce(t *testing.T) {
 	}
 }
 
+// nothing is what an agent remembers that was just installed.
+func nothing(string) topology.Memory { return topology.Memory{} }
+
 // pass does what the agents do in one pass: each admits whom nobody fences off, and the
 // one that acts carries out its plans.
 func pass(t *testing.T, name string, s *situation) {
 	t.Helper()
 	acts := 0
 	for _, s.self = range s.agents {
-		if s.coordinates() {
+		if s.coordinates(nothing) {
 			acts++
 		}
 	}
 	if acts != 1 {
 		t.Errorf("%s: %d agents act", name, acts)
 	}
-	admitted := s.admissible()
+	admitted := s.admissible(nothing)
 	s.verdicts = slices.DeleteFunc(s.verdicts, func(v detector.Verdict) bool { return slices.Contains(admitted, v.Node) })
-	for _, asked := range s.triggers(func(string) topology.Memory { return topology.Memory{} }) {
+	for _, asked := range s.triggers(nothing) {
 		p, refusal := planner.Make(asked, s.obs, planner.Policy{Mode: planner.ModeAuto})
 		if refusal != nil {
 			t.Fatalf("%s: %s is refused: %s: %s", name, asked.Node, refusal.Reason, refusal.Why)

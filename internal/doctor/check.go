@@ -9,6 +9,7 @@ import (
 
 	"healer/api"
 	"healer/internal/engines"
+	"healer/planner"
 	"healer/postgres"
 	"healer/postgres/engine"
 	"healer/topology"
@@ -48,7 +49,7 @@ func check(r reading) []problem {
 	for _, n := range r.obs.Nodes {
 		var own []problem
 		for _, check := range []func(reading, topology.NodeState) []problem{
-			reachable, versions, prerequisites, links, feeders, asked, mixed,
+			reachable, versions, prerequisites, unlike, links, feeders, asked, mixed,
 		} {
 			own = append(own, check(r, n)...)
 		}
@@ -114,6 +115,16 @@ func prerequisites(_ reading, n topology.NodeState) []problem {
 		out = append(out, problem{Node: n.Name, Code: f.Code, Severity: s, Detail: f.Detail, Remedy: f.Remedy})
 	}
 	return out
+}
+
+// unlike: what a node has lost is known by what others have of it. What is remembered of
+// it only the agents know.
+func unlike(r reading, n topology.NodeState) []problem {
+	refusal := planner.Unlike(n.Name, r.obs, topology.Memory{})
+	if refusal == nil {
+		return nil
+	}
+	return []problem{{Node: n.Name, Code: string(refusal.Reason), Severity: blocking, Detail: refusal.Why, Remedy: refusal.Remedy}}
 }
 
 // links: every node reads from every other.

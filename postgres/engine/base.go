@@ -19,6 +19,7 @@ type base struct {
 	Timeline   uint32            `json:"timeline"`
 	InRecovery bool              `json:"in_recovery"`
 	Flushed    topology.LSN      `json:"flushed"`
+	Checkpoint topology.LSN      `json:"checkpoint"`
 	Role       string            `json:"role"`
 	Super      bool              `json:"super"`
 	Replicates bool              `json:"replicates"`
@@ -71,6 +72,7 @@ const baseSQL = `SELECT jsonb_build_object(
 		ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END,
 	'flushed', CASE WHEN pg_is_in_recovery()
 		THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_flush_lsn() END,
+	'checkpoint', (SELECT checkpoint_lsn FROM pg_control_checkpoint()),
 	'role', current_user,
 	'super', r.rolsuper,
 	'replicates', r.rolreplication OR r.rolsuper,

@@ -33,8 +33,9 @@ func (e *Engine) Observe(ctx context.Context, node string) topology.NodeState {
 // slowest, and so that every slot is known by the subscription that it feeds.
 // Those that are known to be lost are not asked: a host that has vanished would
 // hold up the others' healing until the connection attempt is given up.
-// The end of the log of a node that is fenced off is not older than what is read of it
-// at any other node.
+// The end of a node's log is not older than what is read of it at any other node: what
+// another has applied of a node that was observed is beyond its Flushed only if the node
+// has lost it.
 func (e *Engine) ObserveAll(ctx context.Context, lost ...string) topology.Observation {
 	o := topology.Observation{Cluster: e.cluster, Nodes: make([]topology.NodeState, len(e.names))}
 	var wg sync.WaitGroup
@@ -55,23 +56,28 @@ func (e *Engine) ObserveAll(ctx context.Context, lost ...string) topology.Observ
 	return o
 }
 
-// readEnds reads the ends of the logs of those that somebody fences off once more, now
-// that all nodes have been read. A node that is back may go on writing, and a survivor
-// that is not fenced off yet goes on applying it: with an end that was read before the
-// survivor's progress, the node would look like one that has lost what it had sent.
+// readEnds reads the ends of logs once more, now that all nodes have been read: of those
+// that somebody fences off, and of those that seem to end before what has been applied of
+// them. A node goes on writing, and others go on applying it: with an end that was read
+// before their progress, the node would look like one that has lost what it had sent.
 // Whose end cannot be read any more is not reachable.
 func (e *Engine) readEnds(ctx context.Context, o topology.Observation) {
-	var fenced []*topology.NodeState
+	var again []int
 	for i, n := range o.Nodes {
-		by := func(by topology.NodeState) bool { _, ok := by.FenceOf(n.Name); return ok }
-		if n.Reachable && !n.InRecovery && slices.ContainsFunc(o.Nodes, by) {
-			fenced = append(fenced, &o.Nodes[i])
+		stale := func(by topology.NodeState) bool {
+			_, fenced := by.FenceOf(n.Name)
+			sub, reads := by.From(n.Name)
+			return fenced || (reads && sub.Progress > n.Flushed)
+		}
+		if n.Reachable && !n.InRecovery && slices.ContainsFunc(o.Nodes, stale) {
+			again = append(again, i)
 		}
 	}
 	var wg sync.WaitGroup
-	for _, n := range fenced {
+	for _, i := range again {
 		wg.Go(func() {
-			end, err := e.readEnd(ctx, n.Name)
+			n := &o.Nodes[i]
+			end, err := e.readEnd(ctx, *n)
 			if err != nil {
 				*n = topology.NodeState{Name: n.Name, Problem: err.Error()}
 				return
@@ -82,14 +88,23 @@ func (e *Engine) readEnds(ctx context.Context, o topology.Observation) {
 	wg.Wait()
 }
 
-func (e *Engine) readEnd(ctx context.Context, node string) (end topology.LSN, err error) {
+// readEnd reads the end of the log of a node that was observed, in the same life.
+func (e *Engine) readEnd(ctx context.Context, n topology.NodeState) (topology.LSN, error) {
 	ctx, cancel := context.WithTimeout(ctx, observeLimit)
 	defer cancel()
-	s, err := e.server(node)
+	s, err := e.server(n.Name)
 	if err != nil {
 		return 0, err
 	}
-	return end, s.JSON(ctx, &end, `SELECT to_jsonb(pg_current_wal_flush_lsn())`)
+	var now struct {
+		StartedAt int64        `json:"started_at"`
+		Flushed   topology.LSN `json:"flushed"`
+	}
+	err = s.JSON(ctx, &now, `SELECT jsonb_build_object('started_at', `+started+`, 'flushed', pg_current_wal_flush_lsn())`)
+	if err == nil && now.StartedAt != n.Identity.StartedAt {
+		err = fmt.Errorf("%s: the server was started again while it was read", n.Name)
+	}
+	return now.Flushed, err
 }
 
 // MemoryOf is what must be remembered of a node that was observed. Nothing is
@@ -116,7 +131,7 @@ func (e *Engine) observe(ctx context.Context, node string) (topology.NodeState, 
 	e.providers.met(node, b.who())
 	n := topology.NodeState{
 		Name: node, Database: s.Database(), Reachable: true, Identity: b.identity(), Version: b.Version,
-		InRecovery: b.InRecovery, Flushed: b.Flushed,
+		InRecovery: b.InRecovery, Flushed: b.Flushed, Checkpoint: b.Checkpoint,
 	}
 	t := tongue{e.choose(b), b.grants(), b.Version}
 	if t.Extension() != "" {
