@@ -76,7 +76,7 @@ func Rewound(node string, obs topology.Observation, m topology.Memory) *topology
 		out.Why, out.Readers[s.Name] = why.Why, s.sub.ID
 	}
 	for _, s := range all {
-		if f.Flushed != 0 && s.sub.Progress > f.Flushed {
+		if f.Flushed != 0 && s.sub.Progress > f.Flushed && !fencedFromAnother(f, s, m) {
 			find(refuse(BehindWatermark, node, "",
 				"the log of %s ends at %s, below %s up to which %s has applied it: it was restored from an older state",
 				node, f.Flushed, s.sub.Progress, s.Name), s)
@@ -94,6 +94,16 @@ func Rewound(node string, obs topology.Observation, m topology.Memory) *topology
 		return nil
 	}
 	return &out
+}
+
+// fencedFromAnother reports whether the survivor's fence is of another server, or of
+// another timeline of it: then the node is judged by what the mark says.
+func fencedFromAnother(f topology.NodeState, s survivor, m topology.Memory) bool {
+	if _, fenced := s.FenceOf(f.Name); !fenced {
+		return false
+	}
+	was := expected(s, f.Name, m)
+	return was.Known() && (was.SystemID != f.Identity.SystemID || was.Timeline != f.Identity.Timeline)
 }
 
 // reading are the nodes that could be read and read from the node, by their names.
