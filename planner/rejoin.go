@@ -38,7 +38,7 @@ func makeRejoin(p Plan, t Trigger, obs topology.Observation, pol Policy) (Plan, 
 		if out.Wait {
 			return p, out
 		}
-		for _, first := range []*Refusal{fenceFirst(out, f, read), finished(p, t, obs, pol, fenced)} {
+		for _, first := range []*Refusal{fenceFirst(out, f, read), finished(p, t, obs, pol, read, fenced)} {
 			if first != nil {
 				return p, first
 			}

@@ -110,6 +110,14 @@ func (w *writer) look(o topology.Observation) *planner.Refusal {
 	return found
 }
 
+// sane is a look that finds nothing.
+func (w *writer) sane(happens func()) {
+	w.t.Helper()
+	if r := w.look(w.observe(happens)); r != nil {
+		w.t.Fatalf("%s: %s", r.Reason, r.Why)
+	}
+}
+
 // Nothing is found about a server that has lost nothing which it has sent, whatever happens
 // while it and the others are read, in whatever order.
 func TestNobodyIsSuspectedInVain(t *testing.T) {
@@ -117,9 +125,7 @@ func TestNobodyIsSuspectedInVain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWriter(t)
 		for range rapid.IntRange(1, 20).Draw(t, "passes") {
-			if r := w.look(w.observe(w.happens)); r != nil {
-				t.Fatalf("%s: %s", r.Reason, r.Why)
-			}
+			w.sane(w.happens)
 		}
 	})
 }
@@ -131,15 +137,15 @@ func TestWhoWentBackIsFound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWriter(t)
 		for range rapid.IntRange(0, 5).Draw(t, "passes") {
-			w.look(w.observe(w.happens))
+			w.sane(w.happens)
 		}
 		w.node.Flushed += 0x10
 		for r := range w.read {
 			w.read[r] = w.node.Flushed
 		}
 		quiet := func() {}
-		w.look(w.observe(quiet))
-		w.look(w.observe(quiet))
+		w.sane(quiet)
+		w.sane(quiet)
 		lost, forks := w.most(), rapid.Bool().Draw(t, "on a timeline of its own")
 		end := w.between("restored to", 1, lost-1)
 		if forks {
