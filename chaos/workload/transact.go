@@ -79,6 +79,7 @@ func (t *transaction) perform(ctx context.Context, do body) (history.Outcome, er
 	case refused(err):
 		return history.Failed, err
 	default:
+		t.leave(ctx)
 		return history.Unknown, err
 	}
 }
@@ -110,6 +111,7 @@ func (t *transaction) twoPhases(ctx context.Context) (history.Outcome, error) {
 	if _, err := t.conn.Exec(ctx, "prepare transaction "+quote(t.gid())); refused(err) {
 		return history.Failed, err
 	} else if err != nil {
+		t.leave(ctx)
 		return history.Unknown, errors.Join(errInDoubt, err)
 	}
 	if _, err := t.conn.Exec(ctx, t.verb()+" prepared "+quote(t.gid())); err != nil {
@@ -142,9 +144,18 @@ func (t *transaction) gid() string { return gidPrefix + t.ID }
 func quote(s string) string { return "'" + s + "'" }
 
 func (t *transaction) rollback(ctx context.Context) {
-	if !t.conn.IsClosed() {
-		_, _ = t.conn.Exec(ctx, "rollback")
+	if t.conn.IsClosed() {
+		return
 	}
+	if _, err := t.conn.Exec(ctx, "rollback"); err != nil {
+		t.leave(ctx)
+	}
+}
+
+// leave ends a session whose transaction may still be open: a statement whose time was
+// over before it was sent changes nothing, and the next COMMIT would be for that as well.
+func (t *transaction) leave(ctx context.Context) {
+	_ = t.conn.Close(ctx) // the socket is closed in any case
 }
 
 // refused reports whether the server has said no, and the session goes on. An end of
