@@ -41,6 +41,11 @@ func TestCheck(t *testing.T) {
 			r.obs.Nodes[2] = topology.NodeState{Name: "n3", Problem: "refused"}
 			return r
 		}, []string{"n3 blocking unreachable"}},
+		"a server that has lost what it had sent": {func(r reading) reading {
+			r.obs.Nodes[0].Identity, r.obs.Nodes[0].Flushed = topology.Identity{SystemID: 1, Timeline: 1}, 90
+			r.obs.Nodes[1].Subscriptions[0].Progress = 100
+			return r
+		}, []string{"n1 blocking behind_watermark"}},
 		"agents of two versions": {func(r reading) reading {
 			r.builds = map[string]string{"n1": "v1", "n2": "v2"}
 			return r
