@@ -64,7 +64,7 @@ func (s *Session) take(ctx context.Context) error {
 		setting{"synchronous_commit", "off"})); err != nil {
 		return s.wrap(err)
 	}
-	if err := Lock(ctx, s.conn, s.target.Node, s.target.Origin); err != nil {
+	if err := lock(ctx, s.conn, "pg_try_advisory_lock", s.target.Node, s.target.Origin); err != nil {
 		return err
 	}
 	if err := s.takeOrigin(ctx); err != nil {
@@ -78,13 +78,15 @@ func (s *Session) take(ctx context.Context) error {
 	return err
 }
 
-// Lock takes the recovery lock of an origin on a node for the session of conn, and holds
-// it until that ends: whoever has it is the only one to carry a gap of the origin there,
-// or to let the node read from the origin again. It fails with a Fault of class Conflict
-// and code "lock_held" when another session has it.
-func Lock(ctx context.Context, conn *pgconn.PgConn, node, origin string) error {
-	got, err := rows(ctx, conn, `SELECT pg_catalog.pg_try_advisory_lock($1)`,
-		strconv.AppendInt(nil, topology.RecoveryLock(origin), 10))
+// KeepOut takes the recovery lock of an origin on a node in shared mode for the session of
+// conn, until that ends: as long as somebody has it, nobody has a Session there, and the
+// other way round. It fails with a Fault of class Conflict and code "lock_held" then.
+func KeepOut(ctx context.Context, conn *pgconn.PgConn, node, origin string) error {
+	return lock(ctx, conn, "pg_try_advisory_lock_shared", node, origin)
+}
+
+func lock(ctx context.Context, conn *pgconn.PgConn, by, node, origin string) error {
+	got, err := rows(ctx, conn, `SELECT pg_catalog.`+by+`($1)`, strconv.AppendInt(nil, topology.RecoveryLock(origin), 10))
 	if err != nil {
 		return fmt.Errorf("%s: recovery lock: %w", node, err)
 	}

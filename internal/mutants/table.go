@@ -80,11 +80,11 @@ func All() []Mutant {
 		}},
 		{Name: "two_appliers", What: "every agent acts, and the right to apply is shared: who finds the origin taken waits for it", edits: []edit{
 			{"internal/app/triggers.go", `return len(order) > 0 && order[0] == s.self`, `return len(order) > 0`},
-			{"rescue/session.go", `pg_catalog.pg_try_advisory_lock($1)`, `pg_catalog.pg_try_advisory_lock_shared($1)`},
+			{"rescue/session.go", `lock(ctx, s.conn, "pg_try_advisory_lock", s`, `lock(ctx, s.conn, "pg_try_advisory_lock_shared", s`},
 			{
-				"rescue/session.go", `return s.held(err)`,
+				"rescue/session.go", `return held(s.target.Node, err)`,
 				`if _, werr := rows(ctx, s.conn, "SELECT pg_catalog.pg_sleep(0.05)"); werr != nil {
-					return s.held(err)
+					return held(s.target.Node, err)
 				}
 				return s.takeOrigin(ctx)`,
 			},

@@ -69,8 +69,8 @@ func newLabOf(t *testing.T, o localpg.Options) *lab {
 	t.Cleanup(func() { l.must(broker.Shutdown(context.Background())) })
 	var b strings.Builder
 	fmt.Fprintf(&b, "cluster: app\nnats: {url: %q}\nnodes:\n", broker.URL())
-	for _, s := range l.mesh.Nodes() {
-		fmt.Fprintf(&b, "  - name: %s\n    dsn: %q\n    gossip: %s\n    api: %s\n", s.Name(), s.DSN(), freeAddr(t), freeAddr(t))
+	for i, s := range l.mesh.Nodes() { // nobody listens there
+		fmt.Fprintf(&b, "  - name: %s\n    dsn: %q\n    gossip: 127.0.0.1:%d\n    api: 127.0.0.1:%d\n", s.Name(), s.DSN(), 10+i, 30+i)
 	}
 	l.file = filepath.Join(t.TempDir(), "healer.yaml")
 	l.must(os.WriteFile(l.file, []byte(b.String()), 0o600))

@@ -12,8 +12,8 @@ import (
 	"healer/topology"
 )
 
-// hold takes the recovery lock of a node that is back on all that are to read from it,
-// until the run ends, and makes sure that no recovery had it before. Another agent may
+// hold keeps recoveries of a node that is back out of all that are to read from it,
+// until the run ends, and makes sure that none is open there. Another agent may
 // still be at one, which began before that node was back: what carries a gap marks it
 // under this lock, and must neither have its source nor its laggard let in meanwhile.
 func (r *Run) hold(ctx context.Context, p planner.Plan) error {
@@ -51,7 +51,7 @@ func (r *Run) holdOn(ctx context.Context, node, origin string) error {
 	if err != nil {
 		return err
 	}
-	if err := rescue.Lock(ctx, conn, node, origin); err != nil {
+	if err := rescue.KeepOut(ctx, conn, node, origin); err != nil {
 		return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
 	r.mu.Lock()
