@@ -140,10 +140,21 @@ func (k *keeperOfLabs) get(ctx context.Context, nodes int, pg scenario.Majors) (
 	if k.lab != nil && k.nodes == nodes && slices.Equal(k.pg, pg) {
 		return k.lab, nil
 	}
+	err := k.start(ctx, nodes, pg)
+	if err != nil && ctx.Err() == nil {
+		// Say, a process of a server that was killed has still its memory.
+		fmt.Fprintf(k.o.Out, "  another cluster is needed: %v\n", err)
+		err = k.start(ctx, nodes, pg)
+	}
+	return k.lab, err
+}
+
+// start has a new lab in place of the last one.
+func (k *keeperOfLabs) start(ctx context.Context, nodes int, pg scenario.Majors) error {
 	k.close()
 	dir, remove, err := chaoslab.NewDir(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	k.remove = remove
 	k.nodes, k.pg = nodes, pg
@@ -151,7 +162,7 @@ func (k *keeperOfLabs) get(ctx context.Context, nodes int, pg scenario.Majors) (
 		Nodes: nodes, Majors: pg, Program: k.o.Program, Dir: dir, Env: k.o.Env, Log: k.o.Log,
 		Schema: workload.Schema(scenario.NodeNames(nodes)...), Conf: workload.Settings(),
 	})
-	return k.lab, err
+	return err
 }
 
 // draw is the scenario of a seed: of what a lab of its size is able to do.
