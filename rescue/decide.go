@@ -199,13 +199,17 @@ func (r Resolution) deletedBy(s situation, best claim) (stamp, bool) {
 	if !slices.ContainsFunc(s.versions, func(v version) bool { return !v.present }) {
 		return stamp{}, false
 	}
-	if tomb := s.touch.tomb; tomb != nil {
+	tomb := s.touch.tomb
+	if tomb != nil {
 		home := slices.Contains(s.touch.holders, tomb.author)
-		return *tomb, r.claimOf(r.rank(s, *tomb, home), *tomb).beats(best)
+		if r.claimOf(r.rank(s, *tomb, home), *tomb).beats(best) {
+			return *tomb, true
+		}
 	}
 	gap, ok := s.lost[best.author]
-	// What had to yield was never there.
-	inGap := ok && s.touch.lost == nil && best.at >= gap.first && best.at <= gap.last
+	// What had to yield was never there. An earlier deletion is one by which a survivor
+	// may lack the row, and not have deleted this version; but not if it was seen with it.
+	inGap := ok && tomb == nil && s.touch.lost == nil && best.at >= gap.first && best.at <= gap.last
 	by, found := stamp{at: best.at}, false
 	for i, name := range s.names {
 		if s.versions[i].present {

@@ -112,6 +112,17 @@ func TestDecide(t *testing.T) {
 			&touch{},
 			verdict{0, at(31, "n2"), []int{1}},
 		},
+		"it has so when the log shows an earlier deletion, too": {
+			[]version{row("a", at(30, "n2")), gone, row("a", at(30, "n2"))},
+			[]stamp{at(30, "n2"), at(30, "n2"), at(30, "n2")},
+			tomb(at(12, "n1")),
+			verdict{-1, at(30, "n3"), []int{0, 2}},
+		},
+		"a row of the gap that a survivor lacks was not deleted there when an earlier deletion explains it": {
+			[]version{row("a", at(15, "n1")), gone, row("a", at(15, "n1"))},
+			nil, &touch{inserted: true, tomb: &stamp{at: 12, author: "n3"}},
+			verdict{0, at(15, "n1"), []int{1}},
+		},
 		"what lost its unique value to another row goes": {
 			[]version{row("a", at(11, "n1")), gone, row("a", at(11, "n1"))},
 			nil, &touch{inserted: true, lost: &defeat{write: at(11, "n1"), to: at(12, "n3")}},
