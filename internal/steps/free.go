@@ -12,6 +12,7 @@ import (
 
 	"healer/planner"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -26,6 +27,8 @@ const nextLimit = 20 * time.Second
 // one wait. When workers of any survivor have failed again since the last look, touched
 // rows may be in their way, and those are taken off. When there are none, what the workers
 // fail at is read from their slots. What cannot be looked at is looked at the next time.
+// In a rejoin nobody is lost, and nobody compares rows behind it: what would need that
+// stays.
 type freer struct {
 	r    *Run
 	plan planner.Plan
@@ -107,18 +110,14 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 	for _, w := range workers {
 		failing = append(failing, w.node)
 	}
-	peers, err := f.r.peers(ctx, now)
+	lost, peers, resolution, err := f.open(ctx, now)
 	defer closeAll(ctx, peers)
-	if err != nil {
-		return 0
-	}
-	resolution, err := f.r.resolution(ctx, now)
 	if err != nil {
 		return 0
 	}
 	at := map[string]int{}
 	for _, t := range touched {
-		tried, ferr := rescue.Free(ctx, peers, failing, t, f.plan.Node, resolution)
+		tried, ferr := rescue.Free(ctx, peers, failing, t, lost, resolution)
 		for node, n := range tried {
 			at[node] += n
 			freed += n
@@ -127,7 +126,9 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 	}
 	if freed == 0 {
 		for _, w := range workers {
-			n, uerr := f.r.unblock(ctx, now, w, peers, resolution)
+			n, uerr := f.r.unblock(ctx, now.Survivors, w, func(ctx context.Context, b rescue.Blocked) (*rescue.Touched, error) {
+				return rescue.Unblock(ctx, peers, b, lost, resolution)
+			})
 			at[w.node] += n
 			freed += n
 			err = errors.Join(err, uerr)
@@ -137,10 +138,43 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 		err = nil // the wait is over
 	}
 	if freed > 0 || err != nil {
-		f.r.Log.Warn("rows kept apply workers from going on, and were taken off or replaced; the comparison looks at them",
+		f.r.Log.Warn("rows kept apply workers from going on, and were taken off or replaced",
 			"failing", failing, "rows", at, "error", err)
 	}
 	return freed
+}
+
+// open opens the sessions of a look, and says who is lost and what is repaired.
+func (f *freer) open(ctx context.Context, now planner.Plan) (lost string, peers []rescue.Peer, resolution rescue.Resolution, err error) {
+	if f.plan.Kind == planner.Rejoin {
+		peers, err = f.r.sessions(ctx, now.Survivors)
+		return "", peers, rescue.Stop, err
+	}
+	if peers, err = f.r.peers(ctx, now); err != nil {
+		return f.plan.Node, peers, resolution, err
+	}
+	resolution, err = f.r.resolution(ctx, now)
+	return f.plan.Node, peers, resolution, err
+}
+
+// sessions opens one to each node that was observed, for all tables.
+func (r *Run) sessions(ctx context.Context, nodes []string) (peers []rescue.Peer, err error) {
+	for _, node := range nodes {
+		n, err := r.observed(node)
+		if err != nil {
+			return peers, err
+		}
+		server, err := r.server(node)
+		if err != nil {
+			return peers, err
+		}
+		conn, err := server.Session(ctx)
+		if err != nil {
+			return peers, r.Wrap(node, err)
+		}
+		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: n.Authors()})
+	}
+	return peers, nil
 }
 
 // failing are the workers that have failed since the last look.
@@ -158,15 +192,15 @@ func (f *freer) failing(ctx context.Context, survivors []string) (out []worker) 
 
 // unblock reads what the worker fails at from its slot, and takes off or replaces the rows
 // that it meets, which the next comparison looks at. It returns how many.
-func (r *Run) unblock(ctx context.Context, p planner.Plan, w worker, peers []rescue.Peer, resolution rescue.Resolution) (int, error) {
+func (r *Run) unblock(ctx context.Context, survivors []string, w worker, makeWay func(context.Context, rescue.Blocked) (*rescue.Touched, error)) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, nextLimit)
 	defer cancel()
-	node, _, err := r.seen(p, w.node)
+	node, err := r.observed(w.node)
 	if err != nil {
 		return 0, err
 	}
 	at := slices.IndexFunc(node.Subscriptions, func(s topology.Subscription) bool { return s.Name == w.subscription })
-	if at < 0 || !slices.Contains(p.Survivors, node.Subscriptions[at].Provider) {
+	if at < 0 || !slices.Contains(survivors, node.Subscriptions[at].Provider) {
 		return 0, nil
 	}
 	sub := node.Subscriptions[at]
@@ -174,18 +208,18 @@ func (r *Run) unblock(ctx context.Context, p planner.Plan, w worker, peers []res
 	if err != nil {
 		return 0, err
 	}
-	stream, err := r.next(ctx, p, w.node, sub, from)
+	stream, err := r.next(ctx, w.node, sub, from)
 	if err != nil {
 		return 0, r.Wrap(sub.Provider, err)
 	}
 	defer func() { _ = stream.Close(context.WithoutCancel(ctx)) }()
-	off, err := rescue.Unblock(ctx, peers, rescue.Blocked{
+	off, err := makeWay(ctx, rescue.Blocked{
 		Node: w.node, Provider: sub.Provider, Next: stream,
 		Waits: func(ctx context.Context) (bool, error) {
 			now, err := r.Engine.Progress(ctx, w.node, sub.Origin, false)
 			return now == from, err
 		},
-	}, p.Node, resolution)
+	})
 	if off.Len() > 0 {
 		r.mu.Lock()
 		r.off = append(r.off, off)
@@ -195,12 +229,12 @@ func (r *Run) unblock(ctx context.Context, p planner.Plan, w worker, peers []res
 }
 
 // next is what the node's subscription receives behind from.
-func (r *Run) next(ctx context.Context, p planner.Plan, node string, sub topology.Subscription, from topology.LSN) (*rescue.Stream, error) {
+func (r *Run) next(ctx context.Context, node string, sub topology.Subscription, from topology.LSN) (*rescue.Stream, error) {
 	until, err := r.Engine.Flush(ctx, sub.Provider)
 	if err != nil {
 		return nil, err
 	}
-	format, err := r.Engine.Format(ctx, sub.Provider, node, p.Node)
+	format, err := r.Engine.Format(ctx, sub.Provider, node, sub.Provider)
 	if err != nil {
 		return nil, err
 	}
@@ -274,4 +308,17 @@ func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched, freed *int) res
 			func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) },
 			func(ctx context.Context) { *freed += f.look(ctx, touched) })
 	}
+}
+
+// drain waits until the node that is back and one that reads from it have applied what the
+// other had committed. A row of a gap may be in the way of what the node brings: it has
+// deleted the row, and written it anew.
+func (r *Run) drain(ctx context.Context, p planner.Plan, reader string) error {
+	p.Survivors = []string{p.Node, reader}
+	f := r.freer(p)
+	return rescue.Meanwhile(ctx,
+		func(ctx context.Context) error {
+			return r.Engine.Barrier(ctx, []engine.Pair{{From: p.Node, To: reader}, {From: reader, To: p.Node}})
+		},
+		func(ctx context.Context) { f.look(ctx, nil) })
 }

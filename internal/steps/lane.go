@@ -200,17 +200,26 @@ func (l *lane) drop(ctx context.Context) error {
 // seen returns what the observation behind the fences has of a survivor, and
 // its subscription to the lost node.
 func (r *Run) seen(p planner.Plan, node string) (topology.NodeState, topology.Subscription, error) {
+	n, err := r.observed(node)
+	if err != nil {
+		return n, topology.Subscription{}, err
+	}
+	sub, err := reading(n, p.Node)
+	return n, sub, err
+}
+
+// observed returns what the run's observation has of a node.
+func (r *Run) observed(node string) (topology.NodeState, error) {
 	r.mu.Lock()
 	n, ok := r.obs.Node(node)
 	r.mu.Unlock()
 	if !ok || !n.Reachable {
-		return n, topology.Subscription{}, &topology.Fault{
+		return n, &topology.Fault{
 			Class: topology.Transient, Code: "not_observed", Node: node,
 			Err: errors.New("the node was not observed behind the fences"),
 		}
 	}
-	sub, err := reading(n, p.Node)
-	return n, sub, err
+	return n, nil
 }
 
 // tables are those that a survivor replicates from the lost node. A table that

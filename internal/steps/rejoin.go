@@ -6,7 +6,6 @@ import (
 
 	"healer/executor"
 	"healer/planner"
-	"healer/postgres/engine"
 	"healer/topology"
 )
 
@@ -84,8 +83,7 @@ func (r *Run) checkDrain(context.Context, planner.Plan, planner.Step) (bool, str
 }
 
 func (r *Run) applyDrain(ctx context.Context, p planner.Plan, s planner.Step) (executor.Result, error) {
-	pairs := []engine.Pair{{From: p.Node, To: s.Node}, {From: s.Node, To: p.Node}}
-	if err := r.Engine.Barrier(ctx, pairs); err != nil {
+	if err := r.drain(ctx, p, s.Node); err != nil {
 		return executor.Result{}, err
 	}
 	return executor.Result{Evidence: fmt.Sprintf("%s and %s have each applied the other", p.Node, s.Node)}, nil

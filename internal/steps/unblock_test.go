@@ -15,33 +15,51 @@ import (
 	"healer/postgres/native"
 )
 
+// lab is a mesh of three nodes with one table.
+type lab struct {
+	mesh    *localpg.Mesh
+	engine  *engine.Engine
+	servers map[string]Server
+	must    func(error)
+	exec    func(node, sql string)
+}
+
+func newLab(ctx context.Context, t *testing.T) lab {
+	l := lab{
+		mesh:    pgtest.Mesh(t, localpg.Options{Nodes: 3, Schema: []string{`create table t (id int primary key, v text)`}}),
+		servers: map[string]Server{},
+		must: func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	l.exec = func(node, sql string) {
+		t.Helper()
+		_, err := l.mesh.Node(node).Exec(ctx, sql)
+		l.must(err)
+	}
+	all := map[string]*postgres.Server{}
+	for _, n := range l.mesh.Names() {
+		s, err := postgres.Open(n, l.mesh.Node(n).DSN())
+		l.must(err)
+		t.Cleanup(s.Close)
+		l.servers[n], all[n] = s, s
+	}
+	l.engine = native.New(engine.Options{Cluster: "app", Servers: all, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(l.engine.Close)
+	return l
+}
+
 // A row that no gap is known to have touched keeps n3 from going on: whoever waits for
 // all finds it by what the worker fails at, and it is compared afterwards.
 func TestWaitReadsWhatAWorkerFailsAt(t *testing.T) {
 	t.Parallel()
-	m := pgtest.Mesh(t, localpg.Options{Nodes: 3, Schema: []string{`create table t (id int primary key, v text)`}})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	exec := func(node, sql string) {
-		t.Helper()
-		_, err := m.Node(node).Exec(ctx, sql)
-		must(err)
-	}
-	servers, all := map[string]Server{}, map[string]*postgres.Server{}
-	for _, n := range m.Names() {
-		s, err := postgres.Open(n, m.Node(n).DSN())
-		must(err)
-		t.Cleanup(s.Close)
-		servers[n], all[n] = s, s
-	}
-	e := native.New(engine.Options{Cluster: "app", Servers: all, Log: slog.New(slog.DiscardHandler)})
-	t.Cleanup(e.Close)
+	l := newLab(ctx, t)
+	m, e, servers, exec, must := l.mesh, l.engine, l.servers, l.exec, l.must
 
 	// n3 receives the deletion of a row that it is given only then.
 	exec("n3", `alter subscription sub_n3_from_n1 disable`)
@@ -86,6 +104,48 @@ func TestWaitReadsWhatAWorkerFailsAt(t *testing.T) {
 	must(err)
 	if want := "1n2 2n1"; got != want {
 		t.Errorf("n3 has %s, want %s", got, want)
+	}
+	must(r.Close(ctx))
+}
+
+// What a node that is back brings meets a row that it has deleted since, and that a gap has
+// given the other one: the drain goes on, and both have what the node wrote.
+func TestDrainFreesWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	l := newLab(ctx, t)
+	m, e, servers, exec, must := l.mesh, l.engine, l.servers, l.exec, l.must
+
+	exec("n3", `alter subscription sub_n3_from_n1 disable`)
+	exec("n1", `insert into t values (1, 'n1'), (2, 'n1')`)
+	must(m.WaitCaughtUp(ctx, "n1", "n2"))
+	exec("n2", `delete from t where id = 1`)
+	must(m.WaitCaughtUp(ctx, "n2", "n3"))
+	exec("n3", `alter subscription sub_n3_from_n2 disable`)
+	exec("n3", `alter subscription sub_n3_from_n1 enable`)
+	must(m.WaitCaughtUp(ctx, "n1", "n3"))
+	exec("n2", `insert into t values (1, 'n2')`)
+
+	r := New(Options{
+		Engine: e, Servers: servers, Wrap: func(_ string, err error) error { return err },
+		Trigger: func() planner.Trigger { return planner.Trigger{} },
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	r.obs = e.ObserveAll(ctx)
+	counted := r.countFailures(ctx, nil)
+	for known := false; !known && ctx.Err() == nil; {
+		_, known = r.freer(planner.Plan{}).failures[worker{"n3", "sub_n3_from_n2"}]
+	}
+	counted()
+	exec("n3", `alter subscription sub_n3_from_n2 enable`)
+	must(r.drain(ctx, planner.Plan{Kind: planner.Rejoin, Node: "n2"}, "n3"))
+	for _, n := range []string{"n2", "n3"} {
+		got, err := localpg.Value[string](ctx, m.Node(n), `select string_agg(id || v, ' ' order by id) from t`)
+		must(err)
+		if want := "1n2 2n1"; got != want {
+			t.Errorf("%s has %s, want %s", n, got, want)
+		}
 	}
 	must(r.Close(ctx))
 }
