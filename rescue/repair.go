@@ -113,7 +113,11 @@ func (v *verifier) touchOf(s *suspect, versions []version) *touch {
 	for _, d := range v.deletions {
 		i := slices.Index(s.table.names, d.Holder)
 		others := d.Of != "" && slices.ContainsFunc(versions, func(v version) bool { return v.present && v.stamp.author != d.Of })
-		if i < 0 || versions[i].present || others {
+		has := func(name string) bool {
+			i := slices.Index(s.table.names, name)
+			return i < 0 || versions[i].present
+		}
+		if i < 0 || versions[i].present || others || slices.ContainsFunc(d.All, has) {
 			continue
 		}
 		by := stamp{at: d.At.UnixMicro() - pgEpoch().UnixMicro(), author: d.Author}

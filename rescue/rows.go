@@ -28,10 +28,12 @@ type RowSet struct {
 // Deletion is what is known of rows that Holder lacks and others have: what was
 // written before At was deleted there by Author. It is for a comparison in place of
 // a lost log: Holder has had transactions of Author, none earlier than At, which the
-// others have not. With Of it is of rows alone that this node has written last.
+// others have not. With Of it is of rows alone that this node has written last, and with
+// All of those alone that all of these lack.
 type Deletion struct {
 	Holder, Author string
 	Of             string
+	All            []string
 	At             time.Time
 }
 

@@ -122,7 +122,11 @@ func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 	if err != nil {
 		return executor.Result{}, err
 	}
-	deleted = append(deleted, home...)
+	all, err := r.deletedByAll(ctx, p.Node, p.Survivors, obs)
+	if err != nil {
+		return executor.Result{}, err
+	}
+	deleted = slices.Concat(deleted, home, all)
 	resolution, err := r.resolution(ctx, p)
 	if err != nil {
 		return executor.Result{}, err
@@ -229,6 +233,33 @@ func (r *Run) deletedAtHome(ctx context.Context, owed []topology.Owed, nodes []s
 		out = append(out, rescue.Deletion{Holder: o.Origin, Author: o.Origin, Of: o.Origin, At: now})
 	}
 	return out, nil
+}
+
+// deletedByAll says which rows of the node all others have deleted, because none has them:
+// those written before the last transaction of the node that each has applied. One whose
+// rows are still to be compared, or that has a gap open, may only have skipped them: then
+// that is not known. A deletion is not, either, that somebody skipped who has the row.
+func (r *Run) deletedByAll(ctx context.Context, node string, others []string, obs topology.Observation) ([]rescue.Deletion, error) {
+	out := rescue.Deletion{Of: node, All: others}
+	for _, name := range others {
+		n, _ := obs.Node(name)
+		sub, reads := n.From(node)
+		open := len(n.Gaps) > 0 || slices.ContainsFunc(obs.Nodes, func(by topology.NodeState) bool { return len(by.OwedTo(name)) > 0 })
+		if !reads || open {
+			return nil, nil
+		}
+		last, err := r.Engine.LastCommit(ctx, name, sub)
+		if err != nil || last.IsZero() {
+			return nil, err
+		}
+		if at := last.Add(time.Microsecond); out.Holder == "" || at.Before(out.At) {
+			out.Holder, out.Author, out.At = name, name, at
+		}
+	}
+	if out.Holder == "" {
+		return nil, nil
+	}
+	return []rescue.Deletion{out}, nil
 }
 
 // clock is the time on a node's server, which stamps what is written there.

@@ -1,6 +1,8 @@
 package steps
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,5 +36,46 @@ func TestOriginsKnowWhatTheyHaveDeleted(t *testing.T) {
 	obs.Nodes[1].Fences = []topology.Fence{{Origin: "n1"}}
 	if got, err = r.deletedAtHome(t.Context(), owed, []string{"n4", "n1", "n2", "n3"}, obs); err != nil || len(got) > 0 {
 		t.Errorf("%+v, %v of one that n2 fences off", got, err)
+	}
+}
+
+// lasting is an engine that knows when the last commit was that each node has applied.
+type lasting struct {
+	Engine
+	at map[string]time.Time
+}
+
+func (l lasting) LastCommit(_ context.Context, node string, _ topology.Subscription) (time.Time, error) {
+	return l.at[node], nil
+}
+
+// What all others lack of a node they have deleted, as far as each has received it; but
+// nobody says so of whom the rows are still to be compared, or who does not know.
+func TestWhatAllHaveDeleted(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	e := lasting{at: map[string]time.Time{"n1": noon.Add(time.Second), "n3": noon}}
+	r := New(Options{Engine: e})
+	reads := []topology.Subscription{{Provider: "n2"}}
+	sound := func() topology.Observation {
+		return topology.Observation{Nodes: []topology.NodeState{{Name: "n1", Subscriptions: reads}, {Name: "n2"}, {Name: "n3", Subscriptions: reads}}}
+	}
+	others := []string{"n1", "n3"}
+	got, err := r.deletedByAll(t.Context(), "n2", others, sound())
+	if err != nil || len(got) != 1 || got[0].Of != "n2" || !slices.Equal(got[0].All, others) || !got[0].At.Equal(noon.Add(time.Microsecond)) {
+		t.Errorf("%+v, %v: want what n2 wrote until noon", got, err)
+	}
+	for name, spoil := range map[string]func(*topology.Observation){
+		"a gap is open":             func(o *topology.Observation) { o.Nodes[0].Gaps = []topology.GapMark{{Origin: "n4"}} },
+		"a comparison is owed":      func(o *topology.Observation) { o.Nodes[0].Owed = []topology.Owed{{Node: "n3", Origin: "n4"}} },
+		"one does not read from it": func(o *topology.Observation) { o.Nodes[2].Subscriptions = nil },
+		"one has forgotten when":    func(*topology.Observation) { delete(e.at, "n3") },
+	} {
+		obs := sound()
+		spoil(&obs)
+		if got, err := r.deletedByAll(t.Context(), "n2", others, obs); err != nil || len(got) > 0 {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		e.at["n3"] = noon
 	}
 }
