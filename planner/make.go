@@ -52,8 +52,8 @@ func Make(t Trigger, obs topology.Observation, pol Policy) (Plan, *Refusal) {
 // while a life lasts has another id than the loss of that life.
 func (t Trigger) PlanID(cluster string) string {
 	words := []string{cluster, string(t.Kind), t.Node, t.Incarnation}
-	if t.Leftover {
-		words = append(words, "leftover")
+	if t.Leftover != "" {
+		words = append(words, "leftover", t.Leftover)
 	}
 	return events.Hash(words...)
 }

@@ -10,9 +10,9 @@ type Trigger struct {
 	// Incarnation names the life of that node which the trigger belongs to.
 	// With Node, Kind and Leftover it decides the plan's id.
 	Incarnation string
-	// Leftover is true when the node lives in Incarnation, and what is asked for is
-	// left of an earlier loss: marks that its admission did not wait for.
-	Leftover bool
+	// Leftover is not empty when the node lives in Incarnation, and what is asked for is
+	// left of an earlier loss: then it tells apart which.
+	Leftover string
 	// Lost are the nodes that the detector judges not alive now. A node that
 	// is neither lost nor reachable makes the planner wait: silence is not
 	// evidence.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"healer/detector"
@@ -104,6 +105,22 @@ func (s situation) owed(node string) bool {
 	return slices.ContainsFunc(s.obs.Nodes, func(n topology.NodeState) bool { return len(n.OwedTo(node)) > 0 })
 }
 
+// leftover says of which losses something is left for a node that lives: of its own, or
+// also of those of others. A life may see many of these.
+func (s situation) leftover(node string) string {
+	of := []string{node}
+	for _, n := range s.obs.Nodes {
+		for _, o := range n.OwedTo(node) {
+			i := slices.IndexFunc(s.verdicts, func(v detector.Verdict) bool { return v.Node == o.Origin })
+			if i >= 0 && !slices.Contains(of, s.verdicts[i].Incarnation) {
+				of = append(of, s.verdicts[i].Incarnation)
+			}
+		}
+	}
+	slices.Sort(of[1:])
+	return strings.Join(of, " ")
+}
+
 // readable reports whether every node that is not lost could be read, so that
 // the absence of marks means that there are none.
 func (s situation) readable() bool {
@@ -156,7 +173,10 @@ func (s situation) triggers(memory recalls) []planner.Trigger {
 			losses = append(losses, t)
 		case (v.Life == detector.LifeReturning || v.Life == detector.LifeUp) && s.fenced(v.Node),
 			v.Life == detector.LifeUp && s.owed(v.Node), s.unlike(v.Node, memory):
-			t.Kind, t.Leftover = planner.Rejoin, v.Life != detector.LifeReturning
+			t.Kind = planner.Rejoin
+			if v.Life != detector.LifeReturning {
+				t.Leftover = s.leftover(v.Node)
+			}
 			returns = append(returns, t)
 		}
 	}

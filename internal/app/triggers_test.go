@@ -19,7 +19,8 @@ func TestPlansOfOneNode(t *testing.T) {
 		life        detector.Life
 		incarnation string
 		fenced      []string
-		owed        bool
+		// owed is the life of n1 whose gap was carried while the node was away.
+		owed string
 		// plan names what is asked for; first, the recovery that comes before it if that
 		// is not complete. Nothing is asked for when they are empty.
 		plan, first string
@@ -32,7 +33,9 @@ func TestPlansOfOneNode(t *testing.T) {
 		// Fences that were not up yet when the node was admitted.
 		{life: detector.LifeUp, incarnation: "a.2", fenced: []string{"n1", "n2"}, plan: "left 1", first: "recovery left 1"},
 		{life: detector.LifeUp, incarnation: "a.2", fenced: []string{"n1"}, plan: "left 1", first: "recovery left 1"},
-		{life: detector.LifeUp, incarnation: "a.2", owed: true, plan: "left 1", first: "recovery left 1"},
+		{life: detector.LifeUp, incarnation: "a.2", owed: "c.5", plan: "left 1 of 5", first: "recovery left 1 of 5"},
+		{life: detector.LifeUp, incarnation: "a.2", fenced: []string{"n1"}, owed: "c.5", plan: "left 1 of 5", first: "recovery left 1 of 5"},
+		{life: detector.LifeUp, incarnation: "a.2", owed: "c.6", plan: "left 1 of 6", first: "recovery left 1 of 6"},
 		{life: detector.LifeFailed, incarnation: "a.2", fenced: []string{"n1"}, plan: "recovery 2", first: "recovery 2"},
 		{life: detector.LifeReturning, incarnation: "a.2", fenced: []string{"n1", "n2"}, plan: "rejoin 2", first: "recovery 2"},
 		{life: detector.LifeUp, incarnation: "b.3", fenced: []string{"n2"}, plan: "left 2", first: "recovery left 2"},
@@ -43,14 +46,14 @@ func TestPlansOfOneNode(t *testing.T) {
 			if slices.Contains(c.fenced, name) {
 				n.Fences = []topology.Fence{{Origin: "n3"}}
 			}
-			if c.owed {
+			if c.owed != "" {
 				n.Owed = []topology.Owed{{Node: "n3", Origin: "n1"}}
 			}
 			obs.Nodes = append(obs.Nodes, n)
 		}
 		for _, self := range []string{"n1", "n2", "n3"} {
 			s := situation{self: self, obs: obs, verdicts: []detector.Verdict{
-				{Node: "n1", Life: detector.LifeUp},
+				{Node: "n1", Life: detector.LifeUp, Incarnation: c.owed},
 				{Node: "n2", Life: detector.LifeUp},
 				{Node: "n3", Life: c.life, Incarnation: c.incarnation},
 			}}
