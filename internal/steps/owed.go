@@ -236,16 +236,22 @@ func (r *Run) deletedAtHome(ctx context.Context, owed []topology.Owed, nodes []s
 }
 
 // deletedByAll says which rows of the node all others have deleted, because none has them:
-// those written before the last transaction of the node that each has applied. One whose
-// rows are still to be compared, or that has a gap open, may only have skipped them: then
-// that is not known. A deletion is not, either, that somebody skipped who has the row.
+// those written before the last transaction of the node that each has applied. As long as
+// a node is away, fenced off or owed a comparison itself, or a gap is open, others may only
+// have skipped what the node did to a row that they had never had: then that is not known.
 func (r *Run) deletedByAll(ctx context.Context, node string, others []string, obs topology.Observation) ([]rescue.Deletion, error) {
+	unsettled := func(n topology.NodeState) bool {
+		owed := func(o topology.Owed) bool { return o.Node != node }
+		return len(n.Gaps) > 0 || len(n.Fences) > 0 || slices.ContainsFunc(n.Owed, owed)
+	}
+	if len(others) == 0 || len(others)+1 != len(obs.Nodes) || slices.ContainsFunc(obs.Nodes, unsettled) {
+		return nil, nil
+	}
 	out := rescue.Deletion{Of: node, All: others}
 	for _, name := range others {
 		n, _ := obs.Node(name)
 		sub, reads := n.From(node)
-		open := len(n.Gaps) > 0 || slices.ContainsFunc(obs.Nodes, func(by topology.NodeState) bool { return len(by.OwedTo(name)) > 0 })
-		if !reads || open {
+		if !reads {
 			return nil, nil
 		}
 		last, err := r.Engine.LastCommit(ctx, name, sub)
@@ -255,9 +261,6 @@ func (r *Run) deletedByAll(ctx context.Context, node string, others []string, ob
 		if at := last.Add(time.Microsecond); out.Holder == "" || at.Before(out.At) {
 			out.Holder, out.Author, out.At = name, name, at
 		}
-	}
-	if out.Holder == "" {
-		return nil, nil
 	}
 	return []rescue.Deletion{out}, nil
 }

@@ -61,15 +61,19 @@ func TestWhatAllHaveDeleted(t *testing.T) {
 		return topology.Observation{Nodes: []topology.NodeState{{Name: "n1", Subscriptions: reads}, {Name: "n2"}, {Name: "n3", Subscriptions: reads}}}
 	}
 	others := []string{"n1", "n3"}
-	got, err := r.deletedByAll(t.Context(), "n2", others, sound())
+	about := sound()
+	about.Nodes[0].Owed = []topology.Owed{{Node: "n2", Origin: "n1"}}
+	got, err := r.deletedByAll(t.Context(), "n2", others, about)
 	if err != nil || len(got) != 1 || got[0].Of != "n2" || !slices.Equal(got[0].All, others) || !got[0].At.Equal(noon.Add(time.Microsecond)) {
 		t.Errorf("%+v, %v: want what n2 wrote until noon", got, err)
 	}
 	for name, spoil := range map[string]func(*topology.Observation){
-		"a gap is open":             func(o *topology.Observation) { o.Nodes[0].Gaps = []topology.GapMark{{Origin: "n4"}} },
-		"a comparison is owed":      func(o *topology.Observation) { o.Nodes[0].Owed = []topology.Owed{{Node: "n3", Origin: "n4"}} },
-		"one does not read from it": func(o *topology.Observation) { o.Nodes[2].Subscriptions = nil },
-		"one has forgotten when":    func(*topology.Observation) { delete(e.at, "n3") },
+		"a gap is open":           func(o *topology.Observation) { o.Nodes[0].Gaps = []topology.GapMark{{Origin: "n4"}} },
+		"one is fenced off":       func(o *topology.Observation) { o.Nodes[0].Fences = []topology.Fence{{Origin: "n3"}} },
+		"a comparison is owed":    func(o *topology.Observation) { o.Nodes[0].Owed = []topology.Owed{{Node: "n3", Origin: "n4"}} },
+		"a node takes no part":    func(o *topology.Observation) { o.Nodes = append(o.Nodes, topology.NodeState{Name: "n4"}) },
+		"one does not read of it": func(o *topology.Observation) { o.Nodes[2].Subscriptions = nil },
+		"one has forgotten when":  func(*topology.Observation) { delete(e.at, "n3") },
 	} {
 		obs := sound()
 		spoil(&obs)
