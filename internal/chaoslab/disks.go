@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,23 @@ func (d *disks) mount(nodes []string) error {
 			return fmt.Errorf("mount a tmpfs at %s: %w", at, err)
 		}
 		d.mounted = append(d.mounted, at)
+		if err := scatter(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scatter gives what is made in a new file system other numbers than in the next one.
+// A server is known by the device and the number of its data directory, as far as its
+// shared memory is concerned (src/backend/port/sysv_shmem.c). A file system may have the
+// device of one that has just gone, and a process that is ending there its memory still.
+func scatter(dir string) error {
+	at := filepath.Join(dir, "number")
+	for range rand.IntN(4096) {
+		if err := errors.Join(os.Mkdir(at, 0o700), os.Remove(at)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
