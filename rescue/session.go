@@ -82,6 +82,9 @@ func (s *Session) take(ctx context.Context) error {
 // conn, until that ends: as long as somebody has it, nobody has a Session there, and the
 // other way round. It fails with a Fault of class Conflict and code "lock_held" then.
 func KeepOut(ctx context.Context, conn *pgconn.PgConn, node, origin string) error {
+	if _, err := rows(ctx, conn, `SELECT pg_catalog.set_config('application_name', $1, false)`, []byte(topology.RejoinSession)); err != nil {
+		return fmt.Errorf("%s: recovery lock: %w", node, err)
+	}
 	return lock(ctx, conn, "pg_try_advisory_lock_shared", node, origin)
 }
 

@@ -80,6 +80,10 @@ func grouped(name string) bool {
 	return n >= 2 && name[n-2] == '_' && name[n-1] >= '0' && name[n-1] <= '9'
 }
 
+// RejoinSession is the application_name of a session that holds a recovery lock, in shared
+// mode, to keep recoveries out: it applies nothing.
+const RejoinSession = "healer rejoin"
+
 // RecoveryLock is the key of the advisory lock that the apply session of a
 // recovery of the origin holds in the laggard's database.
 func RecoveryLock(origin string) int64 {

@@ -32,11 +32,11 @@ const (
 		from unnest($1::text[]) n, generate_series(0, $2::int - 1) c`
 	restSQL = `select pg_current_wal_insert_lsn()::text,
 		array(select roname::text from pg_replication_origin where starts_with(roname, 'healer:fence:')),
-		array(select ((l.classid::bigint << 32) | l.objid::bigint)::text from pg_locks l
-			where l.locktype = 'advisory' and l.mode = 'ExclusiveLock' and l.granted and l.objsubid = 1
+		array(select ((l.classid::bigint << 32) | l.objid::bigint)::text from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+			where l.locktype = 'advisory' and coalesce(a.application_name, '') <> '` + topology.RejoinSession + `' and l.granted and l.objsubid = 1
 			and l.database = (select oid from pg_database where datname = current_database()) order by l.pid),
 		array(select l.pid || ' ' || coalesce(extract(epoch from a.backend_start)::text, '') from pg_locks l left join pg_stat_activity a on a.pid = l.pid
-			where l.locktype = 'advisory' and l.mode = 'ExclusiveLock' and l.granted and l.objsubid = 1
+			where l.locktype = 'advisory' and coalesce(a.application_name, '') <> '` + topology.RejoinSession + `' and l.granted and l.objsubid = 1
 			and l.database = (select oid from pg_database where datname = current_database()) order by l.pid)`
 )
 
