@@ -142,7 +142,7 @@ func (k *keeperOfLabs) get(ctx context.Context, nodes int, pg scenario.Majors) (
 	}
 	err := k.start(ctx, nodes, pg)
 	if err != nil && ctx.Err() == nil {
-		// Say, a process of a server that was killed has still its memory.
+		// A soak takes hours; what keeps one cluster from starting may pass.
 		fmt.Fprintf(k.o.Out, "  another cluster is needed: %v\n", err)
 		err = k.start(ctx, nodes, pg)
 	}

@@ -103,9 +103,9 @@ func (m *memory) learn(name string, now topology.Memory) {
 // or nobody reads from it any more as before.
 func (m *memory) suspect(s situation) {
 	for _, n := range s.obs.Nodes {
-		was := m.node(n.Name).Rewound
-		now := planner.Rewound(n.Name, s.obs, m.node(n.Name))
-		if now == was || (now == nil && (!n.Reachable || !s.readable())) {
+		was := m.node(n.Name)
+		now := planner.Rewound(n.Name, s.obs, was)
+		if now == was.Rewound || (now == nil && (!n.Reachable || !s.readable())) {
 			continue
 		}
 		if now != nil {

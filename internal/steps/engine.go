@@ -67,11 +67,7 @@ func (r *Run) take(ctx context.Context, p planner.Plan, l *lane, lsn topology.LS
 
 // command runs SQL on a node in a session of its own.
 func (r *Run) command(ctx context.Context, node, sql string) error {
-	server, err := r.server(node)
-	if err != nil {
-		return err
-	}
-	conn, err := server.Session(ctx)
+	conn, err := r.session(ctx, node)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"healer/planner"
 	"healer/postgres"
-	"healer/postgres/engine"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -110,14 +109,14 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 	for _, w := range workers {
 		failing = append(failing, w.node)
 	}
-	lost, peers, resolution, err := f.open(ctx, now)
-	defer closeAll(ctx, peers)
+	in, err := f.open(ctx, now)
+	defer closeAll(ctx, in.peers)
 	if err != nil {
 		return 0
 	}
 	at := map[string]int{}
 	for _, t := range touched {
-		tried, ferr := rescue.Free(ctx, peers, failing, t, lost, resolution)
+		tried, ferr := rescue.Free(ctx, in.peers, failing, t, in.lost, in.resolution)
 		for node, n := range tried {
 			at[node] += n
 			freed += n
@@ -126,9 +125,7 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 	}
 	if freed == 0 {
 		for _, w := range workers {
-			n, uerr := f.r.unblock(ctx, now.Survivors, w, func(ctx context.Context, b rescue.Blocked) (*rescue.Touched, error) {
-				return rescue.Unblock(ctx, peers, b, lost, resolution)
-			})
+			n, uerr := f.r.unblock(ctx, now.Survivors, w, in)
 			at[w.node] += n
 			freed += n
 			err = errors.Join(err, uerr)
@@ -144,37 +141,26 @@ func (f *freer) look(ctx context.Context, touched []*rescue.Touched) (freed int)
 	return freed
 }
 
-// open opens the sessions of a look, and says who is lost and what is repaired.
-func (f *freer) open(ctx context.Context, now planner.Plan) (lost string, peers []rescue.Peer, resolution rescue.Resolution, err error) {
-	if f.plan.Kind == planner.Rejoin {
-		peers, err = f.r.sessions(ctx, now.Survivors)
-		return "", peers, rescue.Stop, err
-	}
-	if peers, err = f.r.peers(ctx, now); err != nil {
-		return f.plan.Node, peers, resolution, err
-	}
-	resolution, err = f.r.resolution(ctx, now)
-	return f.plan.Node, peers, resolution, err
+// sight is what a look needs: sessions, who is lost, and what is repaired.
+type sight struct {
+	peers      []rescue.Peer
+	lost       string
+	resolution rescue.Resolution
 }
 
-// sessions opens one to each node that was observed, for all tables.
-func (r *Run) sessions(ctx context.Context, nodes []string) (peers []rescue.Peer, err error) {
-	for _, node := range nodes {
-		n, err := r.observed(node)
-		if err != nil {
-			return peers, err
-		}
-		server, err := r.server(node)
-		if err != nil {
-			return peers, err
-		}
-		conn, err := server.Session(ctx)
-		if err != nil {
-			return peers, r.Wrap(node, err)
-		}
-		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: n.Authors()})
+// open opens the sessions of a look. Those that were opened are returned with an error too.
+func (f *freer) open(ctx context.Context, now planner.Plan) (s sight, err error) {
+	if f.plan.Kind == planner.Rejoin {
+		s.resolution = rescue.Stop
+		s.peers, err = f.r.sessions(ctx, now.Survivors)
+		return s, err
 	}
-	return peers, nil
+	s.lost = f.plan.Node
+	if s.peers, err = f.r.peers(ctx, now); err != nil {
+		return s, err
+	}
+	s.resolution, err = f.r.resolution(ctx, now)
+	return s, err
 }
 
 // failing are the workers that have failed since the last look.
@@ -192,7 +178,7 @@ func (f *freer) failing(ctx context.Context, survivors []string) (out []worker) 
 
 // unblock reads what the worker fails at from its slot, and takes off or replaces the rows
 // that it meets, which the next comparison looks at. It returns how many.
-func (r *Run) unblock(ctx context.Context, survivors []string, w worker, makeWay func(context.Context, rescue.Blocked) (*rescue.Touched, error)) (int, error) {
+func (r *Run) unblock(ctx context.Context, survivors []string, w worker, in sight) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, nextLimit)
 	defer cancel()
 	node, err := r.observed(w.node)
@@ -213,13 +199,13 @@ func (r *Run) unblock(ctx context.Context, survivors []string, w worker, makeWay
 		return 0, r.Wrap(sub.Provider, err)
 	}
 	defer func() { _ = stream.Close(context.WithoutCancel(ctx)) }()
-	off, err := makeWay(ctx, rescue.Blocked{
+	off, err := rescue.Unblock(ctx, in.peers, rescue.Blocked{
 		Node: w.node, Provider: sub.Provider, Next: stream,
 		Waits: func(ctx context.Context) (bool, error) {
 			now, err := r.Engine.Progress(ctx, w.node, sub.Origin, false)
 			return now == from, err
 		},
-	})
+	}, in.lost, in.resolution)
 	if off.Len() > 0 {
 		r.mu.Lock()
 		r.off = append(r.off, off)
@@ -317,8 +303,6 @@ func (r *Run) drain(ctx context.Context, p planner.Plan, reader string) error {
 	p.Survivors = []string{p.Node, reader}
 	f := r.freer(p)
 	return rescue.Meanwhile(ctx,
-		func(ctx context.Context) error {
-			return r.Engine.Barrier(ctx, []engine.Pair{{From: p.Node, To: reader}, {From: reader, To: p.Node}})
-		},
+		func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) },
 		func(ctx context.Context) { f.look(ctx, nil) })
 }

@@ -43,11 +43,7 @@ func (r *Run) hold(ctx context.Context, p planner.Plan) error {
 
 // holdOn takes the lock on one node.
 func (r *Run) holdOn(ctx context.Context, node, origin string) error {
-	server, err := r.server(node)
-	if err != nil {
-		return err
-	}
-	conn, err := server.Session(ctx)
+	conn, err := r.session(ctx, node)
 	if err != nil {
 		return err
 	}

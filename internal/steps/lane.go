@@ -65,17 +65,13 @@ func (r *Run) acquire(ctx context.Context, p planner.Plan, l *lane) (*rescue.Ses
 	if err != nil {
 		return nil, err
 	}
-	server, err := r.server(l.Target)
-	if err != nil {
-		return nil, err
-	}
 	resolution, err := r.resolution(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := server.Session(ctx)
+	conn, err := r.session(ctx, l.Target)
 	if err != nil {
-		return nil, r.Wrap(l.Target, err)
+		return nil, err
 	}
 	session, err := rescue.NewSession(ctx, conn, rescue.Target{
 		Node: l.Target, Origin: p.Node, OriginName: sub.Origin, Authors: target.Authors(), Conflicts: resolution,
@@ -98,13 +94,9 @@ func (r *Run) proven(ctx context.Context, p planner.Plan, node string) error {
 	if err != nil || !r.doubtful(p, node) {
 		return err
 	}
-	server, err := r.server(node)
+	conn, err := r.session(ctx, node)
 	if err != nil {
 		return err
-	}
-	conn, err := server.Session(ctx)
-	if err != nil {
-		return r.Wrap(node, err)
 	}
 	session, err := rescue.NewSession(ctx, conn, rescue.Target{
 		Node: node, Origin: p.Node, OriginName: sub.Origin, Authors: state.Authors(),

@@ -266,6 +266,19 @@ func reading(n topology.NodeState, provider string) (topology.Subscription, erro
 	return sub, nil
 }
 
+// session opens a connection of its own to a node. The caller closes it.
+func (r *Run) session(ctx context.Context, node string) (*pgconn.PgConn, error) {
+	server, err := r.server(node)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := server.Session(ctx)
+	if err != nil {
+		return nil, r.Wrap(node, err)
+	}
+	return conn, nil
+}
+
 func (r *Run) server(node string) (Server, error) {
 	s, ok := r.Servers[node]
 	if !ok {

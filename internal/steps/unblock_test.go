@@ -52,6 +52,22 @@ func newLab(ctx context.Context, t *testing.T) lab {
 	return l
 }
 
+// givenLate has n3 receive the deletion of a row that it is given only then, and n2 write
+// the row anew. In between n3 runs some SQL.
+func (l lab) givenLate(ctx context.Context, between ...string) {
+	l.exec("n3", `alter subscription sub_n3_from_n1 disable`)
+	l.exec("n1", `insert into t values (1, 'n1'), (2, 'n1')`)
+	l.must(l.mesh.WaitCaughtUp(ctx, "n1", "n2"))
+	l.exec("n2", `delete from t where id = 1`)
+	l.must(l.mesh.WaitCaughtUp(ctx, "n2", "n3"))
+	for _, sql := range between {
+		l.exec("n3", sql)
+	}
+	l.exec("n3", `alter subscription sub_n3_from_n1 enable`)
+	l.must(l.mesh.WaitCaughtUp(ctx, "n1", "n3"))
+	l.exec("n2", `insert into t values (1, 'n2')`)
+}
+
 // A row that no gap is known to have touched keeps n3 from going on: whoever waits for
 // all finds it by what the worker fails at, and it is compared afterwards.
 func TestWaitReadsWhatAWorkerFailsAt(t *testing.T) {
@@ -59,17 +75,9 @@ func TestWaitReadsWhatAWorkerFailsAt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l := newLab(ctx, t)
-	m, e, servers, exec, must := l.mesh, l.engine, l.servers, l.exec, l.must
+	m, e, servers, must := l.mesh, l.engine, l.servers, l.must
 
-	// n3 receives the deletion of a row that it is given only then.
-	exec("n3", `alter subscription sub_n3_from_n1 disable`)
-	exec("n1", `insert into t values (1, 'n1'), (2, 'n1')`)
-	must(m.WaitCaughtUp(ctx, "n1", "n2"))
-	exec("n2", `delete from t where id = 1`)
-	must(m.WaitCaughtUp(ctx, "n2", "n3"))
-	exec("n3", `alter subscription sub_n3_from_n1 enable`)
-	must(m.WaitCaughtUp(ctx, "n1", "n3"))
-	exec("n2", `insert into t values (1, 'n2')`)
+	l.givenLate(ctx)
 
 	p := planner.Plan{Cluster: "app", Node: "n1", Survivors: []string{"n2", "n3"}}
 	r := New(Options{
@@ -117,15 +125,7 @@ func TestDrainFreesWhatItWaitsFor(t *testing.T) {
 	l := newLab(ctx, t)
 	m, e, servers, exec, must := l.mesh, l.engine, l.servers, l.exec, l.must
 
-	exec("n3", `alter subscription sub_n3_from_n1 disable`)
-	exec("n1", `insert into t values (1, 'n1'), (2, 'n1')`)
-	must(m.WaitCaughtUp(ctx, "n1", "n2"))
-	exec("n2", `delete from t where id = 1`)
-	must(m.WaitCaughtUp(ctx, "n2", "n3"))
-	exec("n3", `alter subscription sub_n3_from_n2 disable`)
-	exec("n3", `alter subscription sub_n3_from_n1 enable`)
-	must(m.WaitCaughtUp(ctx, "n1", "n3"))
-	exec("n2", `insert into t values (1, 'n2')`)
+	l.givenLate(ctx, `alter subscription sub_n3_from_n2 disable`)
 
 	r := New(Options{
 		Engine: e, Servers: servers, Wrap: func(_ string, err error) error { return err },

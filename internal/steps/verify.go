@@ -125,28 +125,37 @@ func (r *Run) compareOnce(ctx context.Context, p planner.Plan, touched []*rescue
 // peers opens a connection to each survivor; those that were opened are returned
 // with an error too.
 func (r *Run) peers(ctx context.Context, p planner.Plan) ([]rescue.Peer, error) {
-	var peers []rescue.Peer
+	peers, err := r.sessions(ctx, p.Survivors)
+	if err != nil {
+		return peers, err
+	}
 	apart := r.apart(p)
-	for _, node := range p.Survivors {
-		n, sub, err := r.seen(p, node)
+	for i := range peers {
+		peer := &peers[i]
+		_, sub, err := r.seen(p, peer.Node)
 		if err != nil {
 			return peers, err
 		}
-		tables, err := r.tables(ctx, p, node, sub)
+		if peer.Tables, err = r.tables(ctx, p, peer.Node, sub); err != nil {
+			return peers, err
+		}
+		peer.Apart = slices.Contains(apart, peer.Node)
+	}
+	return peers, nil
+}
+
+// sessions opens one to each node that was observed, for all tables.
+func (r *Run) sessions(ctx context.Context, nodes []string) (peers []rescue.Peer, err error) {
+	for _, node := range nodes {
+		n, err := r.observed(node)
 		if err != nil {
 			return peers, err
 		}
-		server, err := r.server(node)
+		conn, err := r.session(ctx, node)
 		if err != nil {
 			return peers, err
 		}
-		conn, err := server.Session(ctx)
-		if err != nil {
-			return peers, r.Wrap(node, err)
-		}
-		peers = append(peers, rescue.Peer{
-			Node: node, Conn: conn, Authors: n.Authors(), Tables: tables, Apart: slices.Contains(apart, node),
-		})
+		peers = append(peers, rescue.Peer{Node: node, Conn: conn, Authors: n.Authors()})
 	}
 	return peers, nil
 }
