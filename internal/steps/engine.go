@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"healer/planner"
@@ -26,17 +27,13 @@ func (r *Run) sieve(ctx context.Context, p planner.Plan, l *lane) (*rescue.Sieve
 	if err != nil || len(filters) == 0 {
 		return nil, err
 	}
-	server, err := r.server(l.Source)
+	conn, err := r.session(ctx, l.Source)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := server.Session(ctx)
-	if err != nil {
-		return nil, r.Wrap(l.Source, err)
-	}
 	s, err := rescue.NewSieve(ctx, l.Source, conn, filters)
 	if err != nil {
-		return nil, r.Wrap(l.Source, s.Close(context.WithoutCancel(ctx)))
+		return nil, r.Wrap(l.Source, errors.Join(err, s.Close(context.WithoutCancel(ctx))))
 	}
 	return s, nil
 }
