@@ -122,11 +122,14 @@ func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 	if err != nil {
 		return executor.Result{}, err
 	}
-	all, err := r.deletedByAll(ctx, p.Node, p.Survivors, obs)
-	if err != nil {
-		return executor.Result{}, err
+	deleted = append(deleted, home...)
+	for _, of := range append([]string{p.Node}, absent(owed, nodes)...) {
+		all, err := r.deletedByAll(ctx, p.Node, of, p.Survivors, obs)
+		if err != nil {
+			return executor.Result{}, err
+		}
+		deleted = append(deleted, all...)
 	}
-	deleted = slices.Concat(deleted, home, all)
 	resolution, err := r.resolution(ctx, p)
 	if err != nil {
 		return executor.Result{}, err
@@ -235,22 +238,37 @@ func (r *Run) deletedAtHome(ctx context.Context, owed []topology.Owed, nodes []s
 	return out, nil
 }
 
-// deletedByAll says which rows of the node all others have deleted, because none has them:
-// those written before the last transaction of the node that each has applied. As long as
-// a node is away, fenced off or owed a comparison itself, or a gap is open, others may only
-// have skipped what the node did to a row that they had never had: then that is not known.
-func (r *Run) deletedByAll(ctx context.Context, node string, others []string, obs topology.Observation) ([]rescue.Deletion, error) {
-	unsettled := func(n topology.NodeState) bool {
-		owed := func(o topology.Owed) bool { return o.Node != node }
-		return len(n.Gaps) > 0 || len(n.Fences) > 0 || slices.ContainsFunc(n.Owed, owed)
+// absent are the origins of the gaps that take no part themselves.
+func absent(owed []topology.Owed, nodes []string) (out []string) {
+	for _, o := range owed {
+		if !slices.Contains(nodes, o.Origin) && !slices.Contains(out, o.Origin) {
+			out = append(out, o.Origin)
+		}
 	}
-	if len(others) == 0 || len(others)+1 != len(obs.Nodes) || slices.ContainsFunc(obs.Nodes, unsettled) {
+	return out
+}
+
+// deletedByAll says which rows of an origin, the node itself or one that is absent, the
+// node alone has because all others have deleted them: those written before the last
+// transaction of the origin that each has applied. A laggard may delete an old version
+// before its gap brings it a newer one, and the others remove that one when the deletion
+// reaches them. As long as another node is away, fenced off or owed a comparison, or a gap
+// is open, others may only have skipped what the origin did to a row that they had never
+// had: then that is not known.
+func (r *Run) deletedByAll(ctx context.Context, node, of string, others []string, obs topology.Observation) ([]rescue.Deletion, error) {
+	unsettled := func(n topology.NodeState) bool {
+		part := n.Name == node || n.Name == of || slices.Contains(others, n.Name)
+		fenced := func(f topology.Fence) bool { return of == node || f.Origin != of }
+		owed := func(o topology.Owed) bool { return o.Node != node && o.Node != of }
+		return !part || len(n.Gaps) > 0 || slices.ContainsFunc(n.Fences, fenced) || slices.ContainsFunc(n.Owed, owed)
+	}
+	if len(others) == 0 || slices.ContainsFunc(obs.Nodes, unsettled) {
 		return nil, nil
 	}
-	out := rescue.Deletion{Of: node, All: others}
+	out := rescue.Deletion{Of: of, All: others}
 	for _, name := range others {
 		n, _ := obs.Node(name)
-		sub, reads := n.From(node)
+		sub, reads := n.From(of)
 		if !reads {
 			return nil, nil
 		}
@@ -267,11 +285,7 @@ func (r *Run) deletedByAll(ctx context.Context, node string, others []string, ob
 
 // clock is the time on a node's server, which stamps what is written there.
 func (r *Run) clock(ctx context.Context, node string) (now time.Time, err error) {
-	server, err := r.server(node)
-	if err != nil {
-		return time.Time{}, err
-	}
-	conn, err := server.Session(ctx)
+	conn, err := r.session(ctx, node)
 	if err != nil {
 		return time.Time{}, err
 	}

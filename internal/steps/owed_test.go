@@ -2,13 +2,17 @@ package steps
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
+	"healer/executor"
 	"healer/internal/localpg"
 	"healer/internal/localpg/pgtest"
+	"healer/planner"
 	"healer/postgres"
+	"healer/rescue"
 	"healer/topology"
 )
 
@@ -49,37 +53,103 @@ func (l lasting) LastCommit(_ context.Context, node string, _ topology.Subscript
 	return l.at[node], nil
 }
 
-// What all others lack of a node they have deleted, as far as each has received it; but
-// nobody says so of whom the rows are still to be compared, or who does not know.
+// What all others lack of a node, or of the origin of a gap that is absent, they have
+// deleted, as far as each has received it; but nobody says so of whom the rows are still to
+// be compared, or who does not know.
 func TestWhatAllHaveDeleted(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	e := lasting{at: map[string]time.Time{"n1": noon.Add(time.Second), "n3": noon}}
 	r := New(Options{Engine: e})
-	reads := []topology.Subscription{{Provider: "n2"}}
+	reads := []topology.Subscription{{Provider: "n2"}, {Provider: "n5"}}
 	sound := func() topology.Observation {
 		return topology.Observation{Nodes: []topology.NodeState{{Name: "n1", Subscriptions: reads}, {Name: "n2"}, {Name: "n3", Subscriptions: reads}}}
 	}
 	others := []string{"n1", "n3"}
-	about := sound()
-	about.Nodes[0].Owed = []topology.Owed{{Node: "n2", Origin: "n1"}}
-	got, err := r.deletedByAll(t.Context(), "n2", others, about)
-	if err != nil || len(got) != 1 || got[0].Of != "n2" || !slices.Equal(got[0].All, others) || !got[0].At.Equal(noon.Add(time.Microsecond)) {
-		t.Errorf("%+v, %v: want what n2 wrote until noon", got, err)
-	}
-	for name, spoil := range map[string]func(*topology.Observation){
-		"a gap is open":           func(o *topology.Observation) { o.Nodes[0].Gaps = []topology.GapMark{{Origin: "n4"}} },
-		"one is fenced off":       func(o *topology.Observation) { o.Nodes[0].Fences = []topology.Fence{{Origin: "n3"}} },
-		"a comparison is owed":    func(o *topology.Observation) { o.Nodes[0].Owed = []topology.Owed{{Node: "n3", Origin: "n4"}} },
-		"a node takes no part":    func(o *topology.Observation) { o.Nodes = append(o.Nodes, topology.NodeState{Name: "n4"}) },
-		"one does not read of it": func(o *topology.Observation) { o.Nodes[2].Subscriptions = nil },
-		"one has forgotten when":  func(*topology.Observation) { delete(e.at, "n3") },
-	} {
-		obs := sound()
-		spoil(&obs)
-		if got, err := r.deletedByAll(t.Context(), "n2", others, obs); err != nil || len(got) > 0 {
-			t.Errorf("%s: %+v, %v", name, got, err)
+	say := func(of string, obs topology.Observation) []rescue.Deletion {
+		t.Helper()
+		got, err := r.deletedByAll(t.Context(), "n2", of, others, obs)
+		if err != nil {
+			t.Fatal(err)
 		}
-		e.at["n3"] = noon
+		return got
 	}
+	owed := []topology.Owed{{Node: "n2", Origin: "n5"}}
+	if got := absent(owed, []string{"n2", "n1", "n3"}); !slices.Equal(got, []string{"n5"}) {
+		t.Errorf("absent are %v, want n5", got)
+	}
+	for _, of := range []string{"n2", "n5"} {
+		obs := sound()
+		obs.Nodes[0].Owed = owed
+		if of == "n5" {
+			obs.Nodes = append(obs.Nodes, topology.NodeState{Name: "n5"})
+			obs.Nodes[0].Fences = []topology.Fence{{Origin: "n5"}}
+			obs.Nodes[0].Owed = append(slices.Clone(owed), topology.Owed{Node: "n5", Origin: "n2"})
+		}
+		got := say(of, obs)
+		if len(got) != 1 || got[0].Of != of || !slices.Equal(got[0].All, others) || !got[0].At.Equal(noon.Add(time.Microsecond)) {
+			t.Errorf("%+v: want what %s wrote until noon", got, of)
+		}
+		for name, spoil := range map[string]func(*topology.Observation){
+			"a gap is open":           func(o *topology.Observation) { o.Nodes[0].Gaps = []topology.GapMark{{Origin: "n4"}} },
+			"one is fenced off":       func(o *topology.Observation) { o.Nodes[0].Fences = []topology.Fence{{Origin: "n3"}} },
+			"a comparison is owed":    func(o *topology.Observation) { o.Nodes[0].Owed = []topology.Owed{{Node: "n3", Origin: "n4"}} },
+			"a node takes no part":    func(o *topology.Observation) { o.Nodes = append(o.Nodes, topology.NodeState{Name: "n4"}) },
+			"one does not read of it": func(o *topology.Observation) { o.Nodes[2].Subscriptions = nil },
+			"one has forgotten when":  func(*topology.Observation) { delete(e.at, "n3") },
+		} {
+			obs := obs
+			obs.Nodes = slices.Clone(obs.Nodes)
+			spoil(&obs)
+			if got := say(of, obs); len(got) > 0 {
+				t.Errorf("of %s, %s: %+v", of, name, got)
+			}
+			e.at["n3"] = noon
+		}
+	}
+}
+
+// A node deletes an old version of a row before its gap brings it the next one, which the
+// others delete when they hear of it. The gap's origin stays away: the row goes.
+func TestDeletedBeforeTheGapBroughtIt(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	l := newLab(ctx, t)
+	l.exec("n1", `insert into t values (1, 'old'), (2, 'old')`)
+	l.must(l.mesh.WaitCaughtUp(ctx, "n1", "n2"))
+	l.must(l.mesh.WaitCaughtUp(ctx, "n1", "n3"))
+	l.exec("n3", `alter subscription sub_n3_from_n1 disable`)
+	l.exec("n2", `alter subscription sub_n2_from_n3 disable`)
+	l.exec("n1", `delete from t; insert into t values (1, 'new'), (2, 'new')`)
+	l.must(l.mesh.WaitCaughtUp(ctx, "n1", "n2"))
+	l.exec("n3", `delete from t`)
+	l.exec("n3", `alter subscription sub_n3_from_n1 enable`)
+	l.must(l.mesh.WaitCaughtUp(ctx, "n1", "n3"))
+	for _, n := range []string{"n2", "n3"} {
+		l.exec(n, `alter subscription sub_`+n+`_from_n1 disable`)
+	}
+	l.exec("n2", `alter subscription sub_n2_from_n3 enable`)
+	l.must(l.mesh.WaitCaughtUp(ctx, "n3", "n2"))
+	l.must(l.engine.Owe(ctx, "n2", "n3", "n1"))
+
+	r := New(Options{
+		Engine: l.engine, Servers: l.servers, Wrap: func(_ string, err error) error { return err },
+		Trigger: func() planner.Trigger { return planner.Trigger{Lost: []string{"n1"}} },
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	p := planner.Plan{Cluster: "app", Kind: planner.Rejoin, Node: "n3", Survivors: []string{"n2"}}
+	res, err := r.applyCompare(ctx, p, planner.Step{})
+	l.must(err)
+	if res.Figures[executor.FigureRepaired] != 2 {
+		t.Errorf("%s: want two rows repaired", res.Evidence)
+	}
+	for _, n := range []string{"n2", "n3"} {
+		got, err := localpg.Value[int64](ctx, l.mesh.Node(n), `select count(*) from t`)
+		l.must(err)
+		if got != 0 {
+			t.Errorf("%s has %d rows, want none", n, got)
+		}
+	}
+	l.must(r.Close(ctx))
 }
