@@ -257,6 +257,16 @@ func asked(r reading, n topology.NodeState) []problem {
 			Remedy: "ALTER TABLE " + k.Table + " ADD PRIMARY KEY (...), or ALTER TABLE " + k.Table + " REPLICA IDENTITY FULL",
 		})
 	}
+	for _, pub := range x.partial {
+		if !subscribed(r, n.Name, pub.Publication) {
+			continue
+		}
+		out = append(out, problem{
+			Node: n.Name, Code: "published_in_part", Severity: warning,
+			Detail: fmt.Sprintf("publication %s leaves out %s: nodes differ by that, and a comparison after a recovery takes it for a divergence, and removes or puts back rows", pub.Publication, pub.LeavesOut),
+			Remedy: "ALTER PUBLICATION " + postgres.Ident(pub.Publication) + " SET (publish = 'insert, update, delete, truncate')",
+		})
+	}
 	if x.patroni {
 		out = append(out, problem{
 			Node: n.Name, Code: "patroni", Severity: warning,
@@ -265,6 +275,14 @@ func asked(r reading, n topology.NodeState) []problem {
 		})
 	}
 	return out
+}
+
+// subscribed reports whether another node subscribes to a publication of the node.
+func subscribed(r reading, node, publication string) bool {
+	return slices.ContainsFunc(r.obs.Nodes, func(n topology.NodeState) bool {
+		sub, ok := n.From(node)
+		return ok && slices.Contains(sub.Publications, publication)
+	})
 }
 
 // ignored are the entries of Patroni's ignore_slots for a node.

@@ -90,6 +90,11 @@ func TestCheck(t *testing.T) {
 			r.extras["n2"] = extra{keyless: []keyless{{"public.log", "default"}}, patroni: true, problem: "timeout"}
 			return r
 		}, []string{"n2 warning not_asked", "n2 warning no_key", "n2 warning patroni"}},
+		"a publication without all changes, and one for somebody else": {func(r reading) reading {
+			r.obs.Nodes[0].Subscriptions[0].Publications = []string{"mesh"}
+			r.extras["n2"] = extra{partial: []partial{{"mesh", "truncate"}, {"archive", "delete"}}}
+			return r
+		}, []string{"n2 warning published_in_part"}},
 		"clocks": {func(r reading) reading {
 			r.extras["n3"] = extra{clock: clock{known: true, offset: 3 * time.Second, give: time.Millisecond}}
 			return r

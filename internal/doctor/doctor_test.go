@@ -69,6 +69,7 @@ func TestDoctor(t *testing.T) {
 
 	sub := localpg.SubscriptionName("n2", "n1")
 	exec("n2", "ALTER SUBSCRIPTION "+sub+" DISABLE")
+	exec("n3", "ALTER PUBLICATION mesh SET (publish = 'insert, update')")
 	gone := localpg.SubscriptionName("n3", "n1")
 	exec("n3", "ALTER SUBSCRIPTION "+gone+" DISABLE; ALTER SUBSCRIPTION "+gone+" SET (slot_name = NONE); DROP SUBSCRIPTION "+gone)
 	if err := mesh.Kill(context.Background(), "n1"); err != nil {
@@ -84,13 +85,13 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	f = look(1)
-	for _, want := range []string{"n2 warning subscription_disabled", "n3 blocking link_missing"} {
+	for _, want := range []string{"n2 warning subscription_disabled", "n3 warning published_in_part", "n3 blocking link_missing"} {
 		if !slices.Contains(f.codes(), want) {
 			t.Errorf("no %s in %v", want, f.codes())
 		}
 	}
 	for _, p := range f.Problems {
-		if p.Code == "subscription_disabled" {
+		if p.Code == "subscription_disabled" || p.Code == "published_in_part" {
 			exec(p.Node, p.Remedy)
 		}
 		if p.Code == "no_key" {
@@ -101,7 +102,7 @@ func TestDoctor(t *testing.T) {
 	pgtest.Eventually(t, time.Minute, "what was mended is not found again", func() error {
 		f = look(1)
 		for _, p := range f.Problems {
-			if p.Code == "subscription_disabled" || p.Code == "no_key" {
+			if p.Code == "subscription_disabled" || p.Code == "published_in_part" || p.Code == "no_key" {
 				return fmt.Errorf("%+v", p)
 			}
 		}

@@ -35,6 +35,8 @@ type extra struct {
 	clock clock
 	// keyless are the replicated tables whose rows cannot be told apart.
 	keyless []keyless
+	// partial are the publications that leave out kinds of changes.
+	partial []partial
 	// patroni is set when Patroni manages the server.
 	patroni bool
 	// options are what may not work between majors.
@@ -49,12 +51,19 @@ type clock struct {
 	known        bool
 }
 
+// partial is a publication that leaves out kinds of changes, named as its option has them.
+type partial struct {
+	Publication string `json:"publication"`
+	LeavesOut   string `json:"leaves_out"`
+}
+
 type keyless struct {
 	Table    string `json:"table"`
 	Identity string `json:"identity"`
 }
 
-// extraQuery asks for published tables without a usable key, for Patroni, and for options.
+// extraQuery asks for published tables without a usable key, for publications that do not
+// send every kind of change, for Patroni, and for options.
 // The publications that Healer makes repeat what the mesh's have.
 func extraQuery(version int) string {
 	return `
@@ -70,6 +79,10 @@ SELECT json_build_object(
   WHERE p.pubname NOT IN ('healer', 'healer_inserts') AND (p.pubupdate OR p.pubdelete)
    AND (c.relreplident = 'n' OR (c.relreplident = 'd' AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)))) k),
+ 'partial', (SELECT coalesce(json_agg(json_build_object('publication', p.pubname, 'leaves_out', concat_ws(', ',
+   CASE WHEN NOT p.pubinsert THEN 'insert' END, CASE WHEN NOT p.pubupdate THEN 'update' END,
+   CASE WHEN NOT p.pubdelete THEN 'delete' END, CASE WHEN NOT p.pubtruncate THEN 'truncate' END)) ORDER BY p.pubname), '[]')
+  FROM pg_catalog.pg_publication p WHERE NOT (p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate)),
  'patroni', EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'Patroni%'))`
 }
 
@@ -113,13 +126,14 @@ func ask(ctx context.Context, s *postgres.Server, version int) (x extra) {
 	defer cancel()
 	var got struct {
 		Keyless []keyless `json:"keyless"`
+		Partial []partial `json:"partial"`
 		Patroni bool      `json:"patroni"`
 		Options options   `json:"options"`
 	}
 	if err := s.JSON(ctx, &got, extraQuery(version)); err != nil {
 		return extra{problem: err.Error()}
 	}
-	x.keyless, x.patroni, x.options = got.Keyless, got.Patroni, got.Options
+	x.keyless, x.partial, x.patroni, x.options = got.Keyless, got.Partial, got.Patroni, got.Options
 	for range clockLooks {
 		var micros int64
 		began := time.Now()
