@@ -33,6 +33,11 @@ func (r Resolution) remains(m meeting, lost string) (as stamp, yes bool) {
 			touch: &touch{holders: []string{m.provider}},
 		}, m.node, lost)
 	}
+	// What comes shows that the provider had no row then. So its own version, which some
+	// comparison has given ahead, it wrote behind that, and it comes again.
+	if has.stamp.author == m.provider && has.stamp != m.comes {
+		return m.comes, true
+	}
 	// It was made on top of what comes. The provider must have it, or a later one, and
 	// a survivor have written it: of the lost node's it would be taken to be deleted.
 	// Where nothing is repaired, nothing would be put back.

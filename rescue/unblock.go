@@ -25,9 +25,10 @@ type Blocked struct {
 // Free finds by the keys of a gap, so also rows of gaps whose keys are not known any more.
 //
 // A row that the transaction creates is in its way where the provider has had that very
-// version, has deleted it since and writes the row anew; or has a version which is as
-// late, and which was made on top of the row that comes. Nothing is lost: the transaction
-// carries the row, and the provider has what is later.
+// version, has deleted it since and writes the row anew; or has written that version later,
+// so that it comes behind; or has a version which is as late, and which was made on top of
+// the row that comes. Nothing is lost: the transaction carries the row, and the provider has
+// what is later.
 //
 // Another row is in its way that has a value which the transaction gives to a row, in a
 // unique index on columns. Where the provider has had that very version, and has it no

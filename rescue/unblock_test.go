@@ -28,6 +28,9 @@ func TestRemains(t *testing.T) {
 		"later, and not had, and a later one":  {has: row("c", at(13, "n3")), theirs: row("b", at(14, "n2"))},
 		"changed on top of it by the lost":     {has: row("c", at(13, "n1")), theirs: row("c", at(13, "n1")), had: true},
 		"given ahead of its time":              {has: row("b", comes), theirs: row("b", comes), had: true, as: comes},
+		"a later one of the provider's own":    {has: row("c", at(13, "n2")), theirs: row("c", at(13, "n2")), had: true, as: comes},
+		"and the provider has deleted that":    {has: row("c", at(13, "n2")), had: true, as: comes},
+		"and the lost node has changed it":     {has: row("c", at(13, "n2")), theirs: row("c", at(13, "n2")), had: true, contested: true},
 		"by nobody known":                      {has: row("a", at(11, "")), theirs: row("b", comes), had: true},
 		"of unknown time":                      {has: row("a", stamp{at: unknownTime}), theirs: row("b", comes), had: true},
 		"not there":                            {theirs: row("b", comes)},
@@ -42,8 +45,9 @@ func TestRemains(t *testing.T) {
 			if as != c.as || yes != (c.as != stamp{}) {
 				t.Errorf("%v as %v, want %v", yes, as, c.as)
 			}
-			// Under Stop no comparison puts back what is later than the row that comes.
-			if _, yes := Stop.remains(m, "n1"); yes && !comes.after(c.has.stamp) && c.has.stamp != comes {
+			// Under Stop no comparison puts back what is later than the row that comes; the
+			// provider's own comes again.
+			if _, yes := Stop.remains(m, "n1"); yes && !comes.after(c.has.stamp) && c.has.stamp.author != "n2" {
 				t.Error("conflicts stop, and the last version goes")
 			}
 		})

@@ -12,6 +12,7 @@ import (
 
 	"healer/planner"
 	"healer/postgres"
+	"healer/postgres/engine"
 	"healer/rescue"
 	"healer/topology"
 )
@@ -300,9 +301,19 @@ func (r *Run) barrier(p planner.Plan, touched []*rescue.Touched, freed *int) res
 // other had committed. A row of a gap may be in the way of what the node brings: it has
 // deleted the row, and written it anew.
 func (r *Run) drain(ctx context.Context, p planner.Plan, reader string) error {
-	p.Survivors = []string{p.Node, reader}
-	f := r.freer(p)
-	return rescue.Meanwhile(ctx,
-		func(ctx context.Context) error { return r.Engine.Barrier(ctx, mutual(p.Survivors)) },
-		func(ctx context.Context) { f.look(ctx, nil) })
+	nodes := []string{p.Node, reader}
+	return r.freely(p, nodes, mutual(nodes))(ctx)
+}
+
+// freely waits for the pairs, and frees workers meanwhile, as a drain does: a survivor that
+// a node brings what it was never fenced off from has nobody else who waits for it. Blocks
+// are compared side by side, so each wait looks for itself.
+func (r *Run) freely(p planner.Plan, nodes []string, pairs []engine.Pair) rescue.Barrier {
+	p.Survivors = nodes
+	return func(ctx context.Context) error {
+		f := r.freer(p)
+		return rescue.Meanwhile(ctx,
+			func(ctx context.Context) error { return r.Engine.Barrier(ctx, pairs) },
+			func(ctx context.Context) { f.look(ctx, nil) })
+	}
 }

@@ -136,7 +136,7 @@ func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 	}
 	report, err := compare.Run(ctx, peers, specs, compare.Options{
 		Cluster: p.Cluster, Repair: true, Contested: resolution == rescue.Stop, Deleted: deleted,
-		Barrier: func(ctx context.Context) error { return r.Engine.Barrier(ctx, pairs) },
+		Barrier: r.freely(p, nodes, pairs),
 	})
 	if err != nil {
 		return executor.Result{}, r.Wrap(p.Node, err)

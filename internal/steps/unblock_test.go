@@ -13,6 +13,8 @@ import (
 	"healer/postgres"
 	"healer/postgres/engine"
 	"healer/postgres/native"
+	"healer/rescue"
+	"healer/topology"
 )
 
 // lab is a mesh of three nodes with one table.
@@ -116,36 +118,73 @@ func TestWaitReadsWhatAWorkerFailsAt(t *testing.T) {
 	must(r.Close(ctx))
 }
 
-// What a node that is back brings meets a row that it has deleted since, and that a gap has
-// given the other one: the drain goes on, and both have what the node wrote.
-func TestDrainFreesWhatItWaitsFor(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	l := newLab(ctx, t)
-	m, e, servers, exec, must := l.mesh, l.engine, l.servers, l.exec, l.must
-
+// blocked has n3 fail at two rows that n2 writes: one that n2 has deleted, and that a gap has
+// given n3 since, and one that a comparison has given n3 already as n2 wrote it last.
+func (l lab) blocked(ctx context.Context, t *testing.T) *Run {
 	l.givenLate(ctx, `alter subscription sub_n3_from_n2 disable`)
+	l.exec("n2", `insert into t values (3, 'first')`)
+	l.exec("n2", `update t set v = 'n2' where id = 3`)
 
 	r := New(Options{
-		Engine: e, Servers: servers, Wrap: func(_ string, err error) error { return err },
+		Engine: l.engine, Servers: l.servers, Wrap: func(_ string, err error) error { return err },
 		Trigger: func() planner.Trigger { return planner.Trigger{} },
 		Log:     slog.New(slog.DiscardHandler),
 	})
-	r.obs = e.ObserveAll(ctx)
+	r.obs = l.engine.ObserveAll(ctx)
 	counted := r.countFailures(ctx, nil)
 	for known := false; !known && ctx.Err() == nil; {
 		_, known = r.freer(planner.Plan{}).failures[worker{"n3", "sub_n3_from_n2"}]
 	}
 	counted()
-	exec("n3", `alter subscription sub_n3_from_n2 enable`)
-	must(r.drain(ctx, planner.Plan{Kind: planner.Rejoin, Node: "n2"}, "n3"))
+	peers, err := r.sessions(ctx, []string{"n2", "n3"})
+	l.must(err)
+	defer closeAll(ctx, peers)
+	ahead, err := rescue.CompareRows(ctx, peers, rescue.RowSet{
+		Table: topology.TableName{Schema: "public", Name: "t"}, KeyColumns: []string{"id"}, Keys: []rescue.Key{{"3"}},
+	}, func(context.Context) error { return nil }, rescue.Policy{})
+	l.must(err)
+	if len(ahead) != 1 || ahead[0].State != rescue.RowRepaired {
+		t.Fatalf("%+v: want that n3 is given row 3", ahead)
+	}
+	l.exec("n3", `alter subscription sub_n3_from_n2 enable`)
+	return r
+}
+
+// freed expects that n2 and n3 have what n2 wrote.
+func (l lab) freed(ctx context.Context, t *testing.T) {
+	t.Helper()
 	for _, n := range []string{"n2", "n3"} {
-		got, err := localpg.Value[string](ctx, m.Node(n), `select string_agg(id || v, ' ' order by id) from t`)
-		must(err)
-		if want := "1n2 2n1"; got != want {
+		got, err := localpg.Value[string](ctx, l.mesh.Node(n), `select string_agg(id || v, ' ' order by id) from t`)
+		l.must(err)
+		if want := "1n2 2n1 3n2"; got != want {
 			t.Errorf("%s has %s, want %s", n, got, want)
 		}
 	}
-	must(r.Close(ctx))
+}
+
+// What a node that is back brings meets rows on the other one: the drain goes on, and both
+// have what the node wrote.
+func TestDrainFreesWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	l := newLab(ctx, t)
+	r := l.blocked(ctx, t)
+	l.must(r.drain(ctx, planner.Plan{Kind: planner.Rejoin, Node: "n2"}, "n3"))
+	l.freed(ctx, t)
+	l.must(r.Close(ctx))
+}
+
+// The node was back before anybody was fenced off from it: nothing drains, and the
+// comparison that is owed waits.
+func TestComparisonFreesWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	l := newLab(ctx, t)
+	r := l.blocked(ctx, t)
+	_, err := r.applyCompare(ctx, planner.Plan{Cluster: "app", Kind: planner.Rejoin, Node: "n2", Survivors: []string{"n1", "n3"}}, planner.Step{})
+	l.must(err)
+	l.freed(ctx, t)
+	l.must(r.Close(ctx))
 }
