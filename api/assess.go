@@ -3,7 +3,6 @@ package api
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"healer/control"
@@ -110,7 +109,7 @@ func nodeReasons(n Node) []string {
 	}
 	out = append(out, conditionReasons(n)...)
 	if n.Life == LifeUp && len(n.Uncompared) > 0 {
-		out = append(out, fmt.Sprintf("%s: was away while gaps of %s were carried, and is still to be compared", n.Name, strings.Join(n.Uncompared, ", ")))
+		out = append(out, n.Name+": "+topology.WhyOwed(n.Name, n.Uncompared)+", and is still to be compared")
 	}
 	if !n.Reachable {
 		return out // what follows was not read

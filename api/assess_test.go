@@ -58,6 +58,11 @@ func TestAssess(t *testing.T) {
 			api.Degraded,
 			[]string{"n2: was away while gaps of n1 were carried, and is still to be compared"},
 		},
+		"let in with its gap open, and not compared yet": {
+			func(s *api.Status) { s.Nodes[1].Uncompared = []string{"n1", "n2"} },
+			api.Degraded,
+			[]string{"n2: was away while gaps of n1 were carried, and was let in although its gap had not been carried, and is still to be compared"},
+		},
 		"node failed and healed": {
 			func(s *api.Status) {
 				s.Nodes[2] = api.Node{Name: "n3", Life: api.LifeFailed, Reason: "connection refused"}

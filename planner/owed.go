@@ -37,8 +37,7 @@ func compareWith(p Plan, f topology.NodeState, t Trigger, read []topology.NodeSt
 	if len(p.Survivors) == 0 {
 		return p, nil
 	}
-	p.add(StepCompare, f.Name, "", nil,
-		fmt.Sprintf("%s was away while the gap of %s was carried, and may have changed rows of it that a survivor lacked", f.Name, strings.Join(owed, ", ")),
+	p.add(StepCompare, f.Name, "", nil, f.Name+" "+topology.WhyOwed(f.Name, owed)+": rows may differ",
 		fmt.Sprintf("all rows of %s and %s are equal", f.Name, strings.Join(p.Survivors, ", ")))
 	return p, nil
 }

@@ -1,5 +1,7 @@
 package topology
 
+import "strings"
+
 // Identity tells one server from another, and one life of it from the next.
 // None of it is a clock: StartedAt is compared for equality only.
 type Identity struct {
@@ -157,10 +159,30 @@ const BarRebuild = "rebuild_unfinished"
 // Owed is the durable mark that a gap of Origin was carried while Node was not there
 // to be compared with. What Node had done to those rows may have reached a survivor that
 // lacked them then, and skipped it. So the rows are compared with Node when it is back.
+// With Node as its own Origin it says that Node is let in with its gap open: what it brings
+// meets what others have made of these rows since.
 type Owed struct {
 	Node   string `json:"node"`
 	Origin string `json:"origin"`
 	Mark   string `json:"mark"`
+}
+
+// WhyOwed says of the node why its rows are still to be compared, when the marks have
+// these origins. The node's own mark is made where it was let in with its gap open.
+func WhyOwed(node string, origins []string) string {
+	var others, why []string
+	for _, o := range origins {
+		if o != node {
+			others = append(others, o)
+		}
+	}
+	if len(others) > 0 {
+		why = append(why, "was away while gaps of "+strings.Join(others, ", ")+" were carried")
+	}
+	if len(others) < len(origins) {
+		why = append(why, "was let in although its gap had not been carried")
+	}
+	return strings.Join(why, ", and ")
 }
 
 // Finding is a prerequisite that a server does not meet.

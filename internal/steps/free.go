@@ -27,8 +27,8 @@ const nextLimit = 20 * time.Second
 // one wait. When workers of any survivor have failed again since the last look, touched
 // rows may be in their way, and those are taken off. When there are none, what the workers
 // fail at is read from their slots. What cannot be looked at is looked at the next time.
-// In a rejoin nobody is lost, and nobody compares rows behind it: what would need that
-// stays.
+// In a rejoin nobody is lost, and unless a comparison is owed nobody compares rows behind it:
+// what would need that stays.
 type freer struct {
 	r    *Run
 	plan planner.Plan
@@ -152,15 +152,28 @@ type sight struct {
 // open opens the sessions of a look. Those that were opened are returned with an error too.
 func (f *freer) open(ctx context.Context, now planner.Plan) (s sight, err error) {
 	if f.plan.Kind == planner.Rejoin {
-		s.resolution = rescue.Stop
-		s.peers, err = f.r.sessions(ctx, now.Survivors)
-		return s, err
+		return f.openRejoin(ctx, now)
 	}
 	s.lost = f.plan.Node
 	if s.peers, err = f.r.peers(ctx, now); err != nil {
 		return s, err
 	}
 	s.resolution, err = f.r.resolution(ctx, now)
+	return s, err
+}
+
+// openRejoin is open in a rejoin: whatever needs a comparison stays, unless one is owed. Then
+// what any of the readers has written counts.
+func (f *freer) openRejoin(ctx context.Context, now planner.Plan) (s sight, err error) {
+	s.resolution = rescue.Stop
+	if f.r.compared(now.Node) {
+		if s.resolution, err = f.r.resolution(ctx, now); err != nil {
+			return s, err
+		}
+		now.Survivors = append([]string{now.Node}, now.Readers...)
+		now = f.r.left(now)
+	}
+	s.peers, err = f.r.sessions(ctx, now.Survivors)
 	return s, err
 }
 
@@ -240,6 +253,17 @@ func (r *Run) next(ctx context.Context, node string, sub topology.Subscription, 
 		_ = conn.Close(context.WithoutCancel(ctx))
 	}
 	return stream, err
+}
+
+// tookOff reports whether rows were taken off since it was last asked, which a comparison
+// that was under way may have passed already, and forgets them.
+func (r *Run) tookOff() (bool, error) {
+	off := r.Uncompared()
+	var errs []error
+	for _, t := range off {
+		errs = append(errs, t.Close())
+	}
+	return len(off) > 0, errors.Join(errs...)
 }
 
 // takenOff are the rows that were found by what workers fail at, for a comparison.

@@ -40,6 +40,31 @@ func (r *Run) owe(ctx context.Context, p planner.Plan, target string) error {
 	return nil
 }
 
+// oweItself marks a reader that lacks what others have received of the node, because its gap
+// could not be carried: the node brings that now, after the others may have changed these
+// rows, and after those changes have reached the reader.
+func (r *Run) oweItself(ctx context.Context, p planner.Plan, reader topology.NodeState) error {
+	sub, reads := reader.From(p.Node)
+	if !reads || sub.Progress >= p.Watermark {
+		return nil
+	}
+	if err := r.Engine.Owe(ctx, reader.Name, p.Node, p.Node); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.owes = true
+	return nil
+}
+
+// compared reports whether all rows will be compared with a node that is let in: then what
+// is in the way of what it brings may go, also if that does not come again.
+func (r *Run) compared(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.owes || slices.ContainsFunc(r.obs.Nodes, func(n topology.NodeState) bool { return len(n.OwedTo(node)) > 0 })
+}
+
 // untouched reports whether this run has seen that the gap changed no row.
 func (r *Run) untouched(target string) bool {
 	r.mu.Lock()
@@ -134,12 +159,18 @@ func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 	if err != nil {
 		return executor.Result{}, err
 	}
-	report, err := compare.Run(ctx, peers, specs, compare.Options{
-		Cluster: p.Cluster, Repair: true, Contested: resolution == rescue.Stop, Deleted: deleted,
-		Barrier: r.freely(p, nodes, pairs),
-	})
-	if err != nil {
-		return executor.Result{}, r.Wrap(p.Node, err)
+	var report compare.Report
+	for again := true; again; {
+		report, err = compare.Run(ctx, peers, specs, compare.Options{
+			Cluster: p.Cluster, Repair: true, Contested: resolution == rescue.Stop, Deleted: deleted,
+			Barrier: r.freely(p, nodes, pairs),
+		})
+		if err != nil {
+			return executor.Result{}, r.Wrap(p.Node, err)
+		}
+		if again, err = r.tookOff(); err != nil {
+			return executor.Result{}, err
+		}
 	}
 	res := executor.Result{
 		Evidence: fmt.Sprintf("%d rows compared on %s, %d differed, %d repaired", report.Rows, strings.Join(nodes, ", "), report.Differing, report.Repaired) + unknown,
@@ -200,6 +231,9 @@ func (r *Run) mesh(nodes []string, obs topology.Observation) (peers []compare.No
 // for it applied them in their order. Of whom that is not known any more it tells.
 func (r *Run) deletedThere(ctx context.Context, owed []topology.Owed, obs topology.Observation) (out []rescue.Deletion, unknown string, err error) {
 	for _, o := range owed {
+		if o.Node == o.Origin {
+			continue // see deletedAtHome
+		}
 		n, _ := obs.Node(o.Node)
 		sub, reads := n.From(o.Origin)
 		var last time.Time

@@ -71,6 +71,9 @@ func (r *Run) applyUnfence(ctx context.Context, p planner.Plan, s planner.Step) 
 	if !marked {
 		return executor.Result{Evidence: "there was no fence"}, nil
 	}
+	if err := r.oweItself(ctx, p, n); err != nil {
+		return executor.Result{}, err
+	}
 	if err := r.Engine.Unfence(ctx, s.Node, fence); err != nil {
 		return executor.Result{}, err
 	}

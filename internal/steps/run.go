@@ -117,6 +117,8 @@ type Run struct {
 	failures map[worker]int64
 	// held are the sessions that hold recovery locks for a rejoin.
 	held []*pgconn.PgConn
+	// owes is set when this run has marked that a node which it lets in is to be compared.
+	owes bool
 	// without are the survivors that were lost while a lane waited for all.
 	without map[string]bool
 }
