@@ -125,8 +125,8 @@ func (r *Run) checkCompare(ctx context.Context, p planner.Plan, _ planner.Step) 
 // not only the node's own: else its comparison would put back what another had deleted.
 // Killed before, the marks have it done again.
 func (r *Run) applyCompare(ctx context.Context, p planner.Plan, _ planner.Step) (executor.Result, error) {
-	obs := r.Engine.ObserveAll(ctx, r.Trigger().Lost...)
-	if err := ctx.Err(); err != nil {
+	obs, err := r.look(ctx, r.Trigger().Lost)
+	if err != nil {
 		return executor.Result{}, err
 	}
 	nodes := append([]string{p.Node}, p.Survivors...)

@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -133,11 +132,7 @@ func TestDeletedBeforeTheGapBroughtIt(t *testing.T) {
 	l.must(l.mesh.WaitCaughtUp(ctx, "n3", "n2"))
 	l.must(l.engine.Owe(ctx, "n2", "n3", "n1"))
 
-	r := New(Options{
-		Engine: l.engine, Servers: l.servers, Wrap: func(_ string, err error) error { return err },
-		Trigger: func() planner.Trigger { return planner.Trigger{Lost: []string{"n1"}} },
-		Log:     slog.New(slog.DiscardHandler),
-	})
+	r := l.run("n1")
 	p := planner.Plan{Cluster: "app", Kind: planner.Rejoin, Node: "n3", Survivors: []string{"n2"}}
 	res, err := r.applyCompare(ctx, p, planner.Step{})
 	l.must(err)
@@ -174,11 +169,7 @@ func TestLetInWithItsGapOpen(t *testing.T) {
 	l.must(l.mesh.WaitCaughtUp(ctx, "n3", "n1"))
 	l.must(l.mesh.WaitCaughtUp(ctx, "n3", "n2"))
 
-	r := New(Options{
-		Engine: l.engine, Servers: l.servers, Wrap: func(_ string, err error) error { return err },
-		Trigger: func() planner.Trigger { return planner.Trigger{} },
-		Log:     slog.New(slog.DiscardHandler),
-	})
+	r := l.run()
 	p := planner.Plan{Cluster: "app", Kind: planner.Rejoin, Node: "n2", Survivors: []string{"n1", "n3"}, Readers: []string{"n1", "n3"}}
 	r.obs = l.engine.ObserveAll(ctx)
 	for _, n := range r.obs.Nodes {

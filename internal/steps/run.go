@@ -152,17 +152,26 @@ func (r *Run) Handlers() map[planner.StepKind]executor.Handler {
 // bounded, so what it finds is as fresh as it can be behind the fences.
 func (r *Run) Replan(ctx context.Context, _ planner.Plan) (planner.Plan, *planner.Refusal, error) {
 	trigger := r.Trigger()
-	counting := r.countFailures(ctx, trigger.Lost)
-	obs := r.Engine.ObserveAll(ctx, trigger.Lost...)
-	counting()
-	if err := ctx.Err(); err != nil {
+	obs, err := r.look(ctx, trigger.Lost)
+	if err != nil {
 		return planner.Plan{}, nil, err
 	}
-	p, refusal, err := Plan(ctx, r.Engine, trigger, obs, r.Policy())
+	return Plan(ctx, r.Engine, trigger, obs, r.Policy())
+}
+
+// look observes the mesh but for who is lost, and counts what has failed so far. The run
+// goes by what it has seen from then on.
+func (r *Run) look(ctx context.Context, lost []string) (topology.Observation, error) {
+	counting := r.countFailures(ctx, lost)
+	obs := r.Engine.ObserveAll(ctx, lost...)
+	counting()
+	if err := ctx.Err(); err != nil {
+		return obs, err
+	}
 	r.mu.Lock()
 	r.obs = obs
 	r.mu.Unlock()
-	return p, refusal, err
+	return obs, nil
 }
 
 // Plan makes a plan. Where it is to carry something, the tables are read first,

@@ -77,16 +77,12 @@ func TestWaitReadsWhatAWorkerFailsAt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l := newLab(ctx, t)
-	m, e, servers, must := l.mesh, l.engine, l.servers, l.must
+	m, e, must := l.mesh, l.engine, l.must
 
 	l.givenLate(ctx)
 
 	p := planner.Plan{Cluster: "app", Node: "n1", Survivors: []string{"n2", "n3"}}
-	r := New(Options{
-		Engine: e, Servers: servers, Wrap: func(_ string, err error) error { return err },
-		Trigger: func() planner.Trigger { return planner.Trigger{Lost: []string{"n1"}} },
-		Log:     slog.New(slog.DiscardHandler),
-	})
+	r := l.run("n1")
 	r.obs = e.ObserveAll(ctx, "n1")
 	freed := 0
 	must(r.barrier(p, nil, &freed)(ctx))
@@ -118,6 +114,15 @@ func TestWaitReadsWhatAWorkerFailsAt(t *testing.T) {
 	must(r.Close(ctx))
 }
 
+// run is one of which some nodes are lost.
+func (l lab) run(lost ...string) *Run {
+	return New(Options{
+		Engine: l.engine, Servers: l.servers, Wrap: func(_ string, err error) error { return err },
+		Trigger: func() planner.Trigger { return planner.Trigger{Lost: lost} },
+		Log:     slog.New(slog.DiscardHandler),
+	})
+}
+
 // blocked has n3 fail at two rows that n2 writes: one that n2 has deleted, and that a gap has
 // given n3 since, and one that a comparison has given n3 already as n2 wrote it last.
 func (l lab) blocked(ctx context.Context, t *testing.T) *Run {
@@ -125,11 +130,7 @@ func (l lab) blocked(ctx context.Context, t *testing.T) *Run {
 	l.exec("n2", `insert into t values (3, 'first')`)
 	l.exec("n2", `update t set v = 'n2' where id = 3`)
 
-	r := New(Options{
-		Engine: l.engine, Servers: l.servers, Wrap: func(_ string, err error) error { return err },
-		Trigger: func() planner.Trigger { return planner.Trigger{} },
-		Log:     slog.New(slog.DiscardHandler),
-	})
+	r := l.run()
 	r.obs = l.engine.ObserveAll(ctx)
 	counted := r.countFailures(ctx, nil)
 	for known := false; !known && ctx.Err() == nil; {
@@ -182,7 +183,8 @@ func TestComparisonFreesWhatItWaitsFor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l := newLab(ctx, t)
-	r := l.blocked(ctx, t)
+	l.must(l.blocked(ctx, t).Close(ctx))
+	r := l.run()
 	_, err := r.applyCompare(ctx, planner.Plan{Cluster: "app", Kind: planner.Rejoin, Node: "n2", Survivors: []string{"n1", "n3"}}, planner.Step{})
 	l.must(err)
 	l.freed(ctx, t)
